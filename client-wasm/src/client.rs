@@ -1,0 +1,196 @@
+//! The class that JavaScript sees.
+
+use std::sync::Arc;
+
+use js_sys::Reflect;
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::JsValue;
+use zerok_sync_client::store::{MemoryStore, Store};
+use zerok_sync_client::{Client, ClientEvent, Config};
+
+use crate::convert::{self, Options, Storage, group_id, number, whole};
+use crate::error::Failure;
+use crate::store::IndexedDbStore;
+use crate::types::{CoreConfig, CoreCursor, CoreInvite, CorePage, CorePushed, OnEvent, empty};
+
+/// One open device.
+#[wasm_bindgen]
+pub struct CoreClient {
+    client: Client,
+}
+
+#[wasm_bindgen]
+impl CoreClient {
+    /// Opens the device of this name, or makes a new one. Works without a network.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `STORAGE_FAILED`
+    pub async fn open(config: CoreConfig, on_event: OnEvent) -> Result<CoreClient, Failure> {
+        let options = Options::try_from(&config)?;
+        if !on_event.is_function() {
+            return Err(Failure::invalid("open() needs a function that takes events"));
+        }
+        #[expect(clippy::arc_with_non_send_sync, reason = "the client wants an Arc; there is one thread here")]
+        let store: Arc<dyn Store> = match options.storage {
+            Storage::IndexedDb => Arc::new(IndexedDbStore::open(&options.name).await?),
+            Storage::Memory => Arc::new(MemoryStore::new()),
+        };
+        let mut config = Config::new(options.relays, store);
+        config.device_name = options.device_name;
+        config.access_token = options.access_token;
+        config.on_event = Box::new(move |event| tell(&on_event, &event));
+        Ok(Self { client: Client::open(config).await? })
+    }
+
+    /// This device's id, 64 hex digits.
+    #[wasm_bindgen(js_name = deviceId)]
+    #[must_use]
+    pub fn device_id(&self) -> String {
+        self.client.device_id().to_string()
+    }
+
+    /// Founds a group with a random secret and gives its id. Works without a network.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` without relays; `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
+    #[wasm_bindgen(js_name = createGroup)]
+    pub async fn create_group(&self) -> Result<String, Failure> {
+        Ok(self.client.create_group().await?.to_string())
+    }
+
+    /// Joins a group by an invite link and gives its id.
+    ///
+    /// # Errors
+    /// `INVITE_INVALID`, `INVITE_EXPIRED`, `RELAY_UNREACHABLE`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
+    pub async fn join(&self, link: String) -> Result<String, Failure> {
+        Ok(self.client.join(&link).await?.to_string())
+    }
+
+    /// Pushes a blob; resolves when it is durable on this device. The data is copied before this returns.
+    ///
+    /// # Errors
+    /// `BLOB_TOO_LARGE`, `UNKNOWN_GROUP`, `STORAGE_FULL`, `STORAGE_FAILED`, `INVALID_ARGUMENT`, `CLOSED`
+    pub async fn push(
+        &self,
+        group: String,
+        data: Vec<u8>,
+        #[wasm_bindgen(js_name = ttlSeconds)] ttl_seconds: Option<f64>,
+    ) -> Result<CorePushed, Failure> {
+        let ttl = match ttl_seconds {
+            None => 0,
+            Some(seconds) => u32::try_from(whole("ttl", seconds)?)
+                .map_err(|_| Failure::invalid("ttl is longer than any relay keeps a blob"))?,
+        };
+        let pushed = self.client.push(group_id(&group)?, data.into(), ttl).await?;
+        let object = empty::<CorePushed>();
+        object.set_id(&pushed.blob_id.to_string());
+        object.set_position(number(pushed.position));
+        Ok(object)
+    }
+
+    /// Resolves when a relay has the blob at this position durably.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when nothing is at this position; `UNKNOWN_GROUP`, `STORAGE_FAILED`, `CLOSED`
+    #[wasm_bindgen(js_name = waitPushed, unchecked_return_type = "{ cursor: number }")]
+    pub async fn wait_pushed(&self, group: String, position: f64) -> Result<CoreCursor, Failure> {
+        let cursor = self.client.wait_pushed(group_id(&group)?, whole("position", position)?).await?;
+        let object = empty::<CoreCursor>();
+        object.set_cursor(number(cursor));
+        Ok(object)
+    }
+
+    /// One page of the local log after a position. With `sealed`, blobs also have what a relay sees of them.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `UNKNOWN_GROUP`, `STORAGE_FAILED`
+    pub async fn pull(
+        &self,
+        group: String,
+        after: f64,
+        limit: f64,
+        #[wasm_bindgen(js_name = includeOwn)] include_own: bool,
+        sealed: bool,
+    ) -> Result<CorePage, Failure> {
+        let limit = usize::try_from(whole("limit", limit)?).unwrap_or(usize::MAX);
+        let page = self.client.pull(group_id(&group)?, whole("after", after)?, limit, include_own).await?;
+        Ok(convert::page(&page, sealed))
+    }
+
+    /// Resolves when nothing waits to be sent.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `UNKNOWN_GROUP`, `CLOSED`
+    pub async fn flush(&self, group: String) -> Result<(), Failure> {
+        Ok(self.client.flush(group_id(&group)?).await?)
+    }
+
+    /// Resolves when the group was complete on this device once: an empty log is an empty group then.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `UNKNOWN_GROUP`, `CLOSED`
+    pub async fn ready(&self, group: String) -> Result<(), Failure> {
+        Ok(self.client.ready(group_id(&group)?).await?)
+    }
+
+    /// Makes a single-use invite. `appUrl` is the page that its link opens.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `UNKNOWN_GROUP`, `RELAY_UNREACHABLE`, `RATE_LIMITED`
+    #[wasm_bindgen(js_name = createInvite)]
+    pub async fn create_invite(
+        &self,
+        group: String,
+        #[wasm_bindgen(js_name = appUrl)] app_url: Option<String>,
+    ) -> Result<CoreInvite, Failure> {
+        let invite = self.client.create_invite(group_id(&group)?, app_url.as_deref()).await?;
+        let object = empty::<CoreInvite>();
+        object.set_link(&invite.link);
+        object.set_lookup(&invite.lookup.to_string());
+        object.set_expires_at(number(invite.expires.0));
+        Ok(object)
+    }
+
+    /// Takes back an invite that this client made.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `RELAY_UNREACHABLE`
+    #[wasm_bindgen(js_name = cancelInvite)]
+    pub async fn cancel_invite(&self, lookup: String) -> Result<(), Failure> {
+        Ok(self.client.cancel_invite(convert::invite_lookup(&lookup)?).await?)
+    }
+
+    /// Forgets a group, its keys and its log on this device.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `STORAGE_FAILED`, `CLOSED`
+    pub async fn leave(&self, group: String) -> Result<(), Failure> {
+        Ok(self.client.leave(group_id(&group)?).await?)
+    }
+
+    /// Says that the network came, went or changed, or that the page woke up. Without an argument the browser is asked
+    /// whether it is online.
+    #[wasm_bindgen(js_name = networkChanged)]
+    pub fn network_changed(&self, online: Option<bool>) {
+        self.client.network_changed(online.unwrap_or_else(browser_is_online));
+    }
+
+    /// Brings to an end what was accepted, and lets go of network and database.
+    pub async fn close(&self) {
+        self.client.close().await;
+    }
+}
+
+/// Calls the app's function. What it throws is its own matter and must not stop the device.
+fn tell(on_event: &OnEvent, event: &ClientEvent) {
+    if let Err(error) = on_event.call1(&JsValue::UNDEFINED, &convert::event(event)) {
+        web_sys::console::error_2(&"0k-sync: the event handler has thrown".into(), &error);
+    }
+}
+
+/// `navigator.onLine`, and true where there is none: trying does no harm.
+fn browser_is_online() -> bool {
+    let navigator = Reflect::get(&js_sys::global(), &"navigator".into());
+    let online = navigator.and_then(|navigator| Reflect::get(&navigator, &"onLine".into()));
+    online.ok().and_then(|online| online.as_bool()).unwrap_or(true)
+}

@@ -1,0 +1,25 @@
+//! The device in a browser: `zerok_sync_client` behind the JavaScript class `CoreClient`, with its data in IndexedDB.
+//!
+//! - `client`: the class. `types`: the JavaScript objects it takes and gives. `convert`: between those and Rust
+//! - `error`: what a rejected promise carries
+//! - [`store`]: [`store::IndexedDbStore`]
+//! - `testing` (a feature): what browser tests call
+#![cfg(target_family = "wasm")]
+
+use wasm_bindgen::prelude::wasm_bindgen;
+
+mod client;
+mod convert;
+mod error;
+pub mod store;
+#[cfg(feature = "testing")]
+mod testing;
+mod types;
+
+pub use client::CoreClient;
+
+/// Runs once, when the module is instantiated: a panic says where it was before it traps.
+#[wasm_bindgen(start)]
+fn start() {
+    console_error_panic_hook::set_once();
+}

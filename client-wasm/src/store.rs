@@ -1,0 +1,217 @@
+//! A device's data in IndexedDB.
+//!
+//! **Layout.** Five object stores, described in [`layout`]. Records of the log are MessagePack in one byte array each; what
+//! a relay says later about a record that was sent lies beside it in a store of its own, so that it costs neither reading
+//! back nor writing again up to a mebibyte of payload.
+//!
+//! **One transaction per batch.** Every request of a batch is issued before anything is awaited: a browser ends a
+//! transaction that has nothing to do. It is opened with [`transaction::DURABILITY`].
+//!
+//! **One owner.** Opening the database raises its `fence`. Each write transaction reads the fence first and undoes itself
+//! if another owner has raised it since: a tab that slept through its replacement can't write.
+//!
+//! **Secrets.** The device key and the secrets of groups are stored as they are. Whoever can read this origin's
+//! IndexedDB, such as a script in the page, or someone with the browser's profile folder, can read them.
+
+
+use async_trait::async_trait;
+use futures_util::lock::Mutex;
+use js_sys::{Array, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::IdbCursorDirection;
+use zerok_sync_client::store::{Loaded, Store, StoreError};
+use zerok_sync_shared::codec;
+use zerok_sync_shared::crypto::keys::Secret;
+use zerok_sync_shared::ids::GroupId;
+use zerok_sync_shared::store::{Batch, GroupState, LogRecord, StoredGroup};
+
+use connection::Connection;
+use layout::{GROUPS, LOG, META, SENT, UNSENT};
+use tails::Tails;
+use transaction::{Reading, Writing, answer, failed};
+
+mod connection;
+mod layout;
+mod migrations;
+mod page;
+mod puts;
+mod tails;
+mod transaction;
+
+/// What every database of this package is called, before its own name.
+const NAME_PREFIX: &str = "0k-sync:";
+
+/// A [`Store`] in the IndexedDB of this origin.
+///
+/// A commit whose future is dropped before it is done is undone, unless the browser was already writing it.
+pub struct IndexedDbStore {
+    connection: Connection,
+    /// What `fence` was set to when this owner came.
+    fence: f64,
+    /// Where each log ends; `None` until it is needed and after a commit of which it isn't known whether it happened.
+    /// The lock is what makes commits wait for each other.
+    tails: Mutex<Option<Tails>>,
+}
+
+impl IndexedDbStore {
+    /// Opens or makes the database with this name, and takes it over from whoever has it open.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] with what the user can do: there is no IndexedDB here, this window may not store anything, a
+    /// tab with an older version is in the way, or the data was written by a newer version.
+    pub async fn open(name: &str) -> Result<Self, StoreError> {
+        let connection = Connection::open(&database_name(name)).await?;
+        let fence = take_over(&connection).await?;
+        Ok(Self { connection, fence, tails: Mutex::new(None) })
+    }
+
+    /// Forgets the database with this name. Waits for those who have it open.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`]
+    pub async fn delete(name: &str) -> Result<(), StoreError> {
+        connection::delete(&database_name(name)).await
+    }
+
+    fn write(&self) -> Result<Writing, StoreError> {
+        Writing::begin(self.connection.database()?, self.fence)
+    }
+
+    fn begin_read(&self, stores: &[&str]) -> Result<Reading, StoreError> {
+        Reading::begin(self.connection.database()?, stores)
+    }
+
+    async fn read_tails(&self) -> Result<Tails, StoreError> {
+        let reading = self.begin_read(&[GROUPS, LOG])?;
+        let groups = answer(reading.store(GROUPS)?.get_all_keys())?.await?;
+        let log = reading.store(LOG)?;
+        let mut newest = Vec::new();
+        for key in groups.unchecked_into::<Array>().iter() {
+            let group = layout::read_group_key(&key)?;
+            let range = layout::log_range(group).map_err(failed)?;
+            newest.push((group, answer(log.open_key_cursor_with_range_and_direction(&range, IdbCursorDirection::Prev))?));
+        }
+        let mut tails = Tails::default();
+        for (group, cursor) in newest {
+            let last = match cursor.await?.dyn_into::<web_sys::IdbCursor>() {
+                Ok(cursor) => layout::read_log_key(&cursor.key().map_err(failed)?)?.1,
+                // No entry, so no cursor.
+                Err(_) => 0,
+            };
+            tails.insert(group, last);
+        }
+        Ok(tails)
+    }
+}
+
+/// Raises the fence, after which earlier owners can't write any more. Gives its new height.
+async fn take_over(connection: &Connection) -> Result<f64, StoreError> {
+    let writing = Writing::begin_unfenced(connection.database()?)?;
+    let meta = writing.store(META)?;
+    let fence = answer(meta.get(&layout::FENCE.into()))?.await?.as_f64().unwrap_or_default() + 1.0;
+    meta.put_with_key(&fence.into(), &layout::FENCE.into()).map_err(failed)?;
+    writing.finish().await?;
+    Ok(fence)
+}
+
+#[async_trait(?Send)]
+impl Store for IndexedDbStore {
+    async fn load(&self) -> Result<Loaded, StoreError> {
+        let reading = self.begin_read(&[META, GROUPS, UNSENT])?;
+        let (groups, unsent) = (reading.store(GROUPS)?, reading.store(UNSENT)?);
+        let device_key = answer(reading.store(META)?.get(&layout::DEVICE_KEY.into()))?;
+        let (ids, states) = (answer(groups.get_all_keys())?, answer(groups.get_all())?);
+        let (waiting, lengths) = (answer(unsent.get_all_keys())?, answer(unsent.get_all())?);
+
+        let device_key = read_secret(&device_key.await?)?;
+        let mut loaded = Loaded { device_key, groups: Vec::new() };
+        let states = states.await?.unchecked_into::<Array>();
+        for (id, state) in ids.await?.unchecked_into::<Array>().iter().zip(states.iter()) {
+            let state: GroupState = codec::from_bytes(&Uint8Array::new(&state).to_vec()).map_err(unreadable)?;
+            let group = layout::read_group_key(&id)?;
+            loaded.groups.push(StoredGroup { group, state, unsent: Vec::new() });
+        }
+        let lengths = lengths.await?.unchecked_into::<Array>();
+        for (key, length) in waiting.await?.unchecked_into::<Array>().iter().zip(lengths.iter()) {
+            let (group, position) = layout::read_log_key(&key)?;
+            // Both are sorted by the bytes of the group's id.
+            let at = loaded.groups.binary_search_by_key(&group, |stored| stored.group).map_err(unreadable)?;
+            loaded.groups[at].unsent.push((position, layout::read_length(&length)?));
+        }
+        Ok(loaded)
+    }
+
+    async fn keep_device_key(&self, key: &Secret) -> Result<Secret, StoreError> {
+        let writing = self.write()?;
+        let meta = writing.store(META)?;
+        // Write transactions wait for each other, so nobody adds a key between these two requests.
+        let kept = match answer(meta.get(&layout::DEVICE_KEY.into()))?.await {
+            Ok(kept) => kept,
+            Err(error) => return Err(writing.finish().await.err().unwrap_or(error)),
+        };
+        if let Some(kept) = read_secret(&kept)? {
+            writing.finish().await?;
+            return Ok(kept);
+        }
+        let bytes = Uint8Array::from(key.expose().as_slice());
+        meta.put_with_key(&bytes, &layout::DEVICE_KEY.into()).map_err(failed)?;
+        writing.finish().await?;
+        Ok(key.clone())
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.writes.is_empty() {
+            return Ok(());
+        }
+        let mut kept = self.tails.lock().await;
+        let mut tails = match kept.take() {
+            Some(tails) => tails,
+            None => self.read_tails().await?,
+        };
+        let changes = match tails.check(batch) {
+            Ok(changes) => changes,
+            Err(error) => {
+                *kept = Some(tails);
+                return Err(error);
+            }
+        };
+        let writing = self.write()?;
+        puts::issue(&writing, batch)?;
+        writing.finish().await?;
+        tails.apply(changes);
+        *kept = Some(tails);
+        Ok(())
+    }
+
+    async fn read(
+        &self,
+        group: GroupId,
+        after: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LogRecord>, StoreError> {
+        let reading = self.begin_read(&[LOG, SENT])?;
+        page::read(&reading, group, after, max_records, max_bytes).await
+    }
+
+    async fn close(&self) {
+        self.connection.close();
+    }
+}
+
+fn database_name(name: &str) -> String {
+    format!("{NAME_PREFIX}{name}")
+}
+
+fn read_secret(value: &JsValue) -> Result<Option<Secret>, StoreError> {
+    if value.is_undefined() {
+        return Ok(None);
+    }
+    let bytes = Uint8Array::new(value).to_vec().try_into().map_err(|_| unreadable(()))?;
+    Ok(Some(Secret::new(bytes)))
+}
+
+/// Something is there that this version didn't write.
+fn unreadable<E>(_: E) -> StoreError {
+    StoreError::Failed("the database holds something that this version can't read; reload the page to get the newest version".into())
+}

@@ -1,0 +1,18 @@
+//! How a database of an older version becomes one of this version: one step per version, in a file each.
+
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::{IdbDatabase, IdbOpenDbRequest};
+
+mod v1;
+
+/// What this build reads and writes.
+pub(super) const VERSION: u32 = 1;
+
+/// Takes the steps that are missing, in the transaction of the upgrade.
+pub(super) fn run(request: &IdbOpenDbRequest, old_version: f64) -> Result<(), JsValue> {
+    let database = request.result()?.unchecked_into::<IdbDatabase>();
+    if old_version < 1.0 {
+        v1::run(&database)?;
+    }
+    Ok(())
+}

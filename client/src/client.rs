@@ -1,0 +1,410 @@
+//! The client: what a program calls.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use zerok_sync_shared::crypto::blob::{self, Kind};
+use zerok_sync_shared::crypto::invite::{InviteKey, Offer, Secrets};
+use zerok_sync_shared::crypto::keys::{EpochKeys, Secret};
+use zerok_sync_shared::engine::{DeviceView, Engine, GroupView};
+use zerok_sync_shared::failure::{SyncError, code};
+use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, InviteLookup};
+use zerok_sync_shared::limits;
+use zerok_sync_shared::store::{GroupState, LogRecord};
+use zerok_sync_shared::time::Timestamp;
+
+use crate::config::{Config, normal_url};
+use crate::driver::{self, Command, GroupMirror, Mirror, Reply, closed};
+use crate::invite::{self, Invite};
+use crate::network::{EVENT_QUEUE, Network};
+use crate::platform;
+use crate::store::{Store, StoreError};
+
+/// Payload bytes of one page of [`Client::pull`], but at least one blob.
+const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Most blobs in one page of [`Client::pull`].
+const MAX_PAGE: usize = 1_000;
+
+/// A blob that is durable on this device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pushed {
+    /// Its id.
+    pub blob_id: BlobId,
+    /// Its place in the log.
+    pub position: u64,
+}
+
+/// A blob of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceivedBlob {
+    /// Its id.
+    pub blob_id: BlobId,
+    /// Its place in this device's log.
+    pub position: u64,
+    /// The device that pushed it.
+    pub sender: DeviceId,
+    /// Whether that is this device.
+    pub own: bool,
+    /// Its cursor at the relay; 0 until a relay has it.
+    pub cursor: u64,
+    /// When a relay stored it; until then, when it was pushed.
+    pub timestamp: Timestamp,
+    /// The data.
+    pub data: Bytes,
+    /// What a relay sees of it: nonce and ciphertext.
+    pub sealed: Bytes,
+}
+
+/// One page of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// In the order of the log.
+    pub blobs: Vec<ReceivedBlob>,
+    /// Whether the log goes on.
+    pub has_more: bool,
+    /// Position to go on after.
+    pub next: u64,
+}
+
+/// A device. Clones are handles to the same one; it stops with [`Client::close`] or when the last handle is dropped.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    device: DeviceId,
+    relays: Vec<String>,
+    store: Arc<dyn Store>,
+    commands: mpsc::UnboundedSender<Command>,
+    mirror: Arc<Mirror>,
+    /// Keys of invites that were made here, for cancelling them.
+    invites: Mutex<BTreeMap<InviteLookup, (String, InviteKey)>>,
+}
+
+impl Client {
+    /// Opens the device that lives in the store, or makes a new one. Works without a network.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a relay URL that is none; `STORAGE_FAILED`
+    pub async fn open(config: Config) -> Result<Self, SyncError> {
+        let relays = config.relays.iter().map(|url| normal_url(url)).collect::<Result<Vec<_>, _>>()?;
+        let loaded = config.store.load().await?;
+        let key = match loaded.device_key {
+            Some(key) => key,
+            None => {
+                let mut fresh = [0; 32];
+                platform::fill_random(&mut fresh);
+                config.store.keep_device_key(&Secret::new(fresh)).await?
+            }
+        };
+        let device = DeviceId(*iroh::SecretKey::from_bytes(key.expose()).public().as_bytes());
+        let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
+        let network = Network::new(&key, config.path, events);
+        let entropy = |bytes: &mut [u8]| platform::fill_random(bytes);
+        let engine = Engine::new(device, loaded.groups, Box::new(entropy));
+        let (commands, mirror) = driver::start(engine, config.store.clone(), network, event_queue, config.on_event);
+        let (store, invites) = (config.store, Mutex::default());
+        Ok(Self { inner: Arc::new(Inner { device, relays, store, commands, mirror, invites }) })
+    }
+
+    /// This device's id.
+    #[must_use]
+    pub fn device_id(&self) -> DeviceId {
+        self.inner.device
+    }
+
+    /// The groups on this device.
+    #[must_use]
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.inner.mirror.groups()
+    }
+
+    /// How the device stands.
+    #[must_use]
+    pub fn status(&self) -> DeviceView {
+        self.inner.mirror.device()
+    }
+
+    /// How a group stands; `None` if it is not on this device.
+    #[must_use]
+    pub fn group_view(&self, group: GroupId) -> Option<GroupView> {
+        self.inner.mirror.group(group).map(|group| group.view)
+    }
+
+    /// Founds a group with a random secret. Works without a network.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` without relays; `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
+    pub async fn create_group(&self) -> Result<GroupId, SyncError> {
+        if self.inner.relays.is_empty() {
+            return Err(SyncError::new(code::INVALID_ARGUMENT, "a group needs at least one relay URL"));
+        }
+        let mut secret = [0; 32];
+        platform::fill_random(&mut secret);
+        let secret = Secret::new(secret);
+        let group = EpochKeys::derive(0, secret.clone()).founded_group();
+        let state = fresh_state(vec![(0, secret)], self.inner.relays.clone(), true);
+        self.request(|reply| Command::AddGroup { group, state: Box::new(state), reply }).await?;
+        Ok(group)
+    }
+
+    /// Joins a group by an invite link. A device that is a member already stays one; the invite is not used up then.
+    ///
+    /// # Errors
+    /// `INVITE_INVALID`, `INVITE_EXPIRED`, `RELAY_UNREACHABLE`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
+    pub async fn join(&self, link: &str) -> Result<GroupId, SyncError> {
+        let (key, relay) = InviteKey::parse(link).map_err(|error| invite::invite_error(&error))?;
+        let relay = normal_url(&relay)
+            .map_err(|error| SyncError::new(code::INVITE_INVALID, error.message).because("malformed"))?;
+        let offer = invite::fetch_offer(&relay, &key).await?;
+        let group = offer.group_id;
+        if self.inner.mirror.group(group).is_some() {
+            return Ok(group);
+        }
+        let relays = offered_relays(&offer, &relay)?;
+        let secrets = invite::claim(&relay, &key).await?;
+        check_secrets(&secrets, group)?;
+        let state = fresh_state(secrets.epochs, relays, false);
+        self.request(|reply| Command::AddGroup { group, state: Box::new(state), reply }).await?;
+        Ok(group)
+    }
+
+    /// Pushes a blob; returns when it is durable on this device. `ttl` in seconds, 0 leaves it to the relay.
+    ///
+    /// # Errors
+    /// `BLOB_TOO_LARGE`, `UNKNOWN_GROUP`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
+    pub async fn push(&self, group: GroupId, body: Bytes, ttl: u32) -> Result<Pushed, SyncError> {
+        let (blob_id, position) = self.request(|reply| Command::Push { group, body, ttl, reply }).await?;
+        Ok(Pushed { blob_id, position })
+    }
+
+    /// Returns when a relay has the blob at this position durably, with its cursor there.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when nothing is at this position; `UNKNOWN_GROUP`, `STORAGE_FAILED`, `CLOSED`
+    pub async fn wait_pushed(&self, group: GroupId, position: u64) -> Result<u64, SyncError> {
+        let mut changes = self.inner.mirror.changed.clone();
+        loop {
+            changes.borrow_and_update();
+            self.mirror(group)?;
+            let records = self.read(group, position.saturating_sub(1), 1, 1).await?;
+            let record = records.into_iter().find(|record| record.position == position);
+            match record {
+                None => return Err(SyncError::new(code::INVALID_ARGUMENT, "nothing is at this position of the log")),
+                Some(record) if record.cursor != 0 => return Ok(record.cursor),
+                Some(_) => changes.changed().await.map_err(|_| closed())?,
+            }
+        }
+    }
+
+    /// One page of the log after a position.
+    ///
+    /// # Errors
+    /// `UNKNOWN_GROUP`, `STORAGE_FAILED`
+    pub async fn pull(&self, group: GroupId, after: u64, limit: usize, include_own: bool) -> Result<Page, SyncError> {
+        let GroupMirror { keys, .. } = self.mirror(group)?;
+        let limit = limit.clamp(1, MAX_PAGE);
+        let mut page = Page { blobs: Vec::new(), has_more: false, next: after };
+        let mut bytes = 0;
+        loop {
+            let wanted = limit - page.blobs.len();
+            if wanted == 0 || bytes >= MAX_PAGE_BYTES {
+                page.has_more = self.mirror(group)?.view.position > page.next;
+                return Ok(page);
+            }
+            let records = self.read(group, page.next, wanted, MAX_PAGE_BYTES - bytes).await?;
+            if records.is_empty() {
+                return Ok(page);
+            }
+            for record in records {
+                page.next = record.position;
+                bytes += record.payload.len();
+                if record.kind == Kind::App && (include_own || record.sender != self.inner.device) {
+                    page.blobs.push(open_record(group, record, &keys, self.inner.device)?);
+                }
+            }
+        }
+    }
+
+    /// Returns when nothing waits to be sent.
+    ///
+    /// # Errors
+    /// `UNKNOWN_GROUP`, `CLOSED`
+    pub async fn flush(&self, group: GroupId) -> Result<(), SyncError> {
+        self.wait_for(group, |view| view.pending == 0).await
+    }
+
+    /// Returns when the group was complete on this device once: an empty log is an empty group then.
+    ///
+    /// # Errors
+    /// `UNKNOWN_GROUP`, `CLOSED`
+    pub async fn ready(&self, group: GroupId) -> Result<(), SyncError> {
+        self.wait_for(group, |view| view.ready).await
+    }
+
+    /// Makes a single-use invite. `app_url` is the page that the link opens.
+    ///
+    /// # Errors
+    /// `UNKNOWN_GROUP`, `RELAY_UNREACHABLE`, `RATE_LIMITED`
+    pub async fn create_invite(&self, group: GroupId, app_url: Option<&str>) -> Result<Invite, SyncError> {
+        let GroupMirror { view, keys } = self.mirror(group)?;
+        let relays: Vec<String> = view.relays.into_iter().map(|(url, _)| url).collect();
+        let relay = view.relay.or_else(|| relays.first().cloned()).unwrap_or_default();
+        let mut entropy = |bytes: &mut [u8]| platform::fill_random(bytes);
+        let key = InviteKey::random(&mut entropy);
+        let offer = Offer {
+            relays,
+            group_id: group,
+            epoch: keys.last().map_or(0, EpochKeys::epoch),
+            created_by: self.inner.device,
+            expires: platform::Clock::start().now().plus(limits::INVITE_TTL),
+        };
+        let secrets = Secrets { epochs: keys.iter().map(|keys| (keys.epoch(), keys.secret().clone())).collect() };
+        let sealed = key.seal(&offer, &secrets, &mut entropy);
+        let expires = invite::create(&relay, &sealed).await?;
+        let link = key.link(app_url.unwrap_or_default(), &relay);
+        let lookup = key.lookup;
+        self.invites().insert(lookup, (relay, key));
+        Ok(Invite { link, lookup, expires })
+    }
+
+    /// Takes back an invite that this client made. One that is over is no error.
+    ///
+    /// # Errors
+    /// `RELAY_UNREACHABLE`
+    pub async fn cancel_invite(&self, lookup: InviteLookup) -> Result<(), SyncError> {
+        let known = self.invites().get(&lookup).cloned();
+        let Some((relay, key)) = known else { return Ok(()) };
+        match invite::cancel(&relay, &key).await {
+            Err(error) if error.code == code::RELAY_UNREACHABLE || error.retryable => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        self.invites().remove(&lookup);
+        Ok(())
+    }
+
+    /// Forgets a group, its keys and its log on this device.
+    ///
+    /// # Errors
+    /// `STORAGE_FAILED`, `CLOSED`
+    pub async fn leave(&self, group: GroupId) -> Result<(), SyncError> {
+        self.request(|reply| Command::RemoveGroup { group, reply }).await
+    }
+
+    /// Says that the device's network came, went or changed, or that the device woke up.
+    pub fn network_changed(&self, online: bool) {
+        let _ = self.inner.commands.send(Command::NetworkChanged { online });
+    }
+
+    /// Brings to an end what was accepted, and lets go of network and store.
+    pub async fn close(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.inner.commands.send(Command::Close { reply }).is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    fn mirror(&self, group: GroupId) -> Result<GroupMirror, SyncError> {
+        self.inner.mirror.group(group).ok_or_else(|| {
+            SyncError::new(code::UNKNOWN_GROUP, "this group is not on this device; join it, or create one")
+        })
+    }
+
+    fn invites(&self) -> std::sync::MutexGuard<'_, BTreeMap<InviteLookup, (String, InviteKey)>> {
+        self.inner.invites.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read(&self, group: GroupId, after: u64, records: usize, bytes: usize) -> Result<Vec<LogRecord>, SyncError> {
+        self.inner.store.read(group, after, records, bytes).await.map_err(|error| match error {
+            StoreError::Taken => closed(),
+            other => other.into(),
+        })
+    }
+
+    async fn wait_for(&self, group: GroupId, holds: impl Fn(&GroupView) -> bool) -> Result<(), SyncError> {
+        let mut changes = self.inner.mirror.changed.clone();
+        loop {
+            changes.borrow_and_update();
+            if holds(&self.mirror(group)?.view) {
+                return Ok(());
+            }
+            changes.changed().await.map_err(|_| closed())?;
+        }
+    }
+
+    async fn request<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, SyncError> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.commands.send(command(reply)).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("device", &self.inner.device).finish_non_exhaustive()
+    }
+}
+
+fn fresh_state(epochs: Vec<(u32, Secret)>, relays: Vec<String>, founded: bool) -> GroupState {
+    GroupState {
+        epochs,
+        relays,
+        founded,
+        position: 0,
+        seen: BTreeMap::new(),
+        pins: BTreeMap::new(),
+        bookmarks: BTreeMap::new(),
+        last_synced: None,
+    }
+}
+
+/// Relays of the offer that are usable; the one that holds the invite is among them.
+fn offered_relays(offer: &Offer, relay: &str) -> Result<Vec<String>, SyncError> {
+    let mut relays = Vec::new();
+    for url in &offer.relays {
+        let url = normal_url(url)
+            .map_err(|error| SyncError::new(code::INVITE_INVALID, error.message).because("malformed"))?;
+        if !relays.contains(&url) {
+            relays.push(url);
+        }
+    }
+    if !relays.iter().any(|url| url == relay) {
+        relays.push(relay.to_owned());
+    }
+    Ok(relays)
+}
+
+/// The secrets must be those of the group that was offered.
+fn check_secrets(secrets: &Secrets, group: GroupId) -> Result<(), SyncError> {
+    let founded = secrets.epochs.first().filter(|(epoch, _)| *epoch == 0);
+    if founded.is_some_and(|(epoch, secret)| EpochKeys::derive(*epoch, secret.clone()).founded_group() == group) {
+        return Ok(());
+    }
+    Err(SyncError::new(code::INVITE_INVALID, "the invite's keys are not those of its group").because("wrong-key"))
+}
+
+fn open_record(group: GroupId, record: LogRecord, keys: &[EpochKeys], device: DeviceId) -> Result<ReceivedBlob, SyncError> {
+    let plain = keys
+        .iter()
+        .find(|keys| keys.epoch() == record.epoch)
+        .ok_or(blob::OpenError::UnknownEpoch)
+        .and_then(|keys| blob::open(keys, &record.address(group), &record.payload))
+        // It was opened once when it was taken into the log, so the device's disk has changed it.
+        .map_err(|_| {
+            let text = format!("the entry at position {} of the log is damaged on this device", record.position);
+            SyncError::new(code::STORAGE_FAILED, text).because("damaged")
+        })?;
+    Ok(ReceivedBlob {
+        blob_id: record.blob_id,
+        position: record.position,
+        sender: record.sender,
+        own: record.sender == device,
+        cursor: record.cursor,
+        timestamp: record.timestamp,
+        data: plain.body,
+        sealed: record.payload,
+    })
+}

@@ -1,0 +1,159 @@
+//! Making, claiming and cancelling invites over a relay's HTTP interface.
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use zerok_sync_shared::crypto::invite::{self, InviteError, InviteKey, Offer, SealedInvite, Secrets};
+use zerok_sync_shared::failure::{SyncError, code};
+use zerok_sync_shared::ids::InviteLookup;
+use zerok_sync_shared::limits;
+use zerok_sync_shared::time::Timestamp;
+
+use crate::platform::{self, HttpResponse};
+
+/// How often a request that got no answer is made again.
+const ATTEMPTS: u32 = 3;
+
+/// An invite that waits to be claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invite {
+    /// To be opened, or scanned, on the device that joins. Whoever has it can join once.
+    pub link: String,
+    /// Names the invite for cancelling it.
+    pub lookup: InviteLookup,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct Created {
+    expires_at: u64,
+}
+
+#[derive(Deserialize)]
+struct OfferAnswer {
+    offer: String,
+}
+
+#[derive(Deserialize)]
+struct ClaimAnswer {
+    secrets: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+    reason: Option<String>,
+    retry_after_ms: Option<u64>,
+}
+
+/// Leaves a sealed invite at the relay; gives the end of its time.
+pub(crate) async fn create(relay: &str, sealed: &SealedInvite) -> Result<Timestamp, SyncError> {
+    let body = json!({
+        "version": invite::VERSION,
+        "lookup": encode(sealed.lookup.as_bytes()),
+        "claim_hash": encode(&sealed.claim_hash),
+        "offer": encode(&sealed.offer),
+        "secrets": encode(&sealed.secrets),
+        "ttl_seconds": limits::INVITE_TTL.as_secs(),
+    });
+    let answer = request(relay, "POST", "/v1/invites", Some(body)).await?;
+    let created: Created = parse(relay, &answer)?;
+    Ok(Timestamp(created.expires_at))
+}
+
+/// Fetches what an invite offers, without using it up.
+pub(crate) async fn fetch_offer(relay: &str, key: &InviteKey) -> Result<Offer, SyncError> {
+    let answer = request(relay, "GET", &path(key.lookup), None).await?;
+    let offer: OfferAnswer = parse(relay, &answer)?;
+    key.open_offer(&decode(relay, &offer.offer)?).map_err(|error| invite_error(&error))
+}
+
+/// Uses an invite up and gets the group's secrets.
+pub(crate) async fn claim(relay: &str, key: &InviteKey) -> Result<Secrets, SyncError> {
+    // The same claimant may ask again: an answer that got lost does not cost the invite.
+    let mut claimant = [0; 16];
+    platform::fill_random(&mut claimant);
+    let body = json!({ "token": encode(&key.claim_token()), "claimant": encode(&claimant) });
+    let answer = request(relay, "POST", &format!("{}/claim", path(key.lookup)), Some(body)).await?;
+    let claimed: ClaimAnswer = parse(relay, &answer)?;
+    key.open_secrets(&decode(relay, &claimed.secrets)?).map_err(|error| invite_error(&error))
+}
+
+/// Takes an invite back.
+pub(crate) async fn cancel(relay: &str, key: &InviteKey) -> Result<(), SyncError> {
+    let body = json!({ "token": encode(&key.claim_token()) });
+    request(relay, "DELETE", &path(key.lookup), Some(body)).await.map(|_| ())
+}
+
+/// The error for a link that is not one.
+pub(crate) fn invite_error(error: &InviteError) -> SyncError {
+    let reason = match error {
+        InviteError::Malformed => "malformed",
+        InviteError::Version => "version",
+        InviteError::WrongKey => "wrong-key",
+    };
+    SyncError::new(code::INVITE_INVALID, error.to_string()).because(reason)
+}
+
+fn path(lookup: InviteLookup) -> String {
+    format!("/v1/invites/{}", encode(lookup.as_bytes()))
+}
+
+async fn request(relay: &str, method: &str, path: &str, body: Option<Value>) -> Result<HttpResponse, SyncError> {
+    let url = format!("{relay}{path}");
+    let body = body.map(|body| body.to_string().into_bytes());
+    let mut attempt = 1;
+    let answer = loop {
+        match platform::fetch(method, &url, body.clone()).await {
+            Ok(answer) => break answer,
+            Err(error) if attempt == ATTEMPTS => {
+                let text = format!("{relay} cannot be reached: {error}");
+                return Err(SyncError::passing(code::RELAY_UNREACHABLE, text));
+            }
+            Err(_) => attempt += 1,
+        }
+    };
+    if (200..300).contains(&answer.status) { Ok(answer) } else { Err(refusal(relay, &answer)) }
+}
+
+fn refusal(relay: &str, answer: &HttpResponse) -> SyncError {
+    let refusal: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let message = if refusal.message.is_empty() {
+        format!("{relay} answers with HTTP status {}", answer.status)
+    } else {
+        refusal.message
+    };
+    let reason = ["unknown", "claimed", "cancelled", "wrong-key", "version", "malformed"]
+        .into_iter()
+        .find(|reason| refusal.reason.as_deref() == Some(reason));
+    let error = match refusal.code.as_str() {
+        "INVITE_EXPIRED" => SyncError::new(code::INVITE_EXPIRED, message),
+        "INVITE_INVALID" => SyncError::new(code::INVITE_INVALID, message),
+        "RATE_LIMITED" => SyncError::passing("RATE_LIMITED", message),
+        "UNAUTHORIZED" => SyncError::new("UNAUTHORIZED", message),
+        "RELAY_OVERLOADED" => SyncError::passing("RELAY_OVERLOADED", message),
+        _ => SyncError::passing(code::RELAY_UNREACHABLE, message),
+    };
+    SyncError { reason, retry_after_ms: refusal.retry_after_ms, ..error }
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(relay: &str, answer: &HttpResponse) -> Result<T, SyncError> {
+    serde_json::from_slice(&answer.body).map_err(|_| strange(relay))
+}
+
+fn strange(relay: &str) -> SyncError {
+    let text = format!("{relay} does not answer as a 0k-Sync relay; check the URL");
+    SyncError::passing(code::RELAY_UNREACHABLE, text).because("not-a-relay")
+}
+
+fn encode(bytes: &[u8]) -> String {
+    BASE64URL_NOPAD.encode(bytes)
+}
+
+fn decode(relay: &str, text: &str) -> Result<Vec<u8>, SyncError> {
+    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| strange(relay))
+}

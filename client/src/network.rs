@@ -1,0 +1,304 @@
+//! Connections and streams: carries out what the engine wants of the network.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use iroh::endpoint::{Connection, VarInt};
+use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMap, RelayMode, RelayUrl, SecretKey};
+use n0_future::task::{self, AbortOnDropHandle};
+use n0_future::time;
+use serde::Deserialize;
+use tokio::sync::{OnceCell, mpsc, watch};
+use zerok_sync_shared::codec::DecodeError;
+use zerok_sync_shared::crypto::keys::Secret;
+use zerok_sync_shared::engine::StreamId;
+use zerok_sync_shared::failure::{SyncError, code};
+use zerok_sync_shared::ids::RelayId;
+use zerok_sync_shared::limits;
+use zerok_sync_shared::message::{ALPN, Message};
+use zerok_sync_transport::endpoint as transport;
+use zerok_sync_transport::frames::{FrameReader, FrameWriter};
+
+use crate::config::Path;
+use crate::platform;
+
+/// Frames and changes of connections that wait for the driver.
+pub(crate) const EVENT_QUEUE: usize = 64;
+/// Encoded bytes of one stream that are gathered before they are written.
+const MAX_GATHERED: usize = 256 * 1024;
+/// How long closing may take when the other side does not answer.
+const CLOSE_TIMEOUT: time::Duration = time::Duration::from_secs(2);
+
+/// What the network reports.
+pub(crate) enum NetworkEvent {
+    Connected { relay: String, attempt: u64, connection: Connection, relay_id: RelayId, exporter: [u8; 32] },
+    Disconnected { relay: String, attempt: u64, error: SyncError },
+    Frame { stream: StreamId, message: Result<Message, DecodeError> },
+    StreamEnded { stream: StreamId },
+}
+
+struct Link {
+    attempt: u64,
+    connection: Option<Connection>,
+    _task: AbortOnDropHandle<()>,
+}
+
+struct Stream {
+    outgoing: mpsc::UnboundedSender<Message>,
+    gate: watch::Sender<bool>,
+    relay: String,
+}
+
+/// All connections of a device.
+pub(crate) struct Network {
+    endpoint: Arc<LazyEndpoint>,
+    events: mpsc::Sender<NetworkEvent>,
+    links: HashMap<String, Link>,
+    streams: HashMap<StreamId, Stream>,
+    attempts: u64,
+}
+
+impl Network {
+    pub(crate) fn new(key: &Secret, path: Path, events: mpsc::Sender<NetworkEvent>) -> Self {
+        let endpoint = Arc::new(LazyEndpoint { key: SecretKey::from_bytes(key.expose()), path, cell: OnceCell::new() });
+        Self { endpoint, events, links: HashMap::new(), streams: HashMap::new(), attempts: 0 }
+    }
+
+    /// Connects in the background and reports how it went, and later how it ended.
+    pub(crate) fn connect(&mut self, relay: String) {
+        self.attempts += 1;
+        let attempt = self.attempts;
+        let (endpoint, events, url) = (self.endpoint.clone(), self.events.clone(), relay.clone());
+        let task = task::spawn(async move {
+            let dialled = match time::timeout(limits::CONNECT_TIMEOUT, endpoint.dial(&url)).await {
+                Ok(dialled) => dialled,
+                Err(_) => Err(unreachable(&url, "it does not answer")),
+            };
+            let error = match dialled {
+                Ok((connection, relay_id, exporter)) => {
+                    let closed = connection.clone();
+                    let event = NetworkEvent::Connected { relay: url.clone(), attempt, connection, relay_id, exporter };
+                    if events.send(event).await.is_err() {
+                        return;
+                    }
+                    unreachable(&url, &closed.closed().await.to_string())
+                }
+                Err(error) => error,
+            };
+            let _ = events.send(NetworkEvent::Disconnected { relay: url, attempt, error }).await;
+        });
+        let link = Link { attempt, connection: None, _task: AbortOnDropHandle::new(task) };
+        self.links.insert(relay, link);
+    }
+
+    /// Whether a report is about the newest attempt; a connection that was made is kept then.
+    pub(crate) fn accept(&mut self, relay: &str, attempt: u64, connection: Option<Connection>) -> bool {
+        let Some(link) = self.links.get_mut(relay).filter(|link| link.attempt == attempt) else { return false };
+        if connection.is_some() {
+            link.connection = connection;
+        } else {
+            self.forget(relay);
+        }
+        true
+    }
+
+    pub(crate) fn disconnect(&mut self, relay: &str) {
+        if let Some(connection) = self.links.get(relay).and_then(|link| link.connection.as_ref()) {
+            connection.close(VarInt::from_u32(0), b"bye");
+        }
+        self.forget(relay);
+    }
+
+    fn forget(&mut self, relay: &str) {
+        self.links.remove(relay);
+        self.streams.retain(|_, stream| stream.relay != relay);
+    }
+
+    pub(crate) fn open_stream(&mut self, id: StreamId, relay: String) {
+        let Some(connection) = self.links.get(&relay).and_then(|link| link.connection.clone()) else { return };
+        let (outgoing, queue) = mpsc::unbounded_channel();
+        let (gate, gated) = watch::channel(true);
+        let events = self.events.clone();
+        // Ends by itself when the stream, the connection or the queue does.
+        task::spawn(async move {
+            run_stream(&connection, id, queue, gated, &events).await;
+            let _ = events.send(NetworkEvent::StreamEnded { stream: id }).await;
+        });
+        self.streams.insert(id, Stream { outgoing, gate, relay });
+    }
+
+    /// Bounded by the engine, which keeps a window of unanswered pushes.
+    pub(crate) fn send(&self, id: StreamId, message: Message) {
+        if let Some(stream) = self.streams.get(&id) {
+            // A stream that has ended reports that by itself.
+            let _ = stream.outgoing.send(message);
+        }
+    }
+
+    pub(crate) fn close_stream(&mut self, id: StreamId) {
+        self.streams.remove(&id);
+    }
+
+    /// Opens and shuts the gates of streams: a shut one is not read.
+    pub(crate) fn set_gates(&self, wants_frames: impl Fn(StreamId) -> bool) {
+        for (id, stream) in &self.streams {
+            let open = wants_frames(*id);
+            stream.gate.send_if_modified(|gate| core::mem::replace(gate, open) != open);
+        }
+    }
+
+    /// The device's network changed: sockets may be dead without saying so.
+    pub(crate) fn network_changed(&self) {
+        let endpoint = self.endpoint.clone();
+        task::spawn(async move {
+            if let Some(endpoint) = endpoint.cell.get() {
+                endpoint.network_change().await;
+            }
+        });
+    }
+
+    pub(crate) async fn close(&mut self) {
+        self.streams.clear();
+        for relay in self.links.keys().cloned().collect::<Vec<_>>() {
+            self.disconnect(&relay);
+        }
+        if let Some(endpoint) = self.endpoint.cell.get() {
+            let _ = time::timeout(CLOSE_TIMEOUT, endpoint.close()).await;
+        }
+    }
+}
+
+/// The endpoint is made when it is first needed: opening a client must not depend on a network.
+struct LazyEndpoint {
+    key: SecretKey,
+    path: Path,
+    cell: OnceCell<Endpoint>,
+}
+
+impl LazyEndpoint {
+    async fn get(&self) -> Result<&Endpoint, String> {
+        let bind = || async {
+            let builder = transport::builder(self.key.clone()).relay_mode(RelayMode::Custom(RelayMap::empty()));
+            #[cfg(not(target_family = "wasm"))]
+            let builder = match self.path {
+                Path::Any => builder,
+                Path::WebSocket => builder.clear_ip_transports(),
+            };
+            builder.bind().await.map_err(|error| error.to_string())
+        };
+        self.cell.get_or_try_init(bind).await
+    }
+
+    async fn dial(&self, url: &str) -> Result<(Connection, RelayId, [u8; 32]), SyncError> {
+        let node = Directory::fetch(url).await?.node(url)?;
+        let endpoint = self.get().await.map_err(|error| unreachable(url, &error))?;
+        let relay_config = iroh::RelayConfig::new(node.relay_url.clone(), None);
+        endpoint.insert_relay(node.relay_url.clone(), Arc::new(relay_config)).await;
+        let mut address = EndpointAddr::new(node.endpoint_id).with_relay_url(node.relay_url);
+        if self.path == Path::Any {
+            for udp in node.udp {
+                address = address.with_ip_addr(udp);
+            }
+        }
+        let connection = endpoint.connect(address, ALPN).await.map_err(|error| unreachable(url, &error.to_string()))?;
+        let exporter = transport::export(&connection).map_err(|error| unreachable(url, &error.to_string()))?;
+        Ok((connection, transport::device_id(node.endpoint_id), exporter))
+    }
+}
+
+fn unreachable(url: &str, why: &str) -> SyncError {
+    SyncError::passing(code::RELAY_UNREACHABLE, format!("{url} cannot be reached: {why}"))
+}
+
+/// What a relay says at `/.well-known/iroh`.
+#[derive(Debug, Deserialize)]
+struct Directory {
+    version: u32,
+    nodes: Vec<DirectoryNode>,
+}
+
+#[derive(Debug, Deserialize)]
+struct DirectoryNode {
+    endpoint_id: String,
+    relay_url: String,
+    #[serde(default)]
+    udp_addrs: Vec<String>,
+}
+
+struct Node {
+    endpoint_id: EndpointId,
+    relay_url: RelayUrl,
+    udp: Vec<SocketAddr>,
+}
+
+impl Directory {
+    async fn fetch(url: &str) -> Result<Self, SyncError> {
+        let answer = platform::fetch("GET", &format!("{url}/.well-known/iroh"), None)
+            .await
+            .map_err(|error| unreachable(url, &error))?;
+        match answer.status {
+            200 => serde_json::from_slice(&answer.body).map_err(|_| not_a_relay(url)),
+            429 | 500.. => Err(unreachable(url, &format!("it answers with HTTP status {}", answer.status))),
+            _ => Err(not_a_relay(url)),
+        }
+    }
+
+    fn node(self, url: &str) -> Result<Node, SyncError> {
+        if self.version != 1 {
+            let text = format!("{url} speaks another version of the protocol; update the app or the relay");
+            return Err(SyncError::new("UNSUPPORTED_VERSION", text));
+        }
+        let node = self.nodes.into_iter().next().ok_or_else(|| not_a_relay(url))?;
+        Ok(Node {
+            endpoint_id: node.endpoint_id.parse().map_err(|_| not_a_relay(url))?,
+            relay_url: node.relay_url.parse().map_err(|_| not_a_relay(url))?,
+            udp: node.udp_addrs.iter().filter_map(|address| address.parse().ok()).collect(),
+        })
+    }
+}
+
+fn not_a_relay(url: &str) -> SyncError {
+    let text = format!("{url} is not a 0k-Sync relay: it does not answer at /.well-known/iroh as one; check the URL");
+    SyncError::passing(code::RELAY_UNREACHABLE, text).because("not-a-relay")
+}
+
+/// Moves messages until the stream ends from either side.
+async fn run_stream(
+    connection: &Connection,
+    id: StreamId,
+    mut queue: mpsc::UnboundedReceiver<Message>,
+    mut gate: watch::Receiver<bool>,
+    events: &mpsc::Sender<NetworkEvent>,
+) {
+    let Ok((send, recv)) = connection.open_bi().await else { return };
+    let mut writer = FrameWriter::new(send);
+    let mut reader = FrameReader::new(recv);
+    let write = async {
+        while let Some(message) = queue.recv().await {
+            writer.queue(&message);
+            while writer.queued() < MAX_GATHERED
+                && let Ok(message) = queue.try_recv()
+            {
+                writer.queue(&message);
+            }
+            if writer.flush().await.is_err() {
+                return;
+            }
+        }
+        let _ = writer.get_mut().finish();
+    };
+    let read = async {
+        while gate.wait_for(|open| *open).await.is_ok() {
+            let Ok(Some(message)) = reader.next(limits::MAX_FRAME).await else { return };
+            let broken = message.is_err();
+            if events.send(NetworkEvent::Frame { stream: id, message }).await.is_err() || broken {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = write => {}
+        () = read => {}
+    }
+}

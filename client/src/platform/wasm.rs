@@ -1,0 +1,62 @@
+//! HTTP by the `fetch` of the page, the worker, or Node.
+
+use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
+use n0_future::time;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+
+use super::{HTTP_TIMEOUT, HttpResponse, MAX_HTTP_BODY};
+
+/// One HTTP request with an optional JSON body.
+pub(crate) async fn fetch(method: &str, url: &str, json: Option<Vec<u8>>) -> Result<HttpResponse, String> {
+    match time::timeout(HTTP_TIMEOUT, request(method, url, json)).await {
+        Ok(result) => result.map_err(|error| describe(&error)),
+        Err(_) => Err("it took too long".into()),
+    }
+}
+
+async fn request(method: &str, url: &str, json: Option<Vec<u8>>) -> Result<HttpResponse, JsValue> {
+    let global = js_sys::global();
+    let fetch: Function = get(&global, "fetch")?.dyn_into()?;
+    let init = Object::new();
+    set(&init, "method", &method.into())?;
+    // Neither cookies nor a cached answer belong to a relay.
+    set(&init, "credentials", &"omit".into())?;
+    set(&init, "cache", &"no-store".into())?;
+    if let Some(json) = json {
+        set(&init, "body", &Uint8Array::from(json.as_slice()))?;
+        let headers = Object::new();
+        set(&headers, "content-type", &"application/json".into())?;
+        set(&init, "headers", &headers)?;
+    }
+    let response = JsFuture::from(fetch.call2(&global, &url.into(), &init)?.dyn_into::<Promise>()?).await?;
+    let status = get(&response, "status")?.as_f64().unwrap_or_default();
+    let announced = get(&response, "headers")?;
+    let announced_len: Function = get(&announced, "get")?.dyn_into()?;
+    let announced_len = announced_len.call1(&announced, &"content-length".into())?.as_string();
+    if announced_len.and_then(|len| len.parse::<usize>().ok()).is_some_and(|len| len > MAX_HTTP_BODY) {
+        return Err("the answer is too long".into());
+    }
+    let read: Function = get(&response, "arrayBuffer")?.dyn_into()?;
+    let buffer = JsFuture::from(read.call0(&response)?.dyn_into::<Promise>()?).await?;
+    let body = Uint8Array::new(&buffer);
+    if body.length() as usize > MAX_HTTP_BODY {
+        return Err("the answer is too long".into());
+    }
+    // An HTTP status is a small integer.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "100 to 599")]
+    Ok(HttpResponse { status: status as u16, body: body.to_vec() })
+}
+
+fn get(object: &JsValue, name: &str) -> Result<JsValue, JsValue> {
+    Reflect::get(object, &name.into())
+}
+
+fn set(object: &Object, name: &str, value: &JsValue) -> Result<(), JsValue> {
+    Reflect::set(object, &name.into(), value).map(|_| ())
+}
+
+fn describe(error: &JsValue) -> String {
+    let message = get(error, "message").ok().and_then(|message| message.as_string());
+    message.or_else(|| error.as_string()).unwrap_or_else(|| "the request failed".into())
+}

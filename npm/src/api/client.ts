@@ -1,0 +1,163 @@
+/** One open device: routes the core's events to its groups and mirrors its status. */
+import { inviteLink } from "../check.js";
+import { closedError, toSyncError } from "../convert.js";
+import type { Core, CoreHandlers } from "../core.js";
+import type { CoreEvent } from "../core-types.js";
+import type { SyncError } from "../errors.js";
+import type { Group, SyncClient, SyncEvents, SyncStatus, Unsubscribe } from "../types.js";
+import { Emitter } from "./events.js";
+import { GroupHandle, leftError, type GroupContext, type GroupCoreEvent } from "./group.js";
+import { failedStatus, initialStatus, sameStatus, toStatus } from "./status.js";
+
+/** What a client needs besides the core. */
+export interface ClientSurroundings {
+  /** Draws a QR code; loaded on first use. */
+  drawQr(text: string): Promise<string>;
+  /** Undoes what `open` set up around the core: the lock, listeners. A second call does nothing. */
+  release(): void;
+}
+
+/**
+ * A {@link SyncClient}. Made before its core, whose first events arrive while it opens; `attach` completes it.
+ */
+export class ClientHandle implements SyncClient, CoreHandlers {
+  readonly #surroundings: ClientSurroundings;
+  readonly #events = new Emitter<SyncEvents>({
+    status: new Set(),
+    error: new Set(),
+    "group-joined": new Set(),
+    "group-left": new Set(),
+  });
+  readonly #groups = new Map<string, GroupHandle>();
+  readonly #context: GroupContext;
+  #core: Core | undefined;
+  #status = initialStatus;
+  #ended: SyncError | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(surroundings: ClientSurroundings) {
+    this.#surroundings = surroundings;
+    const core = (): Core => this.#open();
+    this.#context = {
+      get core() {
+        return core();
+      },
+      drawQr: (text) => surroundings.drawQr(text),
+    };
+  }
+
+  /** Completes the client with its opened core. */
+  attach(core: Core): this {
+    this.#core = core;
+    return this;
+  }
+
+  get deviceId(): string {
+    return this.#core?.deviceId ?? "";
+  }
+
+  get status(): SyncStatus {
+    return this.#status;
+  }
+
+  groups(): Group[] {
+    return [...this.#groups.values()];
+  }
+
+  async createGroup(): Promise<Group> {
+    return this.#group(await this.#open().call("createGroup", []));
+  }
+
+  async join(link: string): Promise<Group> {
+    const checked = inviteLink(link);
+    return this.#group(await this.#open().call("join", [checked]));
+  }
+
+  on<K extends keyof SyncEvents>(event: K, handler: (value: SyncEvents[K]) => void): Unsubscribe {
+    return this.#events.on(event, handler);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  /** The page became visible, or the network changed: connections may be dead without knowing it. */
+  networkChanged(): void {
+    if (this.#ended === undefined) this.#core?.networkChanged();
+  }
+
+  event(event: CoreEvent): void {
+    if (this.#ended !== undefined) return;
+    switch (event.type) {
+      case "status":
+        this.#setStatus(toStatus(event.status));
+        break;
+      case "group-joined":
+        this.#events.emit("group-joined", this.#group(event.group));
+        break;
+      case "group-left":
+        this.#groups.get(event.group)?.end(leftError(), false);
+        this.#groups.delete(event.group);
+        this.#events.emit("group-left", event.group);
+        break;
+      case "error":
+        this.#events.emit("error", toSyncError(event.error, { group: event.group, cursor: event.cursor }));
+        if (event.group !== undefined) this.#groups.get(event.group)?.apply(event as GroupCoreEvent);
+        break;
+      case "group":
+      case "pushed":
+      case "device-joined":
+      case "gap":
+        this.#group(event.group).apply(event);
+        break;
+    }
+  }
+
+  died(error: SyncError): void {
+    if (this.#ended !== undefined) return;
+    this.#setStatus(failedStatus(this.#status, error));
+    this.#events.emit("error", error);
+    this.#end(error, true);
+  }
+
+  async #close(): Promise<void> {
+    const core = this.#core;
+    // Calls made from now on reject; those under way are answered by the core, or rejected when it is gone.
+    this.#end(closedError(), false, false);
+    try {
+      await core?.close();
+    } finally {
+      this.#surroundings.release();
+    }
+  }
+
+  #end(reason: SyncError, failure: boolean, release = true): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = reason;
+    for (const group of this.#groups.values()) group.end(reason, failure);
+    if (release) this.#surroundings.release();
+  }
+
+  #open(): Core {
+    if (this.#ended !== undefined) throw this.#ended;
+    if (this.#core === undefined) throw closedError();
+    return this.#core;
+  }
+
+  /** The one object for a group, made when the group is first heard of. */
+  #group(id: string): GroupHandle {
+    let group = this.#groups.get(id);
+    if (group === undefined) {
+      group = new GroupHandle(id, this.#context);
+      this.#groups.set(id, group);
+    }
+    return group;
+  }
+
+  #setStatus(status: SyncStatus): void {
+    if (sameStatus(status, this.#status)) return;
+    this.#status = status;
+    this.#events.emit("status", status);
+  }
+}

@@ -1,0 +1,238 @@
+/** One group: its mirrored state and the calls on it. */
+import { blobBytes, httpUrl, wholeNumber, withTimeout } from "../check.js";
+import { invalidArgument, toSyncError } from "../convert.js";
+import type { Core } from "../core.js";
+import type { CoreEvent } from "../core-types.js";
+import { SyncError } from "../errors.js";
+import type {
+  BlobsOptions,
+  Group,
+  GroupEvents,
+  Invite,
+  InviteOptions,
+  PulledPage,
+  PullOptions,
+  Pushed,
+  PushedToRelay,
+  PushOptions,
+  ReceivedBlob,
+  SyncStatus,
+  Unsubscribe,
+  WaitOptions,
+} from "../types.js";
+import { BlobIterator, MAX_PAGE, toReceivedBlob, type Log } from "./blobs.js";
+import { Emitter } from "./events.js";
+import { failedStatus, initialStatus, sameStatus, toStatus } from "./status.js";
+
+/** What a group needs from its client. */
+export interface GroupContext {
+  readonly core: Core;
+  /** Draws a QR code; loaded on first use. */
+  drawQr(text: string): Promise<string>;
+}
+
+/** Events of the core that concern one group. */
+export type GroupCoreEvent = Extract<CoreEvent, { group: string }> | (Extract<CoreEvent, { type: "error" }> & { group: string });
+
+/** A {@link Group}. The client feeds it the core's events through `apply`. */
+export class GroupHandle implements Group {
+  readonly id: string;
+  readonly #context: GroupContext;
+  readonly #events = new Emitter<GroupEvents>({
+    blob: new Set(),
+    pushed: new Set(),
+    status: new Set(),
+    "device-joined": new Set(),
+    gap: new Set(),
+    error: new Set(),
+  });
+  readonly #iterators = new Set<BlobIterator>();
+  readonly #watchers = new Set<() => void>();
+  #status = initialStatus;
+  #versionVector: Readonly<Record<string, number>> = {};
+  #position = 0;
+  #ended: SyncError | undefined;
+
+  constructor(id: string, context: GroupContext) {
+    this.id = id;
+    this.#context = context;
+  }
+
+  get status(): SyncStatus {
+    return this.#status;
+  }
+
+  get pending(): number {
+    return this.#status.pending;
+  }
+
+  versionVector(): Record<string, number> {
+    return { ...this.#versionVector };
+  }
+
+  push(data: Uint8Array | ArrayBuffer | string, options: PushOptions & { until: "relay" }): Promise<PushedToRelay>;
+  push(data: Uint8Array | ArrayBuffer | string, options?: PushOptions): Promise<Pushed>;
+  async push(data: Uint8Array | ArrayBuffer | string, options: PushOptions = {}): Promise<Pushed | PushedToRelay> {
+    const { bytes, owned } = blobBytes(data);
+    const ttl = options.ttl === undefined ? undefined : wholeNumber(options.ttl, "ttl", 1, 0);
+    if (options.until !== undefined && !["local", "relay"].includes(options.until)) {
+      throw invalidArgument('until must be "local" or "relay".');
+    }
+    const pushed = await this.#core.call("push", [this.id, bytes, ttl], owned ? [bytes] : []);
+    if (options.until !== "relay") return pushed;
+    const waiting = this.#core.call("waitPushed", [this.id, pushed.position]);
+    const { cursor } = await withTimeout(waiting, options.timeout, "Sending to the relay");
+    return { ...pushed, cursor };
+  }
+
+  blobs(options: BlobsOptions = {}): AsyncIterableIterator<ReceivedBlob> {
+    const after = wholeNumber(options.after, "after", 0, 0);
+    return this.#iterate(after, options.includeOwn ?? true, options.signal);
+  }
+
+  async pull(options: PullOptions = {}): Promise<PulledPage> {
+    const after = wholeNumber(options.after, "after", 0, 0);
+    const limit = Math.min(wholeNumber(options.limit, "limit", 1, 100), MAX_PAGE);
+    const { includeOwn = true, sealed = false } = options;
+    const page = await this.#core.call("pull", [this.id, after, limit, includeOwn, sealed]);
+    return { blobs: page.blobs.map(toReceivedBlob), hasMore: page.hasMore, next: page.next };
+  }
+
+  async flush(options: WaitOptions = {}): Promise<void> {
+    await withTimeout(this.#core.call("flush", [this.id]), options.timeout, "Sending what is pending");
+  }
+
+  async ready(options: WaitOptions = {}): Promise<void> {
+    await withTimeout(this.#core.call("ready", [this.id]), options.timeout, "The first synchronisation");
+  }
+
+  async createInvite(options: InviteOptions = {}): Promise<Invite> {
+    const { link, lookup, expiresAt } = await this.#core.call("createInvite", [this.id, appUrl(options.appUrl)]);
+    const qr = await this.#context.drawQr(link);
+    return {
+      link,
+      qr,
+      expiresAt,
+      cancel: async () => {
+        await this.#core.call("cancelInvite", [lookup]);
+      },
+    };
+  }
+
+  on<K extends keyof GroupEvents>(event: K, handler: (value: GroupEvents[K]) => void): Unsubscribe {
+    // Blobs are read from the log, so that a burst of arrivals is not held in memory.
+    if (event === "blob" && typeof handler === "function") return this.#onBlob(handler as (blob: ReceivedBlob) => void);
+    return this.#events.on(event, handler);
+  }
+
+  async leave(): Promise<void> {
+    await this.#core.call("leave", [this.id]);
+  }
+
+  /** Brings the mirror up to date and tells handlers. Called by the client, in the core's order. */
+  apply(event: GroupCoreEvent): void {
+    switch (event.type) {
+      case "group": {
+        this.#versionVector = event.versionVector;
+        this.#setStatus(toStatus(event.status, this.id));
+        if (event.position !== this.#position) {
+          this.#position = event.position;
+          for (const changed of [...this.#watchers]) changed();
+        }
+        break;
+      }
+      case "pushed":
+        this.#events.emit("pushed", { id: event.id, position: event.position, cursor: event.cursor });
+        break;
+      case "device-joined":
+        this.#events.emit("device-joined", { device: event.device });
+        break;
+      case "gap":
+        this.#events.emit("gap", { sender: event.sender, from: event.from, to: event.to });
+        break;
+      case "error":
+        this.#events.emit("error", toSyncError(event.error, { group: this.id, cursor: event.cursor }));
+        break;
+      case "group-joined":
+      case "group-left":
+        break;
+    }
+  }
+
+  /** Ends all iterators; later calls reject with `reason`. `failure` if the app must hear of it. */
+  end(reason: SyncError, failure: boolean): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = reason;
+    if (failure) this.#setStatus(failedStatus(this.#status, reason));
+    for (const iterator of [...this.#iterators]) iterator.end(failure ? { error: reason } : undefined);
+  }
+
+  get #core(): Core {
+    if (this.#ended !== undefined) throw this.#ended;
+    return this.#context.core;
+  }
+
+  #setStatus(status: SyncStatus): void {
+    if (sameStatus(status, this.#status)) return;
+    this.#status = status;
+    this.#events.emit("status", status);
+  }
+
+  #iterate(after: number, includeOwn: boolean, signal?: AbortSignal): BlobIterator {
+    const position = (): number => this.#position;
+    const log: Log = {
+      get position() {
+        return position();
+      },
+      page: async (from) => this.#core.call("pull", [this.id, from, MAX_PAGE, includeOwn, false]),
+      watch: (changed) => {
+        this.#watchers.add(changed);
+        return () => void this.#watchers.delete(changed);
+      },
+    };
+    const abort = (): void => iterator.end({ error: signal?.reason });
+    const iterator = new BlobIterator(log, after, () => {
+      this.#iterators.delete(iterator);
+      signal?.removeEventListener("abort", abort);
+    });
+    this.#iterators.add(iterator);
+    signal?.addEventListener("abort", abort);
+    if (signal?.aborted === true) abort();
+    else if (this.#ended !== undefined) iterator.end({ error: this.#ended });
+    return iterator;
+  }
+
+  #onBlob(handler: (blob: ReceivedBlob) => void): Unsubscribe {
+    const iterator = this.#iterate(this.#position, true);
+    void this.#pump(iterator, handler);
+    return () => iterator.end();
+  }
+
+  async #pump(iterator: BlobIterator, handler: (blob: ReceivedBlob) => void): Promise<void> {
+    try {
+      for await (const blob of iterator) {
+        // What it throws is the app's: reported like any uncaught error.
+        queueMicrotask(() => {
+          if (!iterator.ended) handler(blob);
+        });
+      }
+    } catch (error) {
+      // The end of the client is told by its own events; anything else only here.
+      if (this.#ended === undefined) this.#events.emit("error", toSyncError(error, { group: this.id }));
+    }
+  }
+}
+
+/** The error of calls on a group that was left. */
+export const leftError = (): SyncError => new SyncError("CLOSED", "This device has left the group.");
+
+function appUrl(url: unknown): string | undefined {
+  if (url === undefined) {
+    const here = httpUrl((globalThis as { location?: Location }).location?.href);
+    return here === undefined ? undefined : here.origin + here.pathname;
+  }
+  const checked = httpUrl(url);
+  if (checked === undefined) throw invalidArgument("appUrl must be an absolute https:// or http:// URL.");
+  checked.hash = "";
+  return checked.href;
+}

@@ -1,0 +1,99 @@
+/** Arguments as apps pass them, checked once at the border. */
+import { invalidArgument } from "./convert.js";
+import { SyncError } from "./errors.js";
+
+
+
+/** Largest plain blob; larger data belongs into several blobs. */
+export const MAX_BLOB_BYTES = 1024 * 1024;
+
+/** A whole number ≥ `min`, or `fallback` if absent. */
+export function wholeNumber(value: unknown, what: string, min: number, fallback: number): number {
+  if (value === undefined) return fallback;
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min) {
+    throw invalidArgument(`${what} must be a whole number of at least ${min}.`);
+  }
+  return value;
+}
+
+/** Relay URLs in canonical form, without duplicates. */
+export function relayUrls(relays: unknown): string[] {
+  if (!Array.isArray(relays) || relays.length === 0) {
+    throw invalidArgument('relays must list at least one relay URL, for example ["https://sync.example.com"].');
+  }
+  return [...new Set(relays.map(relayUrl))];
+}
+
+function relayUrl(relay: unknown): string {
+  const url = httpUrl(relay);
+  if (url === undefined) throw invalidArgument(`"${String(relay)}" is not a relay URL: it must start with https:// or http://.`);
+  if (url.username !== "" || url.password !== "") {
+    throw invalidArgument("A relay URL must not carry a password; use accessToken.");
+  }
+  url.hash = "";
+  return url.href.replace(/\/$/, "");
+}
+
+/** An absolute http(s) URL, or undefined. */
+export function httpUrl(value: unknown): URL | undefined {
+  if (!(typeof value === "string" || value instanceof URL)) return undefined;
+  let url: URL;
+  try {
+    url = new URL(String(value).trim());
+  } catch {
+    return undefined;
+  }
+  return url.protocol === "https:" || url.protocol === "http:" ? url : undefined;
+}
+
+/** An invite link with what surrounds it in messages removed. */
+export function inviteLink(link: unknown): string {
+  if (typeof link !== "string") throw invalidArgument("join() needs an invite link.");
+  const trimmed = link.trim();
+  if (!/#0k=[^\s#]+$/.test(trimmed)) {
+    throw new SyncError("INVITE_INVALID", "This is not an invite link: it must contain #0k=… and be copied completely.");
+  }
+  return trimmed;
+}
+
+/** The bytes to push, at most {@link MAX_BLOB_BYTES}; `owned` if nobody else holds the buffer. */
+export function blobBytes(data: unknown): { bytes: Uint8Array; owned: boolean } {
+  const payload = toBytes(data);
+  if (payload.bytes.byteLength > MAX_BLOB_BYTES) {
+    throw new SyncError(
+      "BLOB_TOO_LARGE",
+      `A blob holds at most ${MAX_BLOB_BYTES} bytes and this has ${payload.bytes.byteLength}. ` +
+        "Split it into several blobs, or store a file elsewhere and push a reference to it.",
+    );
+  }
+  return payload;
+}
+
+function toBytes(data: unknown): { bytes: Uint8Array; owned: boolean } {
+  if (typeof data === "string") return { bytes: new TextEncoder().encode(data), owned: true };
+  if (data instanceof ArrayBuffer) return { bytes: new Uint8Array(data), owned: false };
+  if (data instanceof Uint8Array) {
+    // Cloning a view clones all of its buffer: take only the part that counts.
+    const whole = data.byteLength === data.buffer.byteLength;
+    return whole || data.byteLength > MAX_BLOB_BYTES ? { bytes: data, owned: false } : { bytes: data.slice(), owned: true };
+  }
+  throw invalidArgument("push() needs a string, a Uint8Array or an ArrayBuffer.");
+}
+
+/** `work`, or TIMEOUT after `timeout` milliseconds; the work itself goes on. */
+export function withTimeout<T>(work: Promise<T>, timeout: number | undefined, what: string): Promise<T> {
+  if (timeout === undefined) return work;
+  if (typeof timeout !== "number" || Number.isNaN(timeout) || timeout < 0) {
+    return Promise.reject(invalidArgument("timeout must be a number of milliseconds."));
+  }
+  return new Promise((resolve, reject) => {
+    // Timers overflow beyond 31 bits: that long is for ever.
+    const timer =
+      timeout > 0x7fffffff
+        ? undefined
+        : setTimeout(() => {
+            reject(new SyncError("TIMEOUT", `${what} took longer than ${timeout} ms. It goes on; nothing is lost.`, { retryable: true }));
+          }, timeout);
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

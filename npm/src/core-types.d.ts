@@ -1,0 +1,97 @@
+/**
+ * What the wasm core offers, written by hand. The build checks that the generated declarations agree
+ * (checks/core-contract.ts), so a change of the core that this package doesn't know about fails there.
+ */
+
+/** How a device is opened. */
+export interface CoreConfig {
+  relays: string[];
+  name: string;
+  deviceName: string;
+  accessToken?: string;
+  storage: "indexeddb" | "memory";
+}
+
+/** A failure as the core reports it; rejections are `Error`s with these properties. */
+export interface CoreError {
+  code: string;
+  message: string;
+  retryable: boolean;
+  reason?: string;
+  retryAfterMs?: number;
+}
+
+export interface CoreStatus {
+  state: "never-synced" | "restoring" | "synced" | "syncing" | "pending" | "offline" | "error";
+  pending: number;
+  progress: { done: number; total: number } | null;
+  relay: string | null;
+  relays: { url: string; connected: boolean }[];
+  lastSyncedAt: number | null;
+  error: CoreError | null;
+}
+
+export interface CoreBlob {
+  id: string;
+  position: number;
+  sender: string;
+  own: boolean;
+  cursor: number;
+  timestamp: number;
+  data: Uint8Array;
+  sealed?: Uint8Array;
+}
+
+/** One page of the local log; `next` is the position to continue after. */
+export interface CorePage {
+  blobs: CoreBlob[];
+  hasMore: boolean;
+  next: number;
+}
+
+export interface CoreInvite {
+  link: string;
+  lookup: string;
+  expiresAt: number;
+}
+
+export type CoreEvent =
+  | { type: "status"; status: CoreStatus }
+  | {
+      type: "group";
+      group: string;
+      status: CoreStatus;
+      versionVector: Record<string, number>;
+      position: number;
+    }
+  | { type: "group-joined"; group: string }
+  | { type: "group-left"; group: string }
+  | { type: "pushed"; group: string; id: string; position: number; cursor: number }
+  | { type: "device-joined"; group: string; device: string }
+  | { type: "gap"; group: string; sender: string; from: number; to: number }
+  | { type: "error"; group?: string; error: CoreError; cursor?: number };
+
+/** One open device. */
+export interface CoreClient {
+  deviceId(): string;
+  createGroup(): Promise<string>;
+  join(link: string): Promise<string>;
+  push(group: string, data: Uint8Array, ttlSeconds?: number): Promise<{ id: string; position: number }>;
+  waitPushed(group: string, position: number): Promise<{ cursor: number }>;
+  pull(group: string, after: number, limit: number, includeOwn: boolean, sealed: boolean): Promise<CorePage>;
+  flush(group: string): Promise<void>;
+  ready(group: string): Promise<void>;
+  createInvite(group: string, appUrl: string | undefined): Promise<CoreInvite>;
+  cancelInvite(lookup: string): Promise<void>;
+  leave(group: string): Promise<void>;
+  networkChanged(): void;
+  close(): Promise<void>;
+}
+
+/** The generated module `core.js`. */
+export interface CoreModule {
+  default(input: { module_or_path: WebAssembly.Module }): Promise<unknown>;
+  CoreClient: {
+    open(config: CoreConfig, onEvent: (event: CoreEvent) => void): Promise<CoreClient>;
+  };
+}

@@ -1,0 +1,233 @@
+import type { SyncError } from "./errors.js";
+
+/** Options of `open()`. */
+export interface OpenOptions {
+  /** Relay URLs in order of preference, `https://…` (or `http://` on a local network). At least one. */
+  relays: readonly string[];
+  /** Name of the database on this device; two apps on one origin need two names. Default `"0k-sync"`. */
+  name?: string | undefined;
+  /** How this device is shown on the others. Default: derived from the browser and platform. */
+  deviceName?: string | undefined;
+  /** For relays that ask for one. */
+  accessToken?: string | undefined;
+  /** Where keys and data live on this device. Default `"indexeddb"` where there is one, else `"memory"`. */
+  storage?: "indexeddb" | "memory" | undefined;
+  /**
+   * `true`: run wasm in a Worker (default where there is one). `false`: run it on this thread.
+   * A function returns a Worker made by the app, for bundlers that need to see it.
+   */
+  worker?: boolean | (() => Worker) | undefined;
+  /** Where the worker script is served, if the bundler can't find it by itself. */
+  workerUrl?: string | URL | undefined;
+  /** Where `core_bg.wasm` is served, if the bundler can't find it by itself. */
+  wasmUrl?: string | URL | undefined;
+  /** The wasm itself, for `@0k-sync/client/slim`: bytes or a compiled module. */
+  wasm?: Uint8Array | ArrayBuffer | WebAssembly.Module | undefined;
+}
+
+/** `state` of a {@link SyncStatus}. "Nothing there yet" and "not synced yet" are different states. */
+export type SyncState =
+  | "never-synced"
+  | "restoring"
+  | "synced"
+  | "syncing"
+  | "pending"
+  | "offline"
+  | "error";
+
+/** How a device or a group stands towards its relays. Immutable: a change is a new object. */
+export interface SyncStatus {
+  /** What to show. */
+  readonly state: SyncState;
+  /** Blobs that no relay has confirmed yet. */
+  readonly pending: number;
+  /** Of a first or long synchronisation, in blobs. */
+  readonly progress: { readonly done: number; readonly total: number } | null;
+  /** URL of the relay in use. */
+  readonly relay: string | null;
+  /** All relays of this device. */
+  readonly relays: readonly { readonly url: string; readonly connected: boolean }[];
+  /** Milliseconds since 1970, or null if never. */
+  readonly lastSyncedAt: number | null;
+  /** Why `state` is `"error"`; may also be set while offline. */
+  readonly error: SyncError | null;
+}
+
+/** A blob of the local log, decrypted. */
+export interface ReceivedBlob {
+  /** Unique within the group. */
+  readonly id: string;
+  /** Place in this device's log: rising, gapless, the same for ever. Save the last one you processed. */
+  readonly position: number;
+  /** Device that pushed it, 64 hex digits. */
+  readonly sender: string;
+  /** Pushed by this device. */
+  readonly own: boolean;
+  /** The relay's number for it; 0 while no relay has it. */
+  readonly cursor: number;
+  /** When the sender pushed it, by the sender's clock, in milliseconds since 1970. */
+  readonly timestamp: number;
+  /** The plain bytes. */
+  readonly data: Uint8Array;
+  /** The exact bytes that the relay stores; only from `pull({ sealed: true })`. */
+  readonly sealed?: Uint8Array;
+  /** `data` as UTF-8. */
+  text(): string;
+  /** `data` as JSON. */
+  json(): unknown;
+}
+
+/** Options of `group.push()`. */
+export interface PushOptions {
+  /** Seconds that relays keep the blob. Default: the relay's own limit. */
+  ttl?: number | undefined;
+  /** `"local"` (default): resolve when durable on this device. `"relay"`: when a relay has it durably. */
+  until?: "local" | "relay" | undefined;
+  /** With `until: "relay"`: reject with TIMEOUT after so many milliseconds. The blob stays queued. */
+  timeout?: number | undefined;
+}
+
+/** Result of a push: durable on this device. */
+export interface Pushed {
+  readonly id: string;
+  readonly position: number;
+}
+
+/** Result of a push `until: "relay"`. */
+export interface PushedToRelay extends Pushed {
+  readonly cursor: number;
+}
+
+/** Options of `group.blobs()`. */
+export interface BlobsOptions {
+  /** Start after this position. Default 0: replay the whole log, then go on live. */
+  after?: number | undefined;
+  /** Also yield what this device pushed. Default true: own blobs are part of the log. */
+  includeOwn?: boolean | undefined;
+  /** Ends the iteration by rejecting with the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+/** Options of `group.pull()`. */
+export interface PullOptions {
+  /** Start after this position. Default 0. */
+  after?: number | undefined;
+  /** At most so many blobs, 1 to 500. Default 100. */
+  limit?: number | undefined;
+  /** Also return what this device pushed. Default true. */
+  includeOwn?: boolean | undefined;
+  /** Give each blob its `sealed` bytes, exactly as the relay stores them. Default false. */
+  sealed?: boolean | undefined;
+}
+
+/** One page of the local log. */
+export interface PulledPage {
+  readonly blobs: readonly ReceivedBlob[];
+  /** There is more after `next`. */
+  readonly hasMore: boolean;
+  /** The position to continue after. */
+  readonly next: number;
+}
+
+/** Options of waiting calls. */
+export interface WaitOptions {
+  /** Reject with TIMEOUT after so many milliseconds; nothing is lost. Default: wait for ever. */
+  timeout?: number | undefined;
+}
+
+/** Options of `group.createInvite()`. */
+export interface InviteOptions {
+  /** Page of the app that the link opens; it gets `#0k=…`. Default: this page, without query and fragment. */
+  appUrl?: string | undefined;
+}
+
+/** An open invitation: single use, minutes long. */
+export interface Invite {
+  /** To open on the other device, or to pass to `join()` there. Contains the key: treat it as a secret. */
+  readonly link: string;
+  /** The link as a QR code, a complete SVG document. */
+  readonly qr: string;
+  /** Milliseconds since 1970. */
+  readonly expiresAt: number;
+  /** Makes the link worthless from now on. */
+  cancel(): Promise<void>;
+}
+
+/** Events of a {@link SyncClient} and what their handlers get. */
+export interface SyncEvents {
+  /** The whole device's status changed. */
+  status: SyncStatus;
+  /** Something failed in the background, in this device or (then with `error.group`) in one group. */
+  error: SyncError;
+  /** A group was created or joined on this device. */
+  "group-joined": Group;
+  /** A group was left; its id. */
+  "group-left": string;
+}
+
+/** Events of a {@link Group} and what their handlers get. */
+export interface GroupEvents {
+  /** A blob entered the local log, from whichever device (see `own`). */
+  blob: ReceivedBlob;
+  /** A relay has one of this device's blobs. */
+  pushed: PushedToRelay;
+  /** The group's status changed. */
+  status: SyncStatus;
+  /** The first blob ever seen from a device. */
+  "device-joined": { readonly device: string };
+  /** Blobs of a sender are missing on the relay, from and to inclusive. */
+  gap: { readonly sender: string; readonly from: number; readonly to: number };
+  /** Something failed in the background. */
+  error: SyncError;
+}
+
+/** Ends a subscription. Calling it twice is harmless. */
+export type Unsubscribe = () => void;
+
+/** One open device: keys, local log, and connections. */
+export interface SyncClient {
+  /** Public id of this device, 64 hex digits. */
+  readonly deviceId: string;
+  /** The whole device's status now. */
+  readonly status: SyncStatus;
+  /** Makes a new group with a random secret; works offline. */
+  createGroup(): Promise<Group>;
+  /** Joins by an invite link. Needs the relay. */
+  join(link: string): Promise<Group>;
+  /** The groups of this device, reopened without any network. */
+  groups(): Group[];
+  /** Calls `handler` for every later event of this name. */
+  on<K extends keyof SyncEvents>(event: K, handler: (value: SyncEvents[K]) => void): Unsubscribe;
+  /** Ends connections and iterators, and releases the database. Nothing pushed is lost. */
+  close(): Promise<void>;
+}
+
+/** A set of devices that share an encrypted log. */
+export interface Group {
+  /** 64 hex digits; says nothing about the group's keys. */
+  readonly id: string;
+  /** The group's status now. */
+  readonly status: SyncStatus;
+  /** Blobs that no relay has confirmed yet. */
+  readonly pending: number;
+  /** Appends to the log. Resolves when the relay has it durably. */
+  push(data: Uint8Array | ArrayBuffer | string, options: PushOptions & { until: "relay" }): Promise<PushedToRelay>;
+  /** Appends to the log. Resolves when it is durable on this device; sending happens behind it. */
+  push(data: Uint8Array | ArrayBuffer | string, options?: PushOptions): Promise<Pushed>;
+  /** The log from a position on: first what is there, then what arrives. Ends when the client closes. */
+  blobs(options?: BlobsOptions): AsyncIterableIterator<ReceivedBlob>;
+  /** One page of the local log; never touches the network. */
+  pull(options?: PullOptions): Promise<PulledPage>;
+  /** Resolves when nothing is pending. */
+  flush(options?: WaitOptions): Promise<void>;
+  /** Resolves after the first complete sync: only then "empty" means empty. */
+  ready(options?: WaitOptions): Promise<void>;
+  /** How many blobs of each device this log holds, by device id. */
+  versionVector(): Record<string, number>;
+  /** Makes a link and a QR code for one more device. Needs the relay. */
+  createInvite(options?: InviteOptions): Promise<Invite>;
+  /** Calls `handler` for every later event of this name. */
+  on<K extends keyof GroupEvents>(event: K, handler: (value: GroupEvents[K]) => void): Unsubscribe;
+  /** Forgets keys and data of the group on this device. */
+  leave(): Promise<void>;
+}

@@ -1,0 +1,116 @@
+/** A core of a few lines, for tests of what wraps it. One group's log, no network. */
+import type { CoreBlob, CoreClient, CoreError, CoreEvent, CoreInvite, CorePage, CoreStatus } from "../src/core-types.js";
+
+export const status = (changes: Partial<CoreStatus> = {}): CoreStatus => ({
+  state: "synced",
+  pending: 0,
+  progress: null,
+  relay: null,
+  relays: [],
+  lastSyncedAt: null,
+  error: null,
+  ...changes,
+});
+
+/** A rejection as the core makes it. */
+export const failure = (code: string, details: Partial<CoreError> = {}): Error =>
+  Object.assign(new Error(`${code} happened`), { code, retryable: false, ...details });
+
+export class FakeCore implements CoreClient {
+  emit: (event: CoreEvent) => void = () => undefined;
+  /** Replaces the next call of a method without a result of its own. */
+  next: (() => Promise<void>) | undefined;
+  log: CoreBlob[] = [];
+  pages: { after: number; limit: number }[] = [];
+  calls: string[] = [];
+  /** Blobs in a page, whatever the caller asks for. */
+  pageSize = 500;
+
+  deviceId(): string {
+    return "d1";
+  }
+
+  /** A blob arrives in the log. */
+  receive(text: string, own = false): CoreBlob {
+    return this.append(new TextEncoder().encode(text), own);
+  }
+
+  append(data: Uint8Array, own: boolean): CoreBlob {
+    const position = this.log.length + 1;
+    const blob: CoreBlob = { id: `b${position}`, position, sender: own ? "d1" : "d2", own, cursor: 0, timestamp: 0, data };
+    this.log.push(blob);
+    this.announce();
+    return blob;
+  }
+
+  announce(changes: Partial<CoreStatus> = {}): void {
+    const versionVector: Record<string, number> = {};
+    for (const { sender } of this.log) versionVector[sender] = (versionVector[sender] ?? 0) + 1;
+    this.emit({ type: "group", group: "g", status: status(changes), versionVector, position: this.log.length });
+  }
+
+  createGroup(): Promise<string> {
+    this.announce();
+    this.emit({ type: "group-joined", group: "g" });
+    return Promise.resolve("g");
+  }
+
+  join(link: string): Promise<string> {
+    this.calls.push(`join ${link}`);
+    return this.createGroup();
+  }
+
+  push(_group: string, data: Uint8Array): Promise<{ id: string; position: number }> {
+    const { id, position } = this.append(data, true);
+    return Promise.resolve({ id, position });
+  }
+
+  waitPushed(_group: string, position: number): Promise<{ cursor: number }> {
+    return this.#run(`waitPushed ${position}`).then(() => ({ cursor: position + 100 }));
+  }
+
+  pull(_group: string, after: number, limit: number, includeOwn: boolean): Promise<CorePage> {
+    this.pages.push({ after, limit });
+    const rest = this.log.filter((blob) => blob.position > after && (includeOwn || !blob.own));
+    const blobs = rest.slice(0, Math.min(limit, this.pageSize)).map((blob) => ({ ...blob, data: blob.data.slice() }));
+    const hasMore = blobs.length < rest.length;
+    const next = hasMore ? (blobs.at(-1)?.position ?? after) : this.log.length;
+    return Promise.resolve({ blobs, hasMore, next });
+  }
+
+  flush(): Promise<void> {
+    return this.#run("flush");
+  }
+
+  ready(): Promise<void> {
+    return this.#run("ready");
+  }
+
+  createInvite(_group: string, appUrl: string | undefined): Promise<CoreInvite> {
+    return Promise.resolve({ link: `${appUrl ?? "none"}#0k=abc`, lookup: "l1", expiresAt: 5 });
+  }
+
+  cancelInvite(lookup: string): Promise<void> {
+    return this.#run(`cancelInvite ${lookup}`);
+  }
+
+  leave(group: string): Promise<void> {
+    this.emit({ type: "group-left", group });
+    return this.#run("leave");
+  }
+
+  networkChanged(): void {
+    this.calls.push("networkChanged");
+  }
+
+  close(): Promise<void> {
+    return this.#run("close");
+  }
+
+  async #run(what: string): Promise<void> {
+    this.calls.push(what);
+    const { next } = this;
+    this.next = undefined;
+    await next?.();
+  }
+}

@@ -1,0 +1,245 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ClientHandle } from "../src/api/client.js";
+import { openHere } from "../src/core.js";
+import { SyncError } from "../src/errors.js";
+import type { Group, ReceivedBlob, SyncClient } from "../src/types.js";
+import { FakeCore, failure } from "./fake-core.js";
+
+async function opened(): Promise<{ core: FakeCore; client: ClientHandle; group: Group; released: () => number }> {
+  const core = new FakeCore();
+  let releases = 0;
+  const client = new ClientHandle({ drawQr: (text) => Promise.resolve(`<svg>${text}</svg>`), release: () => (releases += 1) });
+  const provide = {
+    open: (_config: unknown, onEvent: FakeCore["emit"]) => {
+      core.emit = onEvent;
+      return Promise.resolve(core);
+    },
+  };
+  const config = { relays: ["https://relay.test"], name: "t", deviceName: "t", storage: "memory" as const };
+  client.attach(await openHere(() => Promise.resolve(provide), config, client));
+  return { core, client, group: await client.createGroup(), released: () => releases };
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const code = (expected: string) => (error: unknown) => error instanceof SyncError && error.code === expected;
+
+async function take(iterator: AsyncIterator<ReceivedBlob>, count: number): Promise<string[]> {
+  const texts: string[] = [];
+  while (texts.length < count) {
+    const result = await iterator.next();
+    if (result.done === true) break;
+    texts.push(result.value.text());
+  }
+  return texts;
+}
+
+test("state is mirrored before a push resolves", async () => {
+  const { group } = await opened();
+  await group.push("a");
+  assert.deepEqual(group.versionVector(), { d1: 1 });
+});
+
+test("push until relay gives the cursor; its time-out loses nothing", async () => {
+  const { core, group } = await opened();
+  assert.deepEqual(await group.push("a", { until: "relay" }), { id: "b1", position: 1, cursor: 101 });
+  core.next = () => new Promise(() => undefined);
+  await assert.rejects(group.push("b", { until: "relay", timeout: 5 }), code("TIMEOUT"));
+  assert.equal(core.log.length, 2);
+});
+
+test("a blob over the limit is refused before anything reaches the core", async () => {
+  const { core, group } = await opened();
+  await assert.rejects(group.push(new Uint8Array(1024 * 1024 + 1)), code("BLOB_TOO_LARGE"));
+  await assert.rejects(group.push("ä".repeat(600_000)), code("BLOB_TOO_LARGE"));
+  assert.equal(core.log.length, 0);
+  await group.push(new Uint8Array(1024 * 1024));
+});
+
+test("wrong arguments reject with INVALID_ARGUMENT", async () => {
+  const { client, group } = await opened();
+  await assert.rejects(group.push(5 as unknown as string), code("INVALID_ARGUMENT"));
+  await assert.rejects(group.push("a", { ttl: -1 }), code("INVALID_ARGUMENT"));
+  await assert.rejects(group.pull({ limit: 0 }), code("INVALID_ARGUMENT"));
+  await assert.rejects(group.createInvite({ appUrl: "javascript:alert(1)" }), code("INVALID_ARGUMENT"));
+  await assert.rejects(client.join(undefined as unknown as string), code("INVALID_ARGUMENT"));
+  await assert.rejects(client.join("hello"), code("INVITE_INVALID"));
+  assert.throws(() => group.blobs({ after: -1 }), code("INVALID_ARGUMENT"));
+  assert.throws(() => client.on("nothing" as "status", () => undefined), code("INVALID_ARGUMENT"));
+});
+
+test("pushing a part of a buffer pushes that part", async () => {
+  const { core, group } = await opened();
+  await group.push(new Uint8Array([1, 2, 3, 4]).subarray(1, 3));
+  assert.deepEqual([...(core.log[0]?.data ?? [])], [2, 3]);
+});
+
+test("blobs() replays page by page and then goes on live, each blob once", async () => {
+  const { core, group } = await opened();
+  core.pageSize = 2;
+  for (const text of ["1", "2", "3", "4", "5"]) core.receive(text);
+  const iterator = group.blobs();
+  assert.deepEqual(await take(iterator, 5), ["1", "2", "3", "4", "5"]);
+  const next = take(iterator, 2);
+  await turn();
+  core.receive("6");
+  await turn();
+  core.receive("7");
+  assert.deepEqual(await next, ["6", "7"]);
+  await iterator.return?.();
+});
+
+test("a page is only read when the one before is used up", async () => {
+  const { core, group } = await opened();
+  core.pageSize = 2;
+  for (const text of ["1", "2", "3", "4", "5"]) core.receive(text);
+  const iterator = group.blobs();
+  await take(iterator, 1);
+  await turn();
+  assert.equal(core.pages.length, 1);
+});
+
+test("growth while a page is being read is not missed", async () => {
+  const { core, group } = await opened();
+  const pull = core.pull.bind(core);
+  core.pull = async (...args) => {
+    const page = await pull(...args);
+    core.pull = pull;
+    core.receive("late");
+    return page;
+  };
+  assert.deepEqual(await take(group.blobs(), 1), ["late"]);
+});
+
+test("without own blobs the iterator skips them and does not spin", async () => {
+  const { core, group } = await opened();
+  const iterator = group.blobs({ includeOwn: false });
+  const first = take(iterator, 1);
+  await group.push("mine");
+  for (let i = 0; i < 20; i++) await turn();
+  assert(core.pages.length < 5, `read ${core.pages.length} pages`);
+  core.receive("theirs");
+  assert.deepEqual(await first, ["theirs"]);
+});
+
+test("iterators are independent and start where they are told", async () => {
+  const { core, group } = await opened();
+  core.receive("1");
+  core.receive("2");
+  const [all, second] = await Promise.all([take(group.blobs(), 2), take(group.blobs({ after: 1 }), 1)]);
+  assert.deepEqual([all, second], [["1", "2"], ["2"]]);
+});
+
+test("return() ends an iterator that waits", async () => {
+  const { group } = await opened();
+  const iterator = group.blobs();
+  const waiting = iterator.next();
+  await turn();
+  await iterator.return?.();
+  assert.equal((await waiting).done, true);
+});
+
+test("abort rejects a waiting iterator with the signal's reason", async () => {
+  const { group } = await opened();
+  const abort = new AbortController();
+  const waiting = group.blobs({ signal: abort.signal }).next();
+  await turn();
+  abort.abort(new Error("enough"));
+  await assert.rejects(waiting, /enough/);
+  await assert.rejects(group.blobs({ signal: abort.signal }).next(), /enough/);
+});
+
+test("closing ends waiting iterators quietly and rejects later calls", async () => {
+  const { client, group, released } = await opened();
+  const waiting = group.blobs().next();
+  await turn();
+  await client.close();
+  assert.equal((await waiting).done, true);
+  await assert.rejects(group.push("a"), code("CLOSED"));
+  await assert.rejects(client.createGroup(), code("CLOSED"));
+  await assert.rejects(group.blobs().next(), code("CLOSED"));
+  assert(released() >= 1);
+  await client.close();
+});
+
+test('on("blob") starts with what arrives after the call and stops when told', async () => {
+  const { core, group } = await opened();
+  core.receive("before");
+  const seen: string[] = [];
+  const stop = group.on("blob", (blob) => seen.push(blob.text()));
+  core.receive("1");
+  core.receive("2");
+  await turn();
+  stop();
+  core.receive("3");
+  await turn();
+  assert.deepEqual(seen, ["1", "2"]);
+});
+
+test("status events come only when something changed", async () => {
+  const { core, group } = await opened();
+  await turn();
+  const seen: string[] = [];
+  group.on("status", ({ state }) => seen.push(state));
+  core.announce();
+  core.announce({ state: "offline" });
+  core.announce({ state: "offline" });
+  assert.equal(group.status.state, "offline");
+  await turn();
+  assert.deepEqual(seen, ["offline"]);
+});
+
+test("an error of a group reaches the group and the client", async () => {
+  const { core, client, group } = await opened();
+  const seen: string[] = [];
+  client.on("error", (error) => seen.push(`client ${error.code} ${String(error.group)}`));
+  group.on("error", (error) => seen.push(`group ${error.code} ${String(error.cursor)}`));
+  core.emit({ type: "error", group: "g", error: { code: "RATE_LIMITED", message: "", retryable: true }, cursor: 9 });
+  await turn();
+  assert.deepEqual(seen.sort(), ["client RATE_LIMITED g", "group RATE_LIMITED 9"]);
+});
+
+test("leaving removes the group and ends its iterators", async () => {
+  const { client, group } = await opened();
+  const waiting = group.blobs().next();
+  await turn();
+  await group.leave();
+  assert.equal((await waiting).done, true);
+  assert.deepEqual(client.groups(), []);
+  await assert.rejects(group.push("a"), code("CLOSED"));
+});
+
+test("a trap puts everything into an error state, rejects, and releases the database", async () => {
+  const { core, client, group, released } = await opened();
+  const errors: string[] = [];
+  (client as SyncClient).on("error", (error) => errors.push(error.code));
+  const waiting = group.blobs().next();
+  const rejected = assert.rejects(waiting, code("WORKER_FAILED"));
+  core.next = () => Promise.reject(new WebAssembly.RuntimeError("unreachable"));
+  await assert.rejects(group.flush(), code("WORKER_FAILED"));
+  await rejected;
+  await turn();
+  assert.equal(client.status.state, "error");
+  assert.equal(group.status.error?.code, "WORKER_FAILED");
+  assert.deepEqual(errors, ["WORKER_FAILED"]);
+  assert.equal(released(), 1);
+});
+
+test("join accepts a link with spaces around it; invites carry a QR code and cancel by lookup", async () => {
+  const { core, client, group } = await opened();
+  await client.join("  https://app.test/#0k=abc\n");
+  assert(core.calls.includes("join https://app.test/#0k=abc"));
+  const invite = await group.createInvite({ appUrl: "https://app.test/list#old" });
+  assert.equal(invite.link, "https://app.test/list#0k=abc");
+  assert.match(invite.qr, /^<svg/);
+  await invite.cancel();
+  assert(core.calls.includes("cancelInvite l1"));
+});
+
+test("flush rejects with the core's error", async () => {
+  const { core, group } = await opened();
+  core.next = () => Promise.reject(failure("STORAGE_FULL"));
+  await assert.rejects(group.flush(), code("STORAGE_FULL"));
+  core.next = () => new Promise(() => undefined);
+  await assert.rejects(group.flush({ timeout: 5 }), code("TIMEOUT"));
+});

@@ -1,0 +1,64 @@
+//! Deletes what is over: blobs past their time, invites and their tombstones. In small steps, so that pushes get their
+//! turn in between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::storage::{Storage, StorageError};
+
+/// What the clean-up works with.
+pub struct Cleanup {
+    /// What it cleans.
+    pub storage: Arc<dyn Storage>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// The relay's clock.
+    pub clock: Arc<Clock>,
+    /// How often it looks.
+    pub every: Duration,
+    /// Cancelled when the relay stops.
+    pub shutdown: CancellationToken,
+}
+
+impl Cleanup {
+    /// Runs until the relay stops.
+    pub async fn run(self) {
+        let mut tick = interval(self.every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            if let Err(error) = self.once().await {
+                // The writer has said so already if it is the disk.
+                tracing::warn!(%error, "cannot delete what has expired; trying again later");
+            }
+        }
+    }
+
+    async fn once(&self) -> Result<(), StorageError> {
+        let now = self.clock.now();
+        loop {
+            let deleted = self.storage.expire(now, limits::EXPIRE_BLOBS).await?;
+            self.metrics.expired.inc_by(deleted);
+            if deleted < u64::from(limits::EXPIRE_BLOBS) || self.shutdown.is_cancelled() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.storage.expire_invites(now).await?;
+        let stats = self.storage.stats().await?;
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics.blobs_stored.set(gauge(stats.blobs));
+        self.metrics.bytes_stored.set(gauge(stats.bytes));
+        self.metrics.groups.set(gauge(stats.groups));
+        Ok(())
+    }
+}

@@ -1,0 +1,269 @@
+//! One task per session stream: carries out what the session state machine decides.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use iroh::endpoint::{RecvStream, SendStream, VarInt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use zerok_sync_shared::error::ErrorCode;
+use zerok_sync_shared::ids::{DeviceId, GroupId};
+use zerok_sync_shared::limits::MAX_PUSHES_IN_FLIGHT;
+use zerok_sync_shared::message::{Message, WireError};
+use zerok_sync_shared::session::{Input, Output, Purpose, Session, SessionConfig};
+use zerok_sync_transport::frames::{FrameReader, FrameWriter};
+
+use crate::groups::{Groups, Membership};
+use crate::limits;
+use crate::metrics::{Counted, Metrics};
+use crate::storage::{OpenError, OpenGroup, Seen, Storage, StorageError};
+use crate::writer::{Answer, SessionWriter, Writer, storage_failed};
+use crate::clock::Clock;
+
+/// What every session works with.
+#[derive(Clone)]
+pub struct SessionContext {
+    /// Where it reads.
+    pub storage: Arc<dyn Storage>,
+    /// How it writes.
+    pub writer: Writer,
+    /// Where it hears of new blobs.
+    pub groups: Arc<Groups>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// The relay's clock.
+    pub clock: Arc<Clock>,
+    /// Groups that may exist.
+    pub max_groups: u64,
+    /// Cancelled when the relay stops.
+    pub shutdown: CancellationToken,
+}
+
+/// Answers that one session may wait for: as many pushes as it takes in, with the same margin as the session.
+const ANSWERS: usize = 2 * MAX_PUSHES_IN_FLIGHT + 1;
+
+/// Runs one session to its end.
+pub async fn run(
+    context: SessionContext,
+    config: SessionConfig,
+    send: SendStream,
+    receive: RecvStream,
+) {
+    let _counted = Counted::new(&context.metrics.sessions);
+    let (answers, incoming) = mpsc::channel(ANSWERS);
+    let device = config.device;
+    let mut driver = Driver {
+        session: Session::new(config, context.clock.now()),
+        store: context.writer.session(answers),
+        context,
+        device,
+        reader: FrameReader::new(receive),
+        writer: FrameWriter::new(send),
+        answers: incoming,
+        work: FuturesUnordered::new(),
+        membership: None,
+        subscribed: None,
+        flushed: true,
+        stalled_since: Instant::now(),
+    };
+    if driver.drive().await.is_ok() {
+        driver.finish().await;
+    }
+}
+
+/// The stream or its connection is gone; nothing can be said any more.
+struct Gone;
+
+struct Driver {
+    context: SessionContext,
+    device: DeviceId,
+    session: Session,
+    reader: FrameReader,
+    writer: FrameWriter,
+    store: SessionWriter,
+    answers: mpsc::Receiver<Answer>,
+    /// Reads and look-ups that are under way; the session has at most a few at a time.
+    work: FuturesUnordered<BoxFuture<'static, Input>>,
+    membership: Option<Membership>,
+    subscribed: Option<Counted>,
+    /// Whether the session knows that all it sent was taken.
+    flushed: bool,
+    stalled_since: Instant,
+}
+
+impl Driver {
+    async fn drive(&mut self) -> Result<(), Gone> {
+        let mut outputs = Vec::new();
+        let opened = Instant::now();
+        let deadline = opened + zerok_sync_shared::limits::HELLO_TIMEOUT;
+        loop {
+            let Some(input) = self.next_input(deadline).await? else { return Ok(()) };
+            self.session.handle(input, &mut outputs);
+            for output in outputs.drain(..) {
+                if matches!(output, Output::Close) {
+                    return Ok(());
+                }
+                self.carry_out(output).await?;
+            }
+        }
+    }
+
+    /// What happens next: first what is there already, then whatever comes first. `None` at the end of the stream.
+    async fn next_input(&mut self, deadline: Instant) -> Result<Option<Input>, Gone> {
+        loop {
+            let wants_frames =
+                self.session.wants_frames() && self.writer.queued() < limits::MAX_QUEUED;
+            let frame_limit = self.session.frame_limit();
+            if let Ok(answer) = self.answers.try_recv() {
+                return Ok(Some(Input::Stored(answer)));
+            }
+            if wants_frames && let Some(frame) = self.reader.try_next(frame_limit) {
+                return Ok(Some(Input::Frame(frame)));
+            }
+            if self.writer.is_empty() && !self.flushed {
+                self.flushed = true;
+                return Ok(Some(Input::Flushed));
+            }
+            let writing = !self.writer.is_empty();
+            let active = self.session.group().is_some();
+            tokio::select! {
+                frame = self.reader.next(frame_limit), if wants_frames => {
+                    return frame.map(|frame| frame.map(Input::Frame)).map_err(|_| Gone);
+                }
+                Some(answer) = self.answers.recv() => return Ok(Some(Input::Stored(answer))),
+                Some(input) = self.work.next(), if !self.work.is_empty() => return Ok(Some(input)),
+                cursor = grown(&mut self.membership), if active => {
+                    return Ok(Some(Input::Grown(cursor)));
+                }
+                written = self.writer.write_some(), if writing => {
+                    written.map_err(|_| Gone)?;
+                    self.stalled_since = Instant::now();
+                }
+                () = sleep_until(self.stalled_since + limits::WRITE_TIMEOUT), if writing => {
+                    tracing::debug!("a device took nothing of what was sent to it");
+                    return Err(Gone);
+                }
+                () = sleep_until(deadline), if self.session.deadline().is_some() => {
+                    return Ok(Some(Input::DeadlinePassed));
+                }
+                () = self.context.shutdown.cancelled() => return Ok(Some(Input::Shutdown)),
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, output: Output) -> Result<(), Gone> {
+        match output {
+            Output::Send(message) => self.send(&message),
+            Output::OpenGroup { group_id, access_pub, epoch, create, access_token: _ } => {
+                // Before the group is read, so that no commit falls between.
+                self.membership = Some(self.context.groups.join(group_id));
+                let context = self.context.clone();
+                let max_groups = context.max_groups;
+                self.work.push(Box::pin(async move {
+                    let now = context.clock.now();
+                    let open = OpenGroup { group_id, access_pub, epoch, create, max_groups, now };
+                    let result = context.storage.open_group(open).await.map_err(open_error);
+                    Input::GroupOpened(result, context.clock.now())
+                }));
+            }
+            Output::Store(blob) => self.store.store(blob).await.map_err(|_| Gone)?,
+            Output::Read { purpose, after, max_blobs, max_bytes } => {
+                let Some(group_id) = self.session.group() else { return Ok(()) };
+                if purpose == Purpose::Stream && self.subscribed.is_none() {
+                    self.subscribed = Some(Counted::new(&self.context.metrics.subscribers));
+                }
+                let storage = Arc::clone(&self.context.storage);
+                self.work.push(Box::pin(async move {
+                    let page = storage.read(group_id, after, max_blobs, max_bytes).await;
+                    Input::Read(purpose, page.map_err(read_failed))
+                }));
+            }
+            Output::Has(ids) => {
+                let Some(group_id) = self.session.group() else { return Ok(()) };
+                let storage = Arc::clone(&self.context.storage);
+                self.work.push(Box::pin(async move {
+                    Input::HasResult(storage.has(group_id, ids).await.map_err(read_failed))
+                }));
+            }
+            Output::Acked(cursor) => {
+                if let Some(group_id) = self.session.group() {
+                    self.seen(group_id, cursor);
+                }
+            }
+            // The caller ends the session instead.
+            Output::Close => {}
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, message: &Message) {
+        match message {
+            Message::Error(error) => {
+                self.context.metrics.refuse(error.code);
+                tracing::debug!(code = error.code.name(), "refused");
+            }
+            Message::Welcome(_) => {
+                if let Some(group_id) = self.session.group() {
+                    self.seen(group_id, 0);
+                }
+            }
+            Message::Blob(_) => {
+                self.context.metrics.delivered.inc();
+            }
+            Message::PullResponse(page) => {
+                self.context.metrics.delivered.inc_by(page.blobs.len() as u64);
+            }
+            _ => {}
+        }
+        if self.writer.is_empty() {
+            self.stalled_since = Instant::now();
+        }
+        self.flushed = false;
+        self.writer.queue(message);
+    }
+
+    fn seen(&self, group_id: GroupId, acked: u64) {
+        let at = self.context.clock.now();
+        self.context.writer.seen(Seen { group_id, device: self.device, acked, at });
+    }
+
+    /// Ends the stream so that the last message arrives.
+    async fn finish(mut self) {
+        // Nothing more is read; the device learns it instead of filling a stream that nobody empties.
+        let _ = self.reader.get_mut().stop(VarInt::from_u32(0));
+        let arrived = async {
+            self.writer.flush().await.map_err(|_| Gone)?;
+            let stream = self.writer.get_mut();
+            stream.finish().map_err(|_| Gone)?;
+            stream.stopped().await.map_err(|_| Gone)
+        };
+        let _ = timeout(limits::CLOSE_TIMEOUT, arrived).await;
+    }
+}
+
+async fn grown(membership: &mut Option<Membership>) -> u64 {
+    match membership {
+        Some(membership) => membership.grown().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn read_failed(error: StorageError) -> WireError {
+    tracing::error!(%error, "cannot read from the database; check the disk");
+    storage_failed()
+}
+
+fn open_error(error: OpenError) -> WireError {
+    match error {
+        OpenError::Unknown => WireError::new(
+            ErrorCode::UnknownGroup,
+            "this relay does not know the group; a device that has its first key has to come first",
+        ),
+        OpenError::TooMany => {
+            WireError::new(ErrorCode::RelayOverloaded, "this relay takes no further groups")
+        }
+        OpenError::Storage(error) => read_failed(error),
+    }
+}

@@ -1,0 +1,139 @@
+//! The relay's iroh endpoint: native devices reach it by UDP, browsers through the WebSocket that this process serves.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use iroh::endpoint::{BindOpts, Connection, Incoming, PortmapperConfig, RelayMode};
+use iroh::{Endpoint, RelayConfig, RelayMap, RelayUrl, SecretKey};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use zerok_sync_shared::ids::{Incarnation, RelayId};
+use zerok_sync_shared::message::RelayLimits;
+use zerok_sync_shared::session::SessionConfig;
+use zerok_sync_transport::endpoint as transport;
+
+use crate::driver::{self, SessionContext};
+use crate::limits;
+use crate::metrics::Counted;
+
+/// An endpoint that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// The UDP socket.
+    #[error("cannot listen on UDP {0}: {1}; choose another port with --udp-port")]
+    Bind(SocketAddr, String),
+    /// The way through the own WebSocket.
+    #[error("the relay cannot reach its own WebSocket at {0}; is a firewall in the way?")]
+    Offline(RelayUrl),
+}
+
+/// Binds the endpoint and waits until it can be reached through the embedded iroh relay at `own_relay`.
+///
+/// It talks to no server of others: no public relays, no address look-up, no port mapping.
+pub async fn bind(
+    key: SecretKey,
+    address: SocketAddr,
+    own_relay: RelayUrl,
+) -> Result<Endpoint, EndpointError> {
+    let failed = |error: &dyn std::fmt::Display| EndpointError::Bind(address, error.to_string());
+    let relay = RelayConfig::new(own_relay.clone(), None);
+    let mut builder = transport::builder(key)
+        .relay_mode(RelayMode::Custom(RelayMap::from(relay)))
+        .portmapper_config(PortmapperConfig::Disabled)
+        .clear_ip_transports()
+        .bind_addr(address)
+        .map_err(|error| failed(&error))?;
+    if address.ip().is_unspecified() && address.is_ipv4() {
+        // Where there is IPv6, on the same port; where there is none, without.
+        let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port());
+        builder = builder
+            .bind_addr_with_opts(v6, BindOpts::default().set_is_required(false))
+            .map_err(|error| failed(&error))?;
+    }
+    let endpoint = builder.bind().await.map_err(|error| failed(&error))?;
+    if timeout(limits::START_TIMEOUT, endpoint.online()).await.is_err() {
+        endpoint.close().await;
+        return Err(EndpointError::Offline(own_relay));
+    }
+    Ok(endpoint)
+}
+
+/// What the sessions of this endpoint have in common.
+#[derive(Clone)]
+pub struct Acceptor {
+    /// What they work with.
+    pub context: SessionContext,
+    /// What devices are told.
+    pub limits: RelayLimits,
+    /// The life of the database.
+    pub incarnation: Incarnation,
+    /// Everything that has to end before the relay does.
+    pub tasks: TaskTracker,
+}
+
+impl Acceptor {
+    /// Accepts connections until the relay stops.
+    pub async fn run(self, endpoint: Endpoint) {
+        let room = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
+        loop {
+            let incoming = tokio::select! {
+                () = self.context.shutdown.cancelled() => return,
+                incoming = endpoint.accept() => match incoming {
+                    Some(incoming) => incoming,
+                    None => return,
+                },
+            };
+            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                incoming.refuse();
+                continue;
+            };
+            let acceptor = self.clone();
+            let relay_id = transport::device_id(endpoint.id());
+            self.tasks.spawn(async move {
+                acceptor.handshake(incoming, relay_id).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn handshake(self, incoming: Incoming, relay_id: RelayId) {
+        match timeout(limits::HANDSHAKE_TIMEOUT, incoming).await {
+            Ok(Ok(connection)) => self.serve(connection, relay_id).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+            Err(_) => tracing::debug!("a handshake took too long"),
+        }
+    }
+
+    async fn serve(self, connection: Connection, relay_id: RelayId) {
+        let _counted = Counted::new(&self.context.metrics.connections);
+        let Ok(exporter) = transport::export(&connection) else { return };
+        let config = SessionConfig {
+            relay_id,
+            incarnation: self.incarnation,
+            device: transport::device_id(connection.remote_id()),
+            exporter,
+            limits: self.limits,
+            capabilities: Vec::new(),
+            page_bytes: limits::PAGE,
+            max_storing_bytes: limits::MAX_STORING,
+        };
+        loop {
+            // How many streams a connection may have open is limited by the transport's settings.
+            tokio::select! {
+                () = self.context.shutdown.cancelled() => return,
+                accepted = connection.accept_bi() => match accepted {
+                    Ok((send, receive)) => {
+                        let session =
+                            driver::run(self.context.clone(), config.clone(), send, receive);
+                        self.tasks.spawn(session);
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "a connection ended");
+                        return;
+                    }
+                },
+            }
+        }
+    }
+}

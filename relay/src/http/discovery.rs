@@ -1,0 +1,143 @@
+//! `/.well-known/iroh`: how a device that knows a URL finds the endpoint behind it.
+
+use std::net::SocketAddr;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, HOST};
+use axum::http::{HeaderMap, HeaderName};
+use serde::Serialize;
+use url::{Host, Url};
+use zerok_sync_shared::limits::MAX_RELAY_URL;
+use zerok_sync_shared::message;
+
+use super::app::Shared;
+
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+#[derive(Serialize)]
+pub(super) struct Discovery {
+    version: u16,
+    endpoint_id: String,
+    relay_url: String,
+    nodes: Vec<Node>,
+    limits: Limits,
+    features: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Node {
+    endpoint_id: String,
+    relay_url: String,
+    udp_addrs: Vec<SocketAddr>,
+}
+
+#[derive(Serialize)]
+struct Limits {
+    max_blob: usize,
+    max_payload: u32,
+    default_ttl_seconds: u64,
+    group_quota: u64,
+}
+
+pub(super) async fn get(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+) -> ([(HeaderName, &'static str); 1], Json<Discovery>) {
+    let used = used_url(&headers);
+    // Whoever asked over the loopback interface can use it for UDP as well.
+    let loopback = used.as_ref().is_some_and(is_loopback);
+    let url = shared.public_url.clone().or(used);
+    let relay_url = url.map_or_else(|| format!("http://localhost:{}/", shared.tcp.port()), Into::into);
+    let endpoint_id = shared.endpoint.id().to_string();
+    let node = Node {
+        endpoint_id: endpoint_id.clone(),
+        relay_url: relay_url.clone(),
+        udp_addrs: udp_addresses(&shared, loopback),
+    };
+    let discovery = Discovery {
+        version: message::VERSION,
+        endpoint_id,
+        relay_url,
+        nodes: vec![node],
+        limits: Limits {
+            max_blob: zerok_sync_shared::limits::MAX_BODY,
+            max_payload: shared.limits.max_payload,
+            default_ttl_seconds: shared.limits.default_ttl,
+            group_quota: shared.limits.group_quota,
+        },
+        features: vec!["invites"],
+    };
+    ([(CACHE_CONTROL, "no-cache")], Json(discovery))
+}
+
+/// The URL that the client itself used, as the headers tell.
+fn used_url(headers: &HeaderMap) -> Option<Url> {
+    let host = headers.get(HOST)?.to_str().ok()?;
+    let proto = headers.get(FORWARDED_PROTO).and_then(|value| value.to_str().ok());
+    let scheme = if proto == Some("https") { "https" } else { "http" };
+    let text = format!("{scheme}://{host}/");
+    let url = Url::parse(&text).ok()?;
+    // Nothing but a host and a port, whatever the header held.
+    let plain = url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    (plain && text.len() <= MAX_RELAY_URL).then_some(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+fn udp_addresses(shared: &Shared, loopback: bool) -> Vec<SocketAddr> {
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    if loopback {
+        let bound = shared.endpoint.bound_sockets();
+        let v4 = bound.iter().find(|address| address.is_ipv4());
+        if let Some(bound) = v4
+            && (bound.ip().is_unspecified() || bound.ip().is_loopback())
+        {
+            addresses.push(SocketAddr::from(([127, 0, 0, 1], bound.port())));
+        }
+    }
+    for address in shared.endpoint.addr().ip_addrs() {
+        if !addresses.contains(address) {
+            addresses.push(*address);
+        }
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn used(pairs: &[(HeaderName, &str)]) -> Option<String> {
+        let headers = pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
+        used_url(&headers.collect()).map(Into::into)
+    }
+
+    #[test]
+    fn the_url_is_that_of_the_host_header() {
+        let at = |host| used(&[(HOST, host)]);
+        assert_eq!(at("192.168.1.7:8080").as_deref(), Some("http://192.168.1.7:8080/"));
+        assert_eq!(at("[::1]:8080").as_deref(), Some("http://[::1]:8080/"));
+        let proxied = used(&[(HOST, "sync.example.com"), (FORWARDED_PROTO, "https")]);
+        assert_eq!(proxied.as_deref(), Some("https://sync.example.com/"));
+    }
+
+    #[test]
+    fn a_host_header_that_is_more_than_a_host_is_ignored() {
+        for host in ["a/b", "user@a", "a?b", "a#b", "", " "] {
+            assert_eq!(used(&[(HOST, host)]), None, "{host}");
+        }
+        assert_eq!(used(&[]), None);
+    }
+}

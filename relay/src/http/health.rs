@@ -1,0 +1,45 @@
+//! `/health` for machines that restart or route around a relay, `/metrics` for those that draw curves.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::app::Shared;
+
+pub(super) async fn get(State(shared): State<Shared>) -> Response {
+    if shared.shutdown.is_cancelled() {
+        return unwell("shutting-down", "the relay is stopping");
+    }
+    // A relay that could not write tries again when it is asked, so that it is well again before the next push.
+    if shared.writer.is_failing() {
+        if shared.storage.check().await.is_err() {
+            return unwell("storage", "the relay cannot write to its database; check the disk");
+        }
+        shared.writer.recovered();
+    }
+    match shared.storage.stats().await {
+        Ok(stats) => Json(json!({
+            "status": "ok",
+            "version": env!("CARGO_PKG_VERSION"),
+            "connections": shared.metrics.connections.get(),
+            "groups": stats.groups,
+            "blobs_buffered": stats.blobs,
+            "uptime_seconds": shared.started.elapsed().as_secs(),
+        }))
+        .into_response(),
+        Err(_) => unwell("storage", "the relay cannot read its database; check the disk"),
+    }
+}
+
+fn unwell(reason: &str, message: &str) -> Response {
+    let body = json!({ "status": "unavailable", "reason": reason, "message": message });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+}
+
+pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, kind)], shared.metrics.text()).into_response()
+}

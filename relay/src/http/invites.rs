@@ -1,0 +1,278 @@
+//! `/v1/invites`: sealed invites are left, looked at, claimed and withdrawn here.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use data_encoding::BASE64URL_NOPAD;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+use serde::{Deserialize, Serialize};
+use zerok_sync_shared::crypto::invite::VERSION;
+use zerok_sync_shared::ids::InviteLookup;
+use zerok_sync_shared::limits::{INVITE_TTL, MAX_INVITE};
+use zerok_sync_shared::time::Timestamp;
+
+use super::Peer;
+use super::app::Shared;
+use super::error::ApiError;
+use crate::invites::{Invite, Unusable};
+use crate::limits;
+use crate::storage::PutInviteError;
+
+const INVALID: &str = "INVITE_INVALID";
+
+/// An address of which only the part that one customer is given counts: all of IPv4, the first 64 bits of IPv6.
+type Network = [u8; 8];
+type Rates = RateLimiter<Network, HashMapStateStore<Network>, DefaultClock>;
+
+pub(super) fn router(rate: NonZeroU32) -> Router<Shared> {
+    let burst = NonZeroU32::new(limits::INVITE_BURST).unwrap_or(NonZeroU32::MIN).max(rate);
+    let quota = Quota::per_second(rate).allow_burst(burst);
+    let rates: Arc<Rates> = Arc::new(RateLimiter::hashmap(quota));
+    Router::new()
+        .route("/", post(create))
+        .route("/{lookup}", get(look).delete(cancel))
+        .route("/{lookup}/claim", post(claim))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            limit_rate(Arc::clone(&rates), request, next)
+        }))
+}
+
+async fn wrong_method() -> ApiError {
+    let text = "this path does not take this method";
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, text)
+}
+
+async fn limit_rate(rates: Arc<Rates>, request: Request, next: Next) -> Response {
+    let network = request.extensions().get::<Peer>().map_or([0; 8], |peer| network(peer.0));
+    if rates.len() >= limits::MAX_RATED_ADDRESSES {
+        rates.retain_recent();
+    }
+    // With still too many, newcomers share one allowance rather than memory without bound.
+    let full = rates.len() >= limits::MAX_RATED_ADDRESSES;
+    let key = if full { [0; 8] } else { network };
+    match rates.check_key(&key) {
+        Ok(()) => next.run(request).await,
+        Err(until) => {
+            let wait = until.wait_time_from(DefaultClock::default().now());
+            let text = "too many requests from this address; wait and try again";
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", text)
+                .retry_after(wait.max(Duration::from_millis(1)))
+                .into_response()
+        }
+    }
+}
+
+fn network(address: IpAddr) -> Network {
+    match address {
+        IpAddr::V4(ip) => (0xFFFF_u64 << 32 | u64::from(ip.to_bits())).to_be_bytes(),
+        IpAddr::V6(ip) => ((ip.to_bits() >> 64) as u64).to_be_bytes(),
+    }
+}
+
+#[derive(Deserialize)]
+struct Create {
+    version: u32,
+    #[serde(default)]
+    lookup: String,
+    #[serde(default)]
+    claim_hash: String,
+    #[serde(default)]
+    offer: String,
+    #[serde(default)]
+    secrets: String,
+    #[serde(default)]
+    ttl_seconds: u64,
+}
+
+#[derive(Serialize)]
+struct Created {
+    expires_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Offered {
+    version: u8,
+    offer: String,
+    expires_at: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct Claim {
+    token: String,
+    claimant: String,
+}
+
+#[derive(Serialize)]
+struct Claimed {
+    secrets: String,
+}
+
+#[derive(Deserialize)]
+struct Cancel {
+    token: String,
+}
+
+/// A body as it came, or why it did not.
+type Body = Result<Bytes, BytesRejection>;
+
+async fn create(
+    State(shared): State<Shared>,
+    body: Body,
+) -> Result<(StatusCode, Json<Created>), ApiError> {
+    let create: Create = read(body)?;
+    if create.version != u32::from(VERSION) {
+        let text = "this relay keeps invites of version 1; update the app or the relay";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, INVALID, text).reason("version"));
+    }
+    let ttl = Duration::from_secs(create.ttl_seconds);
+    if ttl.is_zero() || ttl > INVITE_TTL {
+        return Err(malformed("ttl_seconds is between 1 and 600"));
+    }
+    let offer = sealed(&create.offer)?;
+    let secrets = sealed(&create.secrets)?;
+    let now = shared.clock.now();
+    let lookup = InviteLookup(fixed(&create.lookup)?);
+    let hash = fixed(&create.claim_hash)?;
+    let invite = Invite::new(lookup, hash, offer, secrets, now.plus(ttl));
+    match shared.storage.put_invite(&invite, limits::MAX_INVITES, now).await {
+        Ok(()) => {
+            shared.metrics.invites_created.inc();
+            Ok((StatusCode::CREATED, Json(Created { expires_at: invite.expires_at })))
+        }
+        Err(PutInviteError::Taken) => {
+            let text = "an invite with this lookup exists; make another";
+            Err(ApiError::new(StatusCode::CONFLICT, INVALID, text).reason("taken"))
+        }
+        Err(PutInviteError::TooMany) => {
+            let text = "this relay holds as many invites as it can; try again in a minute";
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "RELAY_OVERLOADED", text)
+                .retry_after(limits::INVITES_RETRY))
+        }
+        Err(PutInviteError::Storage(error)) => Err(error.into()),
+    }
+}
+
+async fn look(
+    State(shared): State<Shared>,
+    Path(lookup): Path<String>,
+) -> Result<Json<Offered>, ApiError> {
+    let lookup = lookup_of(&lookup)?;
+    let invite = shared.storage.invite(lookup).await?.ok_or_else(|| refuse(Unusable::Unknown))?;
+    invite.look(shared.clock.now()).map_err(refuse)?;
+    Ok(Json(Offered {
+        version: VERSION,
+        offer: BASE64URL_NOPAD.encode(&invite.offer),
+        expires_at: invite.expires_at,
+    }))
+}
+
+async fn claim(
+    State(shared): State<Shared>,
+    Path(lookup): Path<String>,
+    body: Body,
+) -> Result<Json<Claimed>, ApiError> {
+    let claim: Claim = read(body)?;
+    let (token, claimant) = (fixed(&claim.token)?, fixed(&claim.claimant)?);
+    let now = shared.clock.now();
+    let mut result = Err(Unusable::Unknown);
+    let mut change = |invite: &mut Invite| result = invite.claim(&token, claimant, now);
+    shared.storage.change_invite(lookup_of(&lookup)?, &mut change).await?;
+    let secrets = result.map_err(refuse)?;
+    shared.metrics.invites_claimed.inc();
+    Ok(Json(Claimed { secrets: BASE64URL_NOPAD.encode(&secrets) }))
+}
+
+async fn cancel(
+    State(shared): State<Shared>,
+    Path(lookup): Path<String>,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
+    let cancel: Cancel = read(body)?;
+    let token = fixed(&cancel.token)?;
+    let mut result = Err(Unusable::Unknown);
+    let mut change = |invite: &mut Invite| result = invite.cancel(&token);
+    shared.storage.change_invite(lookup_of(&lookup)?, &mut change).await?;
+    result.map_err(refuse)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn refuse(why: Unusable) -> ApiError {
+    let (status, code, text) = match why {
+        Unusable::Unknown => (
+            StatusCode::NOT_FOUND,
+            INVALID,
+            "there is no such invite here; check the link or ask for a new one",
+        ),
+        Unusable::Expired => {
+            (StatusCode::GONE, "INVITE_EXPIRED", "the invite is over; ask for a new one")
+        }
+        Unusable::Claimed => {
+            (StatusCode::GONE, INVALID, "the invite was used by another device; ask for a new one")
+        }
+        Unusable::Cancelled => {
+            (StatusCode::GONE, INVALID, "the invite was withdrawn; ask for a new one")
+        }
+        Unusable::WrongToken => {
+            (StatusCode::FORBIDDEN, INVALID, "the key does not fit this invite; copy the whole link")
+        }
+    };
+    let error = ApiError::new(status, code, text);
+    match why {
+        Unusable::Unknown => error.reason("unknown"),
+        Unusable::Expired => error.reason("expired"),
+        Unusable::Claimed => error.reason("claimed"),
+        Unusable::Cancelled => error.reason("cancelled"),
+        Unusable::WrongToken => error.reason("wrong-key"),
+    }
+}
+
+fn malformed(text: &'static str) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, INVALID, text).reason("malformed")
+}
+
+fn read<T: for<'de> Deserialize<'de>>(body: Body) -> Result<T, ApiError> {
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let text = "the body is longer than 32 KiB";
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, text).reason("malformed")
+        }
+        _ => malformed("the body did not arrive"),
+    })?;
+    serde_json::from_slice(&body).map_err(|_| malformed("the body is not JSON of the right shape"))
+}
+
+/// A byte string of a known length.
+fn fixed<const N: usize>(text: &str) -> Result<[u8; N], ApiError> {
+    let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok();
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| malformed("a field is missing, or not base64url of the right length"))
+}
+
+fn sealed(text: &str) -> Result<Vec<u8>, ApiError> {
+    let bytes = BASE64URL_NOPAD
+        .decode(text.as_bytes())
+        .map_err(|_| malformed("offer or secrets is not base64url without padding"))?;
+    if bytes.is_empty() || bytes.len() > MAX_INVITE {
+        return Err(malformed("offer and secrets have 1 to 8192 bytes each"));
+    }
+    Ok(bytes)
+}
+
+/// A lookup id that cannot be one is simply unknown: that is what a mistyped link looks like.
+fn lookup_of(text: &str) -> Result<InviteLookup, ApiError> {
+    fixed(text).map(InviteLookup).map_err(|_| refuse(Unusable::Unknown))
+}

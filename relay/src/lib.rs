@@ -1,0 +1,27 @@
+//! The relay: one process, one TCP port, one UDP port, one folder.
+//!
+//! - [`relay`]: start and stop; [`config`]: what can be set; [`limits`]: what is bounded
+//! - [`http`]: the TCP port: API, web app, and the WebSocket of the embedded iroh relay
+//! - [`endpoint`], [`driver`]: connections and sessions; the decisions are in [`zerok_sync_shared::session`]
+//! - [`writer`], [`storage`], [`groups`]: from a push to the disk and on to the subscribers
+//! - [`invites`]: who may read and use up an invite
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod cleanup;
+mod clock;
+pub mod config;
+mod driver;
+mod endpoint;
+mod groups;
+pub mod http;
+pub mod identity;
+pub mod invites;
+pub mod limits;
+mod metrics;
+pub mod relay;
+pub mod storage;
+mod writer;
+
+pub use config::Config;
+pub use relay::{Relay, StartError};

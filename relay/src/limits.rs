@@ -1,0 +1,93 @@
+//! Every bound of the relay, in one table. Those of the protocol are in [`zerok_sync_shared::limits`].
+//!
+//! Bytes unless the name says otherwise.
+
+use std::time::Duration;
+
+// ---- TCP and HTTP
+
+/// HTTP connections at a time; further ones wait in the kernel's queue.
+pub const MAX_HTTP_CONNECTIONS: usize = 4_096;
+/// Relayed WebSocket connections at a time; further ones are refused.
+pub const MAX_WEBSOCKETS: usize = 16_384;
+/// A request whose headers are not complete by then is dropped, and so is an idle keep-alive connection.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// A request that has no answer by then, because its body does not come or the relay is stuck, gets 408.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// A WebSocket whose handshake is not complete by then is cut.
+pub const WEBSOCKET_TIMEOUT: Duration = Duration::from_secs(30);
+/// An HTTP connection that serves no WebSocket is closed after this, whatever it does.
+pub const HTTP_LIFETIME: Duration = Duration::from_secs(600);
+/// What is read of a request before its headers are complete.
+pub const MAX_HEADER_BYTES: usize = 32 * 1024;
+/// Longest body of a request to the API.
+pub const MAX_HTTP_BODY: usize = 32 * 1024;
+/// Public keys of WebSocket clients that are kept parsed.
+pub const KEY_CACHE: usize = 4_096;
+
+// ---- Connections and sessions
+
+/// Connections of devices at a time; further ones are refused.
+pub const MAX_CONNECTIONS: usize = 8_192;
+/// A connection whose TLS handshake is not complete by then is dropped.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Payload bytes that one session may have handed to the storage.
+pub const MAX_STORING: usize = 2 * 1024 * 1024;
+/// Payload bytes of one page for a subscriber, and about what a slow reader costs.
+pub const PAGE: usize = 1024 * 1024;
+/// Bytes queued for a device at which its frames are no longer read.
+pub const MAX_QUEUED: usize = 2 * 1024 * 1024;
+/// A device that takes no byte of what is queued for so long loses its stream.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the last message of a stream may take to arrive.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a stop waits for sessions to end.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the start waits until the relay's own endpoint is reachable through its WebSocket.
+pub const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+// ---- Storage
+
+/// Blobs that wait for the writer.
+pub const WRITER_QUEUE: usize = 4_096;
+/// Payload bytes that wait for the writer or are being written.
+pub const WRITER_BYTES: usize = 64 * 1024 * 1024;
+/// Blobs in one transaction.
+pub const BATCH_BLOBS: usize = 1_024;
+/// Payload bytes in one transaction; one blob more may pass it.
+pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Acknowledgements that wait for the next transaction.
+pub const MAX_PENDING_SEEN: usize = 65_536;
+/// Acknowledgements are stored at least so often.
+pub const SEEN_INTERVAL: Duration = Duration::from_secs(5);
+/// What a device is told to wait after the storage failed.
+pub const STORAGE_RETRY: Duration = Duration::from_secs(5);
+/// What a device is told to wait when the group's storage is used up.
+pub const QUOTA_RETRY: Duration = Duration::from_secs(60);
+/// Connections that read from the database.
+pub const READERS: u32 = 4;
+/// How long a query waits for a lock or a connection.
+pub const DATABASE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Expired blobs deleted in one transaction, so that pushes get their turn.
+pub const EXPIRE_BLOBS: u32 = 256;
+/// Free pages given back to the file system after each of those.
+pub const VACUUM_PAGES: u32 = 512;
+/// Groups by default.
+pub const DEFAULT_MAX_GROUPS: u64 = 100_000;
+/// Bytes a group may store by default.
+pub const DEFAULT_GROUP_QUOTA: u64 = 1024 * 1024 * 1024;
+
+// ---- Invites
+
+/// Invites that can be claimed, at a time.
+pub const MAX_INVITES: u64 = 10_000;
+/// How long people are told what became of an invite.
+pub const TOMBSTONE: Duration = Duration::from_secs(24 * 3600);
+/// Wrong tokens after which an invite is cancelled.
+pub const MAX_WRONG_TOKENS: u32 = 10;
+/// What a creator is told to wait when there are too many invites.
+pub const INVITES_RETRY: Duration = Duration::from_secs(60);
+/// Requests to the invites API that one address may make at once.
+pub const INVITE_BURST: u32 = 60;
+/// Addresses whose rate is remembered.
+pub const MAX_RATED_ADDRESSES: usize = 65_536;

@@ -1,0 +1,77 @@
+//! `zerok-relay`: the relay as a program.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+use zerok_sync_relay::config::LogFormat;
+use zerok_sync_relay::{Config, Relay};
+
+/// What is logged unless RUST_LOG says otherwise. The iroh crates name addresses in their own warnings.
+const LOGGED: &str = "warn,zerok_sync_relay=info,iroh=error,iroh_relay=error,noq=error";
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    start_log(config.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start: {error}")),
+    };
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> ExitCode {
+    // Installed first, so that a signal during the start is not lost.
+    let stop = match stop_signal() {
+        Ok(stop) => stop,
+        Err(error) => return fail(&format!("cannot listen for signals: {error}")),
+    };
+    tokio::pin!(stop);
+    let relay = tokio::select! {
+        relay = Relay::start(config) => match relay {
+            Ok(relay) => relay,
+            Err(error) => return fail(&error.to_string()),
+        },
+        () = &mut stop => return ExitCode::SUCCESS,
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    println!("zerok-relay {version} is ready: give clients this URL: {}", relay.http_url());
+    stop.await;
+    tracing::info!("stopping");
+    relay.shutdown().await;
+    ExitCode::SUCCESS
+}
+
+/// Completes when the process is asked to end.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        Ok(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+fn fail(text: &str) -> ExitCode {
+    eprintln!("zerok-relay: {text}");
+    ExitCode::FAILURE
+}

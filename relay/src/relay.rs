@@ -1,0 +1,255 @@
+//! Start and stop of a whole relay.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use iroh::{Endpoint, RelayUrl};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+use zerok_sync_shared::ids::{Incarnation, RelayId};
+use zerok_sync_shared::limits::MAX_PAYLOAD;
+use zerok_sync_shared::message::RelayLimits;
+use zerok_sync_transport::endpoint::device_id;
+
+use crate::cleanup::Cleanup;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::driver::SessionContext;
+use crate::endpoint::{self, Acceptor, EndpointError};
+use crate::groups::Groups;
+use crate::http::{self, Http, websocket::WebSockets};
+use crate::identity::{self, IdentityError};
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::storage::sqlite::SqliteStorage;
+use crate::storage::{Storage, StorageError};
+use crate::writer::{Writer, WriterContext};
+
+/// Why a relay did not start, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder.
+    #[error("cannot make the data folder {0}: {1}; choose another with --data-dir")]
+    DataDir(PathBuf, std::io::Error),
+    /// The folder of the web app.
+    #[error("{0} has no index.html; --web takes the folder of a built web app")]
+    Web(PathBuf),
+    /// Its identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Its database.
+    #[error("cannot open the database in {0}: {1}")]
+    Storage(PathBuf, StorageError),
+    /// The TCP port.
+    #[error("cannot listen on TCP {0}: {1}; choose another port with --port")]
+    Listen(SocketAddr, std::io::Error),
+    /// The UDP port, or the way through the own WebSocket.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// A URL made of the address is not one.
+    #[error("the address {0} gives no URL; set --public-url")]
+    Url(SocketAddr),
+}
+
+/// A running relay.
+pub struct Relay {
+    http_url: Url,
+    endpoint: Endpoint,
+    incarnation: Incarnation,
+    storage: Arc<dyn Storage>,
+    websockets: WebSockets,
+    shutdown: CancellationToken,
+    stop_http: CancellationToken,
+    sessions: TaskTracker,
+    services: TaskTracker,
+    writer: JoinHandle<()>,
+}
+
+impl Relay {
+    /// Starts a relay; when this returns, clients can connect.
+    ///
+    /// # Errors
+    /// [`StartError`], whose text says what to change.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        check_folders(&config)?;
+        let key = identity::load_or_create(&config.data_dir)?;
+        let storage = SqliteStorage::open(&config.data_dir)
+            .await
+            .map_err(|error| StartError::Storage(config.data_dir.clone(), error))?;
+        let storage: Arc<dyn Storage> = Arc::new(storage);
+        let listen_failed = |error| StartError::Listen(config.tcp_address(), error);
+        let listener = TcpListener::bind(config.tcp_address()).await.map_err(listen_failed)?;
+        let tcp = listener.local_addr().map_err(listen_failed)?;
+
+        let metrics = Arc::new(Metrics::default());
+        let clock = Arc::new(Clock::default());
+        let groups = Arc::new(Groups::default());
+        let shutdown = CancellationToken::new();
+        let stop_http = CancellationToken::new();
+        let services = TaskTracker::new();
+        let sessions = TaskTracker::new();
+        let (writer, writer_task) = Writer::start(WriterContext {
+            storage: Arc::clone(&storage),
+            groups: Arc::clone(&groups),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+            quota: config.group_quota,
+        });
+
+        // The endpoint finds its own relay through the port, so the port is served first.
+        let websockets = WebSockets::new(&metrics);
+        let http = Http::new(listener, websockets.clone(), stop_http.clone());
+        let router = http.router();
+        services.spawn(http.run());
+        let udp = SocketAddr::new(config.bind, udp_port(&config, tcp));
+        let bound = endpoint::bind(key, udp, own_relay_url(tcp)?).await;
+        let endpoint = match bound {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                stop_http.cancel();
+                storage.close().await;
+                return Err(error.into());
+            }
+        };
+
+        let context = SessionContext {
+            storage: Arc::clone(&storage),
+            writer: writer.clone(),
+            groups,
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+            max_groups: config.max_groups,
+            shutdown: shutdown.clone(),
+        };
+        let limits = RelayLimits {
+            max_payload: u32::try_from(MAX_PAYLOAD).unwrap_or(u32::MAX),
+            default_ttl: config.blob_ttl.as_secs().max(1),
+            group_quota: config.group_quota,
+        };
+        let incarnation = storage.incarnation();
+        router.open(http::Services {
+            storage: Arc::clone(&storage),
+            writer,
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+            endpoint: endpoint.clone(),
+            limits,
+            public_url: config.public_url.clone(),
+            tcp,
+            web: config.web.clone(),
+            invite_rate: config.invite_rate,
+            started: Instant::now(),
+            shutdown: shutdown.clone(),
+        });
+        let acceptor = Acceptor { context, limits, incarnation, tasks: sessions.clone() };
+        services.spawn(acceptor.run(endpoint.clone()));
+        let cleanup = Cleanup {
+            storage: Arc::clone(&storage),
+            metrics,
+            clock,
+            every: config.cleanup_interval,
+            shutdown: shutdown.clone(),
+        };
+        services.spawn(cleanup.run());
+
+        let http_url = match config.public_url {
+            Some(url) => url,
+            None => default_url(tcp)?,
+        };
+        Ok(Self {
+            http_url,
+            endpoint,
+            incarnation,
+            storage,
+            websockets,
+            shutdown,
+            stop_http,
+            sessions,
+            services,
+            writer: writer_task,
+        })
+    }
+
+    /// The URL to give to clients, without a slash at its end.
+    #[must_use]
+    pub fn http_url(&self) -> &str {
+        self.http_url.as_str().trim_end_matches('/')
+    }
+
+    /// Who this relay is.
+    #[must_use]
+    pub fn endpoint_id(&self) -> RelayId {
+        device_id(self.endpoint.id())
+    }
+
+    /// The life of its database.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Says goodbye to everyone, stores what has arrived, and lets go of ports and files.
+    pub async fn shutdown(self) {
+        self.shutdown.cancel();
+        self.sessions.close();
+        if timeout(limits::SHUTDOWN_TIMEOUT, self.sessions.wait()).await.is_err() {
+            tracing::warn!("some sessions did not end in time");
+        }
+        // While the WebSocket still stands, so that those who came through it are told.
+        let _ = timeout(limits::SHUTDOWN_TIMEOUT, self.endpoint.close()).await;
+        self.stop_http.cancel();
+        self.websockets.shutdown().await;
+        self.services.close();
+        let _ = timeout(limits::SHUTDOWN_TIMEOUT, self.services.wait()).await;
+        // Ends by itself when the last session has: what was accepted is written first.
+        if timeout(limits::SHUTDOWN_TIMEOUT, self.writer).await.is_err() {
+            tracing::warn!("the writer did not end in time");
+        }
+        self.storage.close().await;
+    }
+}
+
+fn check_folders(config: &Config) -> Result<(), StartError> {
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|error| StartError::DataDir(config.data_dir.clone(), error))?;
+    let has_app = |web: &Path| web.join("index.html").is_file();
+    match &config.web {
+        Some(web) if !has_app(web) => Err(StartError::Web(web.clone())),
+        _ => Ok(()),
+    }
+}
+
+/// The UDP port that was asked for, else the number of the TCP port if it is free, else any.
+fn udp_port(config: &Config, tcp: SocketAddr) -> u16 {
+    config.udp_port.unwrap_or_else(|| match UdpSocket::bind((config.bind, tcp.port())) {
+        Ok(_) => tcp.port(),
+        Err(_) => 0,
+    })
+}
+
+/// How the process reaches its own TCP port.
+fn own_relay_url(tcp: SocketAddr) -> Result<RelayUrl, StartError> {
+    let ip = match tcp.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let text = format!("http://{}/", SocketAddr::new(ip, tcp.port()));
+    text.parse().map_err(|_| StartError::Url(tcp))
+}
+
+fn default_url(tcp: SocketAddr) -> Result<Url, StartError> {
+    let ip = tcp.ip();
+    let text = if ip.is_unspecified() || ip.is_loopback() {
+        format!("http://localhost:{}/", tcp.port())
+    } else {
+        format!("http://{tcp}/")
+    };
+    Url::parse(&text).map_err(|_| StartError::Url(tcp))
+}

@@ -1,0 +1,179 @@
+//! What the relay keeps, behind one small trait. Every implementation passes the suite in `storage/suite.rs`.
+
+use async_trait::async_trait;
+use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
+use zerok_sync_shared::session::{GroupInfo, NewBlob, Page, Stored};
+use zerok_sync_shared::time::Timestamp;
+
+use crate::invites::Invite;
+
+mod plan;
+pub mod sqlite;
+#[cfg(test)]
+mod suite;
+
+/// A group to look up, and to make if it may be made.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenGroup {
+    /// Which one.
+    pub group_id: GroupId,
+    /// The proven access key.
+    pub access_pub: [u8; 32],
+    /// Its epoch.
+    pub epoch: u32,
+    /// Whether the key founds the group.
+    pub create: bool,
+    /// Groups that may exist.
+    pub max_groups: u64,
+    /// The relay's clock.
+    pub now: Timestamp,
+}
+
+/// Why a group was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It is not there and may not be made.
+    #[error("the group is unknown")]
+    Unknown,
+    /// There are as many groups as are allowed.
+    #[error("there are too many groups")]
+    TooMany,
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A blob to store, and which session it comes from.
+#[derive(Debug)]
+pub struct Pending {
+    /// The blob.
+    pub blob: NewBlob,
+    /// After one refusal, everything later of the same session is refused.
+    pub session: u64,
+}
+
+/// A device was here.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    /// In which group.
+    pub group_id: GroupId,
+    /// Which one.
+    pub device: DeviceId,
+    /// It holds everything up to this cursor.
+    pub acked: u64,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Why one blob was not stored, while others of the same transaction were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The group's storage is used up.
+    Quota,
+    /// The group does not exist.
+    UnknownGroup,
+    /// An earlier blob of the session was refused.
+    AfterRefusal,
+}
+
+/// Everything that one transaction writes.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// In the order of arrival.
+    pub blobs: &'a [Pending],
+    /// Devices that were seen.
+    pub seen: &'a [Seen],
+    /// Bytes that a group may store; 0 means no limit.
+    pub quota: u64,
+    /// Timestamp of what is stored.
+    pub now: Timestamp,
+}
+
+/// The storage could not do it; nothing has changed. The text is for the log, never for a device.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("storage: {0}")]
+pub struct StorageError(pub String);
+
+/// Numbers for health and metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Groups.
+    pub groups: u64,
+    /// Blobs of all of them.
+    pub blobs: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+}
+
+/// A change of an invite, decided from what is stored.
+pub type InviteChange<'a> = &'a mut (dyn FnMut(&mut Invite) + Send);
+
+/// Why an invite was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum PutInviteError {
+    /// The lookup id is taken.
+    #[error("the lookup is taken")]
+    Taken,
+    /// There are as many invites as are allowed.
+    #[error("there are too many invites")]
+    TooMany,
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// The relay's data. Whatever returns `Ok` would survive a power cut.
+#[async_trait]
+pub trait Storage: Send + Sync + 'static {
+    /// The life of this database: made with it, and kept as long as it is.
+    fn incarnation(&self) -> Incarnation;
+
+    /// Looks a group up, or makes it.
+    async fn open_group(&self, open: OpenGroup) -> Result<GroupInfo, OpenError>;
+
+    /// Stores a batch in one transaction, and answers for each blob in order. Cursors are assigned here, without holes;
+    /// an id that the group has already gives its old cursor and timestamp.
+    async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Stored, Refused>>, StorageError>;
+
+    /// A page of blobs after a cursor, as one moment sees them: at most `max_blobs` and `max_bytes` of payload, but at
+    /// least one blob if there is one.
+    async fn read(
+        &self,
+        group_id: GroupId,
+        after: u64,
+        max_blobs: u32,
+        max_bytes: usize,
+    ) -> Result<Page, StorageError>;
+
+    /// Which of these the group has, in the order of the question.
+    async fn has(&self, group_id: GroupId, ids: Vec<BlobId>) -> Result<Vec<BlobId>, StorageError>;
+
+    /// Deletes at most `max_blobs` expired blobs, and gives how many they were.
+    async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError>;
+
+    /// Keeps an invite, if its lookup is free and fewer than `max` can be claimed.
+    async fn put_invite(&self, invite: &Invite, max: u64, now: Timestamp)
+    -> Result<(), PutInviteError>;
+
+    /// An invite or its tombstone.
+    async fn invite(&self, lookup: InviteLookup) -> Result<Option<Invite>, StorageError>;
+
+    /// Changes an invite in one transaction; `false` if there is none.
+    async fn change_invite(
+        &self,
+        lookup: InviteLookup,
+        change: InviteChange<'_>,
+    ) -> Result<bool, StorageError>;
+
+    /// Wipes what expired invites sealed, and forgets tombstones that are due.
+    async fn expire_invites(&self, now: Timestamp) -> Result<(), StorageError>;
+
+    /// Numbers for people.
+    async fn stats(&self) -> Result<Stats, StorageError>;
+
+    /// Fails if the next write would.
+    async fn check(&self) -> Result<(), StorageError>;
+
+    /// Writes everything out and lets go of the files.
+    async fn close(&self);
+}

@@ -1,0 +1,377 @@
+//! SQLite in WAL mode with `synchronous=FULL`: one connection writes, a few read.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Connection as _, Row, SqliteConnection};
+use tokio::sync::Mutex;
+use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
+use zerok_sync_shared::message::Blob;
+use zerok_sync_shared::session::{GroupInfo, Page, Stored};
+use zerok_sync_shared::time::Timestamp;
+
+use super::{
+    Batch, InviteChange, OpenError, OpenGroup, PutInviteError, Refused, Stats, Storage,
+    StorageError,
+};
+use crate::invites::Invite;
+use crate::limits;
+
+mod commit;
+mod invites;
+#[cfg(test)]
+mod tests;
+
+/// Name of the database in the data folder.
+pub const FILE_NAME: &str = "relay.db";
+
+/// The SQLite storage.
+#[derive(Debug)]
+pub struct SqliteStorage {
+    path: PathBuf,
+    options: SqliteConnectOptions,
+    /// What the path pointed to when it was opened.
+    file: FileId,
+    incarnation: Incarnation,
+    /// `None` after a failure that left the connection in doubt; the next writer opens another.
+    writer: Mutex<Option<SqliteConnection>>,
+    readers: SqlitePool,
+}
+
+impl From<sqlx::Error> for StorageError {
+    fn from(error: sqlx::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl SqliteStorage {
+    /// Opens the database in a folder, or makes it.
+    ///
+    /// # Errors
+    /// When it cannot be opened, is damaged, or comes from a newer version.
+    pub async fn open(folder: &Path) -> Result<Self, StorageError> {
+        let path = folder.join(FILE_NAME);
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // NORMAL would lose acknowledged pushes in a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .foreign_keys(true)
+            .busy_timeout(limits::DATABASE_TIMEOUT)
+            .log_statements(tracing::log::LevelFilter::Off)
+            .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
+        let mut writer = options.connect().await?;
+        sqlx::migrate!()
+            .run(&mut writer)
+            .await
+            .map_err(|error| StorageError(format!("{} cannot be used: {error}", path.display())))?;
+        let row = sqlx::query("SELECT incarnation FROM meta").fetch_one(&mut writer).await?;
+        let incarnation = Incarnation(bytes(&row, 0)?);
+        let readers = SqlitePoolOptions::new()
+            .max_connections(limits::READERS)
+            .acquire_timeout(limits::DATABASE_TIMEOUT)
+            .connect_with(options.clone().pragma("query_only", "ON"))
+            .await?;
+        let file = FileId::of(&path)?;
+        let writer = Mutex::new(Some(writer));
+        Ok(Self { path, options, file, incarnation, writer, readers })
+    }
+
+    /// Whether the database is still the file at its path. SQLite would go on writing to one that was deleted or
+    /// replaced, and everything acknowledged from then on would be gone with the process.
+    fn check_file(&self) -> Result<(), StorageError> {
+        if FileId::of(&self.path)? == self.file {
+            Ok(())
+        } else {
+            Err(StorageError("the database file was replaced; restart the relay".into()))
+        }
+    }
+
+    /// Runs `work` in a transaction of the writing connection: all of it is kept, or nothing.
+    async fn write<T, E: From<StorageError>>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.check_file()?;
+        let mut slot = self.writer.lock().await;
+        // Taken out, so that a transaction that is given up half-way cannot be found by the next one.
+        let mut connection = match slot.take() {
+            Some(connection) => connection,
+            None => self.options.connect().await.map_err(StorageError::from)?,
+        };
+        let result = in_transaction(&mut connection, work).await;
+        let clean = result.is_ok() || rolled_back(&mut connection).await;
+        if clean {
+            *slot = Some(connection);
+        }
+        result
+    }
+}
+
+async fn in_transaction<T, E: From<StorageError>>(
+    connection: &mut SqliteConnection,
+    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, E>,
+) -> Result<T, E> {
+    execute(connection, "BEGIN IMMEDIATE").await?;
+    let value = work(connection).await?;
+    execute(connection, "COMMIT").await?;
+    Ok(value)
+}
+
+/// Ends what is left of a failed transaction. SQLite has ended it by itself after some failures.
+async fn rolled_back(connection: &mut SqliteConnection) -> bool {
+    match execute(connection, "ROLLBACK").await {
+        Ok(()) => true,
+        Err(error) => error.0.contains("no transaction is active"),
+    }
+}
+
+async fn execute(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+) -> Result<(), StorageError> {
+    sqlx::query(sql).execute(connection).await?;
+    Ok(())
+}
+
+#[async_trait]
+impl Storage for SqliteStorage {
+    fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    async fn open_group(&self, open: OpenGroup) -> Result<GroupInfo, OpenError> {
+        let find = "SELECT max_cursor, epoch, access_pub FROM groups WHERE group_id = ?";
+        let find = || sqlx::query(find).bind(open.group_id.0.to_vec());
+        let found = find().fetch_optional(&self.readers).await.map_err(StorageError::from)?;
+        if let Some(row) = found {
+            return Ok(group_info(&row)?);
+        }
+        if !open.create {
+            return Err(OpenError::Unknown);
+        }
+        self.write(async |connection| {
+            let count = sqlx::query("SELECT count(*) FROM groups").fetch_one(&mut *connection);
+            let count = number(&count.await.map_err(StorageError::from)?, 0)?;
+            if count < open.max_groups {
+                let insert = "INSERT INTO groups (group_id, access_pub, epoch, created_at) \
+                              VALUES (?, ?, ?, ?) ON CONFLICT (group_id) DO NOTHING";
+                sqlx::query(insert)
+                    .bind(open.group_id.0.to_vec())
+                    .bind(open.access_pub.to_vec())
+                    .bind(open.epoch)
+                    .bind(int(open.now.0))
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(StorageError::from)?;
+            }
+            // Another session may have made it in the meantime.
+            let found = find().fetch_optional(&mut *connection).await;
+            let found = found.map_err(StorageError::from)?;
+            Ok(group_info(&found.ok_or(OpenError::TooMany)?)?)
+        })
+        .await
+    }
+
+    async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Stored, Refused>>, StorageError> {
+        self.write(async |connection| commit::commit(connection, &batch).await).await
+    }
+
+    async fn read(
+        &self,
+        group_id: GroupId,
+        after: u64,
+        max_blobs: u32,
+        max_bytes: usize,
+    ) -> Result<Page, StorageError> {
+        // One statement, so that the page and max_cursor are of one moment. Payloads of rows past `max_bytes` are not
+        // loaded; one row more than asked for tells whether there is more.
+        let sql = "
+            WITH wanted AS (
+                SELECT id, cursor, size FROM blobs
+                WHERE group_ref = (SELECT id FROM groups WHERE group_id = ?1) AND cursor > ?2
+                ORDER BY cursor LIMIT ?3
+            ), page AS (
+                SELECT id, size, sum(size) OVER (ORDER BY cursor) AS total FROM wanted
+            )
+            SELECT g.max_cursor, p.id, b.cursor, b.blob_id, b.sender, b.epoch, b.timestamp, b.payload
+            FROM groups g
+            LEFT JOIN page p
+            LEFT JOIN blobs b ON b.id = p.id AND (p.total <= ?4 OR p.total = p.size)
+            WHERE g.group_id = ?1";
+        let rows = sqlx::query(sql)
+            .bind(group_id.0.to_vec())
+            .bind(int(after))
+            .bind(i64::from(max_blobs) + 1)
+            .bind(int(max_bytes as u64))
+            .fetch_all(&self.readers)
+            .await?;
+        let mut max_cursor = 0;
+        let mut found = 0;
+        let mut blobs = Vec::with_capacity(rows.len());
+        for row in &rows {
+            max_cursor = number(row, 0)?;
+            if row.try_get::<Option<i64>, _>(1)?.is_some() {
+                found += 1;
+            }
+            if row.try_get::<Option<i64>, _>(2)?.is_some() {
+                blobs.push(blob(row)?);
+            }
+        }
+        blobs.sort_unstable_by_key(|blob| blob.cursor);
+        blobs.truncate(max_blobs as usize);
+        let has_more = blobs.len() < found;
+        let up_to = match blobs.last() {
+            Some(last) if has_more => last.cursor,
+            _ => max_cursor.max(after.min(max_cursor)),
+        };
+        Ok(Page { blobs, up_to, has_more, max_cursor })
+    }
+
+    async fn has(&self, group_id: GroupId, ids: Vec<BlobId>) -> Result<Vec<BlobId>, StorageError> {
+        let sql = "
+            SELECT j.key FROM json_each(?1) j
+            JOIN blobs b ON b.blob_id = unhex(j.value)
+            WHERE b.group_ref = (SELECT id FROM groups WHERE group_id = ?2) ORDER BY j.key";
+        let rows = sqlx::query(sql)
+            .bind(json_hex(ids.iter().map(|id| id.0.as_slice())))
+            .bind(group_id.0.to_vec())
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let at = usize::try_from(number(row, 0)?).ok();
+                let id = at.and_then(|at| ids.get(at)).copied();
+                id.ok_or_else(|| StorageError("an answer to no question".into()))
+            })
+            .collect()
+    }
+
+    async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError> {
+        self.write(async |connection| commit::expire(connection, now, max_blobs).await).await
+    }
+
+    async fn put_invite(
+        &self,
+        invite: &Invite,
+        max: u64,
+        now: Timestamp,
+    ) -> Result<(), PutInviteError> {
+        self.write(async |connection| invites::put(connection, invite, max, now).await).await
+    }
+
+    async fn invite(&self, lookup: InviteLookup) -> Result<Option<Invite>, StorageError> {
+        let mut connection = self.readers.acquire().await?;
+        invites::get(&mut connection, lookup).await
+    }
+
+    async fn change_invite(
+        &self,
+        lookup: InviteLookup,
+        change: InviteChange<'_>,
+    ) -> Result<bool, StorageError> {
+        self.write(async |connection| invites::change(connection, lookup, change).await).await
+    }
+
+    async fn expire_invites(&self, now: Timestamp) -> Result<(), StorageError> {
+        self.write(async |connection| invites::expire(connection, now).await).await
+    }
+
+    async fn stats(&self) -> Result<Stats, StorageError> {
+        let sql = "SELECT count(*), coalesce(sum(blob_count), 0), coalesce(sum(bytes_used), 0) FROM groups";
+        let row = sqlx::query(sql).fetch_one(&self.readers).await?;
+        Ok(Stats { groups: number(&row, 0)?, blobs: number(&row, 1)?, bytes: number(&row, 2)? })
+    }
+
+    async fn check(&self) -> Result<(), StorageError> {
+        // Something that needs room, and is really written.
+        let fill = "INSERT INTO probe (filler) VALUES (zeroblob(65536))";
+        self.write::<_, StorageError>(async |connection| execute(connection, fill).await).await?;
+        self.write(async |connection| execute(connection, "DELETE FROM probe").await).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        if let Some(mut connection) = self.writer.lock().await.take() {
+            let _ = execute(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)").await;
+            let _ = connection.close().await;
+        }
+    }
+}
+
+fn group_info(row: &SqliteRow) -> Result<GroupInfo, StorageError> {
+    Ok(GroupInfo {
+        max_cursor: number(row, 0)?,
+        epoch: row.try_get(1)?,
+        access_pub: bytes(row, 2)?,
+    })
+}
+
+fn blob(row: &SqliteRow) -> Result<Blob, StorageError> {
+    Ok(Blob {
+        cursor: number(row, 2)?,
+        blob_id: BlobId(bytes(row, 3)?),
+        sender: DeviceId(bytes(row, 4)?),
+        epoch: row.try_get(5)?,
+        timestamp: Timestamp(number(row, 6)?),
+        payload: row.try_get::<Vec<u8>, _>(7)?.into(),
+    })
+}
+
+/// SQLite's integers are signed; ours beyond that range mean "as large as can be".
+fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn number(row: &SqliteRow, column: usize) -> Result<u64, StorageError> {
+    let value: i64 = row.try_get(column)?;
+    u64::try_from(value).map_err(|_| StorageError("a number is negative".into()))
+}
+
+fn bytes<const N: usize>(row: &SqliteRow, column: usize) -> Result<[u8; N], StorageError> {
+    let value: &[u8] = row.try_get(column)?;
+    value.try_into().map_err(|_| StorageError("a byte string has a wrong length".into()))
+}
+
+/// A JSON array of hex strings, with which one prepared statement asks for any number of ids.
+fn json_hex<'a>(ids: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut json = String::from("[");
+    for id in ids {
+        if json.len() > 1 {
+            json.push(',');
+        }
+        json.push('"');
+        data_encoding::HEXLOWER.encode_append(id, &mut json);
+        json.push('"');
+    }
+    json.push(']');
+    json
+}
+
+/// Which file a path points to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId(u64, u64);
+
+impl FileId {
+    fn of(path: &Path) -> Result<Self, StorageError> {
+        let data = std::fs::metadata(path)
+            .map_err(|error| StorageError(format!("the database file is gone: {error}")))?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt as _;
+            Ok(Self(data.dev(), data.ino()))
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = data;
+            Ok(Self(0, 0))
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Group commit: one task gathers the pushes of all sessions, stores what waits in one transaction, and answers.
+//!
+//! While a transaction is flushed to disk, the next one gathers; so the more devices push, the more blobs share a flush.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use zerok_sync_shared::error::ErrorCode;
+use zerok_sync_shared::ids::{DeviceId, GroupId};
+use zerok_sync_shared::message::WireError;
+use zerok_sync_shared::session::{NewBlob, Stored};
+
+use crate::clock::Clock;
+use crate::groups::Groups;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::storage::{Batch, Pending, Refused, Seen, Storage};
+
+/// What the writer works with.
+#[derive(Clone)]
+pub struct WriterContext {
+    /// Where it writes.
+    pub storage: Arc<dyn Storage>,
+    /// Whom it wakes.
+    pub groups: Arc<Groups>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// The relay's clock.
+    pub clock: Arc<Clock>,
+    /// Bytes that a group may store; 0 means no limit.
+    pub quota: u64,
+}
+
+/// The answer to one blob.
+pub type Answer = Result<Stored, WireError>;
+
+struct Request {
+    blob: NewBlob,
+    session: Arc<SessionState>,
+    answers: mpsc::Sender<Answer>,
+    _bytes: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+struct SessionState {
+    number: u64,
+    /// Once set, nothing more of the session is stored, so that no blob overtakes a refused one.
+    refused: AtomicBool,
+}
+
+/// The way to the writer.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    requests: mpsc::Sender<Request>,
+    seen: mpsc::Sender<Seen>,
+    bytes: Arc<Semaphore>,
+    failing: Arc<AtomicBool>,
+    sessions: Arc<AtomicU64>,
+}
+
+/// One session's way to the writer.
+#[derive(Debug)]
+pub struct SessionWriter {
+    writer: Writer,
+    state: Arc<SessionState>,
+    answers: mpsc::Sender<Answer>,
+}
+
+/// The writer is gone: the relay is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the relay is stopping")]
+pub struct Stopped;
+
+impl Writer {
+    /// Starts the writer. It ends, with everything written, when the last [`Writer`] is dropped.
+    #[must_use]
+    pub fn start(context: WriterContext) -> (Self, JoinHandle<()>) {
+        let (requests, incoming) = mpsc::channel(limits::WRITER_QUEUE);
+        let (seen, incoming_seen) = mpsc::channel(limits::WRITER_QUEUE);
+        let failing = Arc::new(AtomicBool::new(false));
+        let task = Task {
+            context,
+            failing: Arc::clone(&failing),
+            pending: Vec::new(),
+            waiting: Vec::new(),
+            seen: HashMap::new(),
+        };
+        let handle = tokio::spawn(task.run(incoming, incoming_seen));
+        let bytes = Arc::new(Semaphore::new(limits::WRITER_BYTES));
+        (Self { requests, seen, bytes, failing, sessions: Arc::default() }, handle)
+    }
+
+    /// A way to the writer for one session, whose answers arrive in `answers` in the order of its blobs.
+    ///
+    /// `answers` must have room for as many as the session leaves unanswered.
+    #[must_use]
+    pub fn session(&self, answers: mpsc::Sender<Answer>) -> SessionWriter {
+        let number = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let state = Arc::new(SessionState { number, refused: AtomicBool::new(false) });
+        SessionWriter { writer: self.clone(), state, answers }
+    }
+
+    /// Notes that a device was here; dropped when there is too much of that.
+    pub fn seen(&self, seen: Seen) {
+        let _ = self.seen.try_send(seen);
+    }
+
+    /// Whether the last transaction failed.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// The storage has been found to work again.
+    pub fn recovered(&self) {
+        self.failing.store(false, Ordering::Relaxed);
+    }
+}
+
+impl SessionWriter {
+    /// Hands a blob over, when there is room for it.
+    ///
+    /// # Errors
+    /// [`Stopped`]
+    pub async fn store(&self, blob: NewBlob) -> Result<(), Stopped> {
+        let size = u32::try_from(blob.payload.len()).unwrap_or(u32::MAX).max(1);
+        let bytes = Arc::clone(&self.writer.bytes).acquire_many_owned(size).await;
+        let request = Request {
+            blob,
+            session: Arc::clone(&self.state),
+            answers: self.answers.clone(),
+            _bytes: bytes.map_err(|_| Stopped)?,
+        };
+        self.writer.requests.send(request).await.map_err(|_| Stopped)
+    }
+}
+
+/// Who waits for the answer to the blob at the same place of the batch.
+struct Waiting {
+    session: Arc<SessionState>,
+    answers: mpsc::Sender<Answer>,
+    group: GroupId,
+    size: u64,
+    _bytes: OwnedSemaphorePermit,
+}
+
+impl Waiting {
+    fn answer(&self, answer: Answer) {
+        if answer.is_err() {
+            self.session.refused.store(true, Ordering::Relaxed);
+        }
+        // A session that is gone needs no answer, and one that is there has room for it.
+        let _ = self.answers.try_send(answer);
+    }
+}
+
+struct Task {
+    context: WriterContext,
+    failing: Arc<AtomicBool>,
+    pending: Vec<Pending>,
+    waiting: Vec<Waiting>,
+    seen: HashMap<(GroupId, DeviceId), Seen>,
+}
+
+impl Task {
+    async fn run(mut self, mut requests: mpsc::Receiver<Request>, mut seen: mpsc::Receiver<Seen>) {
+        let mut tick = interval(limits::SEEN_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                request = requests.recv() => match request {
+                    Some(request) => self.gather(request, &mut requests),
+                    None => break,
+                },
+                Some(one) = seen.recv() => {
+                    self.note(one);
+                    continue;
+                }
+                _ = tick.tick() => {}
+            }
+            while let Ok(one) = seen.try_recv() {
+                self.note(one);
+            }
+            self.context.metrics.queue_depth.set(i64::try_from(requests.len()).unwrap_or(i64::MAX));
+            self.commit().await;
+        }
+        self.commit().await;
+    }
+
+    /// Takes what waits, up to the limits of a batch.
+    fn gather(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) {
+        let mut size = 0;
+        let mut next = Some(first);
+        while let Some(Request { blob, session, answers, _bytes }) = next {
+            size += blob.payload.len();
+            let waiting = Waiting {
+                group: blob.group_id,
+                size: blob.payload.len() as u64,
+                session,
+                answers,
+                _bytes,
+            };
+            if waiting.session.refused.load(Ordering::Relaxed) {
+                waiting.answer(Err(refusal(Refused::AfterRefusal)));
+            } else {
+                self.pending.push(Pending { blob, session: waiting.session.number });
+                self.waiting.push(waiting);
+            }
+            let full = self.pending.len() >= limits::BATCH_BLOBS || size >= limits::BATCH_BYTES;
+            next = if full { None } else { requests.try_recv().ok() };
+        }
+    }
+
+    fn note(&mut self, seen: Seen) {
+        if self.seen.len() < limits::MAX_PENDING_SEEN {
+            let known = self.seen.entry((seen.group_id, seen.device)).or_insert(seen);
+            known.acked = known.acked.max(seen.acked);
+            known.at = known.at.max(seen.at);
+        }
+    }
+
+    async fn commit(&mut self) {
+        if self.pending.is_empty() && self.seen.is_empty() {
+            return;
+        }
+        let started = Instant::now();
+        let seen: Vec<Seen> = self.seen.drain().map(|(_, seen)| seen).collect();
+        let batch = Batch {
+            blobs: &self.pending,
+            seen: &seen,
+            quota: self.context.quota,
+            now: self.context.clock.now(),
+        };
+        let result = self.context.storage.commit(batch).await;
+        self.pending.clear();
+        let waiting = std::mem::take(&mut self.waiting);
+        match result {
+            Ok(answers) => {
+                self.failing.store(false, Ordering::Relaxed);
+                self.answer(waiting, answers, started.elapsed());
+            }
+            Err(error) => {
+                // Once, not for every batch that fails for the same reason.
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "cannot write to the database; check the disk");
+                }
+                for waiting in waiting {
+                    waiting.answer(Err(storage_failed()));
+                }
+            }
+        }
+    }
+
+    fn answer(
+        &self,
+        waiting: Vec<Waiting>,
+        answers: Vec<Result<Stored, Refused>>,
+        took: Duration,
+    ) {
+        let metrics = &self.context.metrics;
+        if !waiting.is_empty() {
+            metrics.commits.inc();
+            metrics.commit_blobs.observe(waiting.len() as f64);
+            metrics.commit_seconds.observe(took.as_secs_f64());
+        }
+        let mut newest: HashMap<GroupId, u64> = HashMap::new();
+        for (waiting, answer) in waiting.into_iter().zip(answers) {
+            if let Ok(stored) = answer {
+                metrics.pushes.inc();
+                metrics.push_bytes.inc_by(waiting.size);
+                let cursor = newest.entry(waiting.group).or_default();
+                *cursor = stored.cursor.max(*cursor);
+            }
+            waiting.answer(answer.map_err(refusal));
+        }
+        for (group, cursor) in newest {
+            self.context.groups.grown(group, cursor);
+        }
+    }
+}
+
+fn refusal(refused: Refused) -> WireError {
+    match refused {
+        Refused::Quota => WireError {
+            code: ErrorCode::GroupQuotaExceeded,
+            message: "the group has used up its storage on this relay; it is tried again".into(),
+            retry_after_ms: Some(millis(limits::QUOTA_RETRY)),
+        },
+        Refused::UnknownGroup => {
+            WireError::new(ErrorCode::UnknownGroup, "this relay does not know the group")
+        }
+        Refused::AfterRefusal => WireError::new(
+            ErrorCode::InvalidMessage,
+            "an earlier blob of this session was refused; open another session",
+        ),
+    }
+}
+
+/// What a device is told when the storage failed.
+#[must_use]
+pub fn storage_failed() -> WireError {
+    WireError {
+        code: ErrorCode::StorageFailed,
+        message: "the relay cannot use its disk at the moment; nothing is lost, try again".into(),
+        retry_after_ms: Some(millis(limits::STORAGE_RETRY)),
+    }
+}
+
+/// A duration for the wire.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,23 @@
+//! Keys and sealing. Every derivation and every authenticated message has a domain of its own, listed in [`domain`].
+
+pub mod access;
+pub mod blob;
+pub mod invite;
+pub mod keys;
+pub mod padme;
+
+/// Domain separation strings, in one table.
+pub(crate) mod domain {
+    /// KDF: epoch secret → seed of the access key.
+    pub(crate) const ACCESS: &[u8] = b"0k-sync/1 access";
+    /// KDF: epoch secret → blob key; and the first bytes of a blob's associated data.
+    pub(crate) const BLOB: &[u8] = b"0k-sync/1 blob";
+    /// The signed text of a HELLO; and the label of the TLS exporter in it.
+    pub(crate) const HELLO: &[u8] = b"0k-sync/1 hello";
+    /// KDF: invite key → key of the offer; and its associated data.
+    pub(crate) const INVITE_OFFER: &[u8] = b"0k-sync/1 invite offer";
+    /// KDF: invite key → key of the secrets; and their associated data.
+    pub(crate) const INVITE_SECRETS: &[u8] = b"0k-sync/1 invite secrets";
+    /// KDF: invite key → token that claims or cancels the invite.
+    pub(crate) const INVITE_CLAIM: &[u8] = b"0k-sync/1 invite claim";
+}

@@ -1,0 +1,647 @@
+//! The device, as a state machine without I/O.
+//!
+//! **How to drive it.** Make one [`Engine`] from what the store holds. Call [`Engine::handle`] with every [`Input`] as it
+//! happens and carry out the [`Output`]s in order; then do the same for [`Engine::take_changed`]. Call it with
+//! [`Input::Tick`] when [`Engine::next_wake`] has come. Stop reading a stream while [`Engine::wants_frames`] is false.
+//!
+//! **Who holds what.** A relay has one *link* (a connection), which carries one *session* (a stream) per group. What has
+//! to become durable waits in the group as an intent: pushes of the app, frames of the relay. At most one write is under
+//! way; when it is done, everything that has gathered goes into the next one. Memory changes only after the write:
+//! a failed write loses nothing and a crash leaves no trace of what was not written.
+//!
+//! **What a relay's cursor is worth.** It moves this device's bookmark only when the blob came through the subscription,
+//! never through a PUSH_ACK, and in the same write that puts the blob into the log.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use crate::Entropy;
+use crate::codec::DecodeError;
+use crate::crypto::keys::EpochKeys;
+use crate::failure::{SyncError, code};
+use crate::ids::{BlobId, DeviceId, GroupId, RelayId};
+use crate::limits;
+use crate::message::Message;
+use crate::store::{Batch, GroupState, LogRecord, StoredGroup, Write};
+use crate::time::Timestamp;
+
+mod group;
+mod link;
+mod outbox;
+mod repair;
+mod session;
+mod staging;
+mod status;
+
+#[cfg(test)]
+mod tests;
+
+use group::Group;
+use link::Link;
+use staging::StagedGroup;
+pub use status::{DeviceView, GroupView, Progress, State};
+
+/// Names one stream, and with it one attempt at a session. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// Names a request of the app; the engine only gives it back.
+pub type Token = u64;
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// The app pushes a blob.
+    Push {
+        /// To this group.
+        group: GroupId,
+        /// The data.
+        body: Bytes,
+        /// Seconds to keep it at a relay; 0 leaves it to the relay.
+        ttl: u32,
+        /// Answered by [`Output::Pushed`] or [`Output::Refused`].
+        token: Token,
+    },
+    /// The app founds or joins a group.
+    AddGroup {
+        /// The group.
+        group: GroupId,
+        /// Its state.
+        state: Box<GroupState>,
+        /// Answered by [`Output::Done`] or [`Output::Refused`].
+        token: Token,
+    },
+    /// The app leaves a group.
+    RemoveGroup {
+        /// The group.
+        group: GroupId,
+        /// Answered by [`Output::Done`] or [`Output::Refused`].
+        token: Token,
+    },
+    /// [`Output::Connect`] succeeded.
+    Connected {
+        /// To the relay with this URL.
+        relay: String,
+        /// Which is this endpoint.
+        relay_id: RelayId,
+        /// TLS exporter of the connection.
+        exporter: [u8; 32],
+    },
+    /// [`Output::Connect`] failed, or the connection was lost.
+    Disconnected {
+        /// The relay.
+        relay: String,
+        /// Why.
+        error: SyncError,
+    },
+    /// A frame arrived.
+    Frame {
+        /// On this stream.
+        stream: StreamId,
+        /// The frame.
+        message: Result<Message, DecodeError>,
+    },
+    /// A stream ended, by the relay or because it broke.
+    StreamEnded {
+        /// Which one.
+        stream: StreamId,
+    },
+    /// The write under way is durable, or did not happen.
+    Written(Result<(), SyncError>),
+    /// The answer to [`Output::Load`].
+    Loaded {
+        /// The group.
+        group: GroupId,
+        /// What for.
+        purpose: LoadPurpose,
+        /// The records, in order.
+        records: Result<Vec<LogRecord>, SyncError>,
+    },
+    /// The network of this device changed; `online` is false when there is none at all.
+    NetworkChanged {
+        /// Whether there is a network.
+        online: bool,
+    },
+    /// [`Engine::next_wake`] has come.
+    Tick,
+}
+
+/// What records are loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadPurpose {
+    /// To send what waits.
+    Outbox,
+    /// To give back to a relay what it lost.
+    Repair,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Connect to a relay.
+    Connect {
+        /// Its URL.
+        relay: String,
+    },
+    /// Close the connection to a relay.
+    Disconnect {
+        /// Its URL.
+        relay: String,
+    },
+    /// Open a stream on the connection to a relay.
+    OpenStream {
+        /// Its name.
+        stream: StreamId,
+        /// The relay.
+        relay: String,
+    },
+    /// Send a message.
+    Send {
+        /// On this stream.
+        stream: StreamId,
+        /// The message.
+        message: Message,
+    },
+    /// Finish a stream after what was sent.
+    CloseStream {
+        /// Which one.
+        stream: StreamId,
+    },
+    /// Write this, all or nothing; answer with [`Input::Written`].
+    Write(Batch),
+    /// Read log records; answer with [`Input::Loaded`].
+    Load {
+        /// The group.
+        group: GroupId,
+        /// What for.
+        purpose: LoadPurpose,
+        /// Records after this position.
+        after: u64,
+        /// At most so many.
+        max_records: usize,
+        /// At most so many payload bytes, but at least one record if there is one.
+        max_bytes: usize,
+    },
+    /// The blob is durable here.
+    Pushed {
+        /// Of the push.
+        token: Token,
+        /// Its id.
+        blob_id: BlobId,
+        /// Its place in the log.
+        position: u64,
+    },
+    /// The request was carried out.
+    Done {
+        /// Of the request.
+        token: Token,
+    },
+    /// The request was refused; nothing of it happened.
+    Refused {
+        /// Of the request.
+        token: Token,
+        /// Why.
+        error: SyncError,
+    },
+    /// Tell the app.
+    Event(Event),
+}
+
+/// What an app is told beside the changes of views.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// This device is now in the group.
+    GroupJoined(GroupId),
+    /// This device has forgotten the group.
+    GroupLeft(GroupId),
+    /// A relay has the blob durably.
+    Pushed {
+        /// The group.
+        group: GroupId,
+        /// The blob.
+        blob_id: BlobId,
+        /// Its place in the log.
+        position: u64,
+        /// Its cursor at the relay.
+        cursor: u64,
+    },
+    /// The first blob of a device.
+    DeviceJoined {
+        /// The group.
+        group: GroupId,
+        /// The device.
+        device: DeviceId,
+    },
+    /// Blobs that no relay has any more.
+    Gap {
+        /// The group.
+        group: GroupId,
+        /// Whose.
+        sender: DeviceId,
+        /// First missing sequence.
+        from: u64,
+        /// Last missing sequence.
+        to: u64,
+    },
+    /// Something went wrong, and the rest goes on.
+    Error {
+        /// In this group, or in general.
+        group: Option<GroupId>,
+        /// What.
+        error: SyncError,
+        /// At this cursor, when it is about one blob.
+        cursor: Option<u64>,
+    },
+}
+
+/// A request that changes which groups there are.
+#[derive(Debug)]
+enum Admin {
+    Add { group: GroupId, state: Box<GroupState>, token: Token },
+    Remove { group: GroupId, token: Token },
+}
+
+/// The write under way.
+#[derive(Debug)]
+struct Staged {
+    admin: Vec<Admin>,
+    groups: Vec<(GroupId, StagedGroup)>,
+}
+
+/// What every part of the engine needs while it handles one input.
+struct Context<'a> {
+    now: Timestamp,
+    device: DeviceId,
+    entropy: &'a mut dyn Entropy,
+    out: &'a mut Vec<Output>,
+}
+
+impl Context<'_> {
+    fn event(&mut self, event: Event) {
+        self.out.push(Output::Event(event));
+    }
+
+    fn error(&mut self, group: GroupId, error: SyncError, cursor: Option<u64>) {
+        self.event(Event::Error { group: Some(group), error, cursor });
+    }
+}
+
+/// A device with its groups and its relays.
+pub struct Engine {
+    device: DeviceId,
+    entropy: Box<dyn Entropy + Send>,
+    groups: BTreeMap<GroupId, Group>,
+    links: BTreeMap<String, Link>,
+    streams: BTreeMap<StreamId, GroupId>,
+    next_stream: u64,
+    admin: VecDeque<Admin>,
+    writing: Option<Staged>,
+    /// After a failed write: how many failed in a row, when to try again, and why it failed.
+    storage_trouble: Option<(u32, Timestamp, SyncError)>,
+    changed: BTreeSet<GroupId>,
+}
+
+impl Engine {
+    /// The device as the store left it. [`Input::Tick`] starts it.
+    #[must_use]
+    pub fn new(device: DeviceId, stored: Vec<StoredGroup>, entropy: Box<dyn Entropy + Send>) -> Self {
+        let groups: BTreeMap<_, _> =
+            stored.into_iter().map(|stored| (stored.group, Group::load(stored))).collect();
+        Self {
+            device,
+            entropy,
+            changed: groups.keys().copied().collect(),
+            groups,
+            links: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            next_stream: 0,
+            admin: VecDeque::new(),
+            writing: None,
+            storage_trouble: None,
+        }
+    }
+
+    /// Takes in what happened and appends what to do about it.
+    pub fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Push { group, body, ttl, token } => self.on_push(group, body, ttl, token, out),
+            Input::AddGroup { group, state, token } => {
+                let pending = self.admin.iter().any(|a| matches!(a, Admin::Add { group: g, .. } if *g == group));
+                if self.groups.contains_key(&group) || pending {
+                    out.push(Output::Done { token });
+                } else if self.groups.len() >= limits::MAX_GROUPS {
+                    let text = "this device is in too many groups; leave one first";
+                    out.push(Output::Refused { token, error: SyncError::new(code::INVALID_ARGUMENT, text) });
+                } else {
+                    self.admin.push_back(Admin::Add { group, state, token });
+                }
+            }
+            Input::RemoveGroup { group, token } => {
+                if self.groups.contains_key(&group) {
+                    self.admin.push_back(Admin::Remove { group, token });
+                } else {
+                    out.push(Output::Done { token });
+                }
+            }
+            Input::Connected { relay, relay_id, exporter } => {
+                if let Some(link) = self.links.get_mut(&relay) {
+                    link.on_connected(relay_id, exporter);
+                }
+                self.touch_groups_of(&relay);
+            }
+            Input::Disconnected { relay, error } => self.on_disconnected(now, &relay, &error, out),
+            Input::Frame { stream, message } => self.on_frame(now, stream, message, out),
+            Input::StreamEnded { stream } => {
+                if let Some(group) = self.streams.remove(&stream) {
+                    self.with_group(now, group, out, |group, context| group.on_stream_ended(context));
+                }
+            }
+            Input::Written(result) => self.on_written(now, result, out),
+            Input::Loaded { group, purpose, records } => {
+                self.with_group(now, group, out, |group, context| {
+                    group.on_loaded(purpose, records, context);
+                });
+            }
+            Input::NetworkChanged { online } => self.on_network(now, online, out),
+            Input::Tick => {}
+        }
+        self.advance(now, out);
+    }
+
+    /// When to call [`Engine::handle`] with [`Input::Tick`] if nothing happens before.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        let links = self.links.values().filter_map(Link::next_wake);
+        let groups = self.groups.values().filter_map(Group::next_wake);
+        let storage = self.storage_trouble.iter().map(|(_, at, _)| *at);
+        links.chain(groups).chain(storage).min()
+    }
+
+    /// Whether to read the next frame of a stream now.
+    #[must_use]
+    pub fn wants_frames(&self, stream: StreamId) -> bool {
+        self.streams
+            .get(&stream)
+            .and_then(|group| self.groups.get(group))
+            .is_none_or(Group::wants_frames)
+    }
+
+    /// Groups whose views changed since the last call.
+    pub fn take_changed(&mut self) -> BTreeSet<GroupId> {
+        core::mem::take(&mut self.changed)
+    }
+
+    /// Whether nothing waits to be written.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.writing.is_none() && self.admin.is_empty() && !self.groups.values().any(Group::has_intents)
+    }
+
+    /// The groups on this device.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.groups.keys().copied()
+    }
+
+    /// The keys of a group, oldest epoch first, for reading its log or inviting to it.
+    #[must_use]
+    pub fn keys(&self, group: GroupId) -> Option<&[EpochKeys]> {
+        self.groups.get(&group).map(|group| group.keys.as_slice())
+    }
+
+    /// What an app sees of a group.
+    #[must_use]
+    pub fn view(&self, group: GroupId) -> Option<GroupView> {
+        let storage_error = self.storage_trouble.as_ref().map(|(_, _, error)| error);
+        self.groups.get(&group).map(|group| group.view(&self.links, storage_error))
+    }
+
+    /// What an app sees of the device as a whole.
+    #[must_use]
+    pub fn device_view(&self) -> DeviceView {
+        let storage_error = self.storage_trouble.as_ref().map(|(_, _, error)| error);
+        status::device_view(self.groups.values().map(|group| group.view(&self.links, storage_error)))
+    }
+
+    fn on_push(&mut self, group: GroupId, body: Bytes, ttl: u32, token: Token, out: &mut Vec<Output>) {
+        let refused = if body.len() > limits::MAX_BODY {
+            let text = format!(
+                "{} bytes do not fit one blob, at most {} do; split the data into several pushes",
+                body.len(),
+                limits::MAX_BODY
+            );
+            Err(SyncError::new(code::BLOB_TOO_LARGE, text))
+        } else {
+            let text = "this group is not on this device";
+            self.groups.get_mut(&group).ok_or_else(|| SyncError::new(code::UNKNOWN_GROUP, text))
+        };
+        match refused {
+            Ok(group) => group.pushes.push_back(group::PendingPush { body, ttl, token }),
+            Err(error) => out.push(Output::Refused { token, error }),
+        }
+    }
+
+    fn on_frame(
+        &mut self,
+        now: Timestamp,
+        stream: StreamId,
+        message: Result<Message, DecodeError>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(&group) = self.streams.get(&stream) else { return };
+        if matches!(message, Ok(Message::Welcome(_)))
+            && let Some(relay) = self.groups.get(&group).map(|group| group.relay().to_owned())
+            && let Some(link) = self.links.get_mut(&relay)
+        {
+            link.on_welcome();
+        }
+        self.with_group(now, group, out, |group, context| group.on_frame(message, context));
+    }
+
+    fn on_disconnected(&mut self, now: Timestamp, relay: &str, error: &SyncError, out: &mut Vec<Output>) {
+        let Some(link) = self.links.get_mut(relay) else { return };
+        link.on_disconnected(now, error.clone(), &mut *self.entropy);
+        for group in self.groups.values_mut().filter(|group| group.relay() == relay) {
+            self.changed.insert(group.id);
+            if let Some(stream) = group.drop_session() {
+                self.streams.remove(&stream);
+            }
+            group.try_next_relay();
+        }
+        out.push(Output::Event(Event::Error { group: None, error: error.clone(), cursor: None }));
+    }
+
+    fn on_network(&mut self, now: Timestamp, online: bool, out: &mut Vec<Output>) {
+        for (relay, link) in &mut self.links {
+            if link.on_network(now, online) {
+                out.push(Output::Disconnect { relay: relay.clone() });
+            }
+        }
+        for group in self.groups.values_mut() {
+            group.retry_now();
+            if !online && let Some(stream) = group.drop_session() {
+                self.streams.remove(&stream);
+            }
+            self.changed.insert(group.id);
+        }
+    }
+
+    fn touch_groups_of(&mut self, relay: &str) {
+        let groups = self.groups.values().filter(|group| group.relay() == relay);
+        self.changed.extend(groups.map(|group| group.id));
+    }
+
+    /// Runs `work` on a group; its view counts as changed.
+    fn with_group(
+        &mut self,
+        now: Timestamp,
+        id: GroupId,
+        out: &mut Vec<Output>,
+        work: impl FnOnce(&mut Group, &mut Context<'_>),
+    ) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let mut context = Context { now, device: self.device, entropy: &mut *self.entropy, out };
+        work(group, &mut context);
+        self.changed.insert(id);
+    }
+
+    /// Starts whatever can go on: connections, sessions, sending, and the next write.
+    fn advance(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        self.advance_links(now, out);
+        for group in self.groups.values_mut() {
+            let mut context = Context { now, device: self.device, entropy: &mut *self.entropy, out };
+            if let Some(stream) = group.expire(&mut context) {
+                self.streams.remove(&stream);
+                self.changed.insert(group.id);
+            }
+            let link = self.links.get(group.relay());
+            if let Some((relay_id, exporter)) = link.and_then(Link::connection)
+                && group.wants_session(now)
+            {
+                let stream = StreamId(self.next_stream);
+                self.next_stream += 1;
+                self.streams.insert(stream, group.id);
+                self.changed.insert(group.id);
+                group.open_session(stream, relay_id, &exporter, &mut context);
+            }
+            group.send_more(&mut context);
+        }
+        self.start_write(now, out);
+    }
+
+    fn advance_links(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        for group in self.groups.values() {
+            if !self.links.contains_key(group.relay()) {
+                self.links.insert(group.relay().to_owned(), Link::default());
+            }
+        }
+        self.links.retain(|relay, link| {
+            let used = self.groups.values().any(|group| group.relay() == relay);
+            if !used {
+                if link.is_open() {
+                    out.push(Output::Disconnect { relay: relay.clone() });
+                }
+                return false;
+            }
+            if link.start_if_due(now) {
+                out.push(Output::Connect { relay: relay.clone() });
+            }
+            true
+        });
+    }
+
+    fn start_write(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        let waiting = self.storage_trouble.as_ref().is_some_and(|(_, at, _)| *at > now);
+        let pushes_wait = self.groups.values().any(|group| !group.pushes.is_empty());
+        // After a failed write the device tries again later, or at once when the app asks for something.
+        if self.writing.is_some() || (waiting && !pushes_wait && self.admin.is_empty()) {
+            return;
+        }
+        let mut batch = Batch::default();
+        let mut staged = Staged { admin: self.admin.drain(..).collect(), groups: Vec::new() };
+        for admin in &staged.admin {
+            batch.writes.push(match admin {
+                Admin::Add { group, state, .. } => Write::State { group: *group, state: state.clone() },
+                Admin::Remove { group, .. } => Write::Remove { group: *group },
+            });
+        }
+        let removed: BTreeSet<_> = staged
+            .admin
+            .iter()
+            .filter_map(|a| match a {
+                Admin::Remove { group, .. } => Some(*group),
+                Admin::Add { .. } => None,
+            })
+            .collect();
+        for group in self.groups.values_mut().filter(|group| !removed.contains(&group.id)) {
+            let mut context = Context { now, device: self.device, entropy: &mut *self.entropy, out };
+            if let Some(work) = group.stage(&mut batch, &mut context) {
+                staged.groups.push((group.id, work));
+            }
+        }
+        if !batch.writes.is_empty() {
+            self.writing = Some(staged);
+            out.push(Output::Write(batch));
+        }
+    }
+
+    fn on_written(&mut self, now: Timestamp, result: Result<(), SyncError>, out: &mut Vec<Output>) {
+        let Some(staged) = self.writing.take() else { return };
+        if let Err(error) = result {
+            return self.on_write_failed(now, staged, &error, out);
+        }
+        self.storage_trouble = None;
+        for admin in staged.admin {
+            match admin {
+                Admin::Add { group, state, token } => {
+                    let stored = StoredGroup { group, state: *state, unsent: Vec::new() };
+                    self.groups.insert(group, Group::load(stored));
+                    self.changed.insert(group);
+                    out.push(Output::Event(Event::GroupJoined(group)));
+                    out.push(Output::Done { token });
+                }
+                Admin::Remove { group, token } => {
+                    if let Some(mut removed) = self.groups.remove(&group) {
+                        if let Some(stream) = removed.drop_session() {
+                            self.streams.remove(&stream);
+                            out.push(Output::CloseStream { stream });
+                        }
+                        for push in removed.pushes {
+                            let error = SyncError::new(code::UNKNOWN_GROUP, "this device has left the group");
+                            out.push(Output::Refused { token: push.token, error });
+                        }
+                    }
+                    self.changed.insert(group);
+                    out.push(Output::Event(Event::GroupLeft(group)));
+                    out.push(Output::Done { token });
+                }
+            }
+        }
+        for (id, work) in staged.groups {
+            self.with_group(now, id, out, |group, context| group.commit(work, context));
+        }
+    }
+
+    fn on_write_failed(&mut self, now: Timestamp, staged: Staged, error: &SyncError, out: &mut Vec<Output>) {
+        let failures = self.storage_trouble.as_ref().map_or(0, |(failures, ..)| *failures);
+        let retry_at = now.plus(link::backoff(failures, &mut *self.entropy));
+        if failures == 0 {
+            out.push(Output::Event(Event::Error { group: None, error: error.clone(), cursor: None }));
+        }
+        self.storage_trouble = Some((failures.saturating_add(1), retry_at, error.clone()));
+        for admin in staged.admin {
+            let (Admin::Add { token, .. } | Admin::Remove { token, .. }) = admin;
+            out.push(Output::Refused { token, error: error.clone() });
+        }
+        for (id, work) in staged.groups {
+            self.with_group(now, id, out, |group, context| group.roll_back(&work, error, context));
+        }
+        self.changed.extend(self.groups.keys());
+    }
+}
+
+impl core::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Engine").field("groups", &self.groups.len()).finish_non_exhaustive()
+    }
+}

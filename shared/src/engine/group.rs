@@ -1,0 +1,154 @@
+//! One group on this device: what is durable, what waits to become durable, and the session with a relay.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::outbox::Outbox;
+use super::session::Session;
+use super::{Context, StreamId, Token};
+use crate::crypto::keys::EpochKeys;
+use crate::failure::SyncError;
+use crate::ids::{GroupId, Incarnation};
+use crate::limits;
+use crate::message::{Blob, PushAck};
+use crate::store::{GroupState, StoredGroup};
+use crate::time::Timestamp;
+
+/// A push of the app that is not durable yet.
+#[derive(Debug)]
+pub(super) struct PendingPush {
+    pub(super) body: Bytes,
+    pub(super) ttl: u32,
+    pub(super) token: Token,
+}
+
+/// Something of the session's relay that is not durable yet. The order is the relay's.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// The relay was met for the first time, or has lost its past (`forget` the bookmark), or answers at a new URL.
+    Met { relay_url: String, incarnation: Incarnation, forget: bool },
+    Blob(Blob),
+    Ack { position: u64, ack: PushAck },
+    CaughtUp { max_cursor: u64 },
+    /// The relay is known to hold the log up to here.
+    Repaired { up_to: u64 },
+}
+
+impl Received {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Blob(blob) => blob.payload.len() + 128,
+            _ => 64,
+        }
+    }
+}
+
+pub(super) struct Group {
+    pub(super) id: GroupId,
+    /// What the store holds.
+    pub(super) state: GroupState,
+    pub(super) keys: Vec<EpochKeys>,
+    pub(super) outbox: Outbox,
+    pub(super) pushes: VecDeque<PendingPush>,
+    pub(super) inbox: VecDeque<Received>,
+    pub(super) inbox_bytes: usize,
+    /// How many items of the inbox the write under way covers.
+    pub(super) staging: usize,
+    pub(super) session: Option<Session>,
+    /// When to try a session again, and how many attempts failed.
+    pub(super) retry_at: Option<Timestamp>,
+    pub(super) failures: u32,
+    pub(super) last_error: Option<SyncError>,
+    /// Which of the group's relays is used.
+    relay: usize,
+}
+
+impl Group {
+    pub(super) fn load(stored: StoredGroup) -> Self {
+        let keys = stored.state.epochs.iter().map(|(epoch, secret)| EpochKeys::derive(*epoch, secret.clone()));
+        Self {
+            id: stored.group,
+            keys: keys.collect(),
+            outbox: Outbox::new(stored.unsent),
+            state: stored.state,
+            pushes: VecDeque::new(),
+            inbox: VecDeque::new(),
+            inbox_bytes: 0,
+            staging: 0,
+            session: None,
+            retry_at: None,
+            failures: 0,
+            last_error: None,
+            relay: 0,
+        }
+    }
+
+    /// URL of the relay in use.
+    pub(super) fn relay(&self) -> &str {
+        self.state.relays.get(self.relay).map_or("", String::as_str)
+    }
+
+    /// After a failed attempt: the next one goes to the next relay, if there is another.
+    pub(super) fn try_next_relay(&mut self) {
+        self.relay = (self.relay + 1) % self.state.relays.len().max(1);
+    }
+
+    pub(super) fn current_keys(&self) -> Option<&EpochKeys> {
+        self.keys.last()
+    }
+
+    pub(super) fn keys_of(&self, epoch: u32) -> Option<&EpochKeys> {
+        self.keys.iter().find(|keys| keys.epoch() == epoch)
+    }
+
+    pub(super) fn has_intents(&self) -> bool {
+        !self.pushes.is_empty() || !self.inbox.is_empty()
+    }
+
+    pub(super) fn wants_frames(&self) -> bool {
+        self.inbox_bytes < limits::MAX_UNWRITTEN_BYTES
+    }
+
+    pub(super) fn receive(&mut self, item: Received) {
+        self.inbox_bytes += item.len();
+        self.inbox.push_back(item);
+    }
+
+    /// The session is gone; gives its stream.
+    pub(super) fn drop_session(&mut self) -> Option<StreamId> {
+        let session = self.session.take()?;
+        self.outbox.rewind();
+        self.forget_received(self.staging);
+        Some(session.stream)
+    }
+
+    /// Drops what a lost session brought, but for the first `keep`: the next session brings it again, and what one life
+    /// of a relay sent must not be mixed with what the next one sends.
+    pub(super) fn forget_received(&mut self, keep: usize) {
+        self.inbox.truncate(keep);
+        self.inbox_bytes = self.inbox.iter().map(Received::len).sum();
+    }
+
+    pub(super) fn retry_now(&mut self) {
+        self.retry_at = None;
+        self.failures = 0;
+    }
+
+    pub(super) fn wants_session(&self, now: Timestamp) -> bool {
+        self.session.is_none() && self.staging == 0 && self.retry_at.is_none_or(|at| at <= now)
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Timestamp> {
+        match &self.session {
+            Some(session) => session.next_wake(),
+            None => self.retry_at,
+        }
+    }
+
+    /// Reports an error of the session and remembers it for the status.
+    pub(super) fn fail(&mut self, error: SyncError, context: &mut Context<'_>) {
+        self.last_error = Some(error.clone());
+        context.error(self.id, error, None);
+    }
+}

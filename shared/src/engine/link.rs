@@ -1,0 +1,124 @@
+//! The connection to one relay: when to try, how long to wait.
+
+use core::time::Duration;
+
+use crate::Entropy;
+use crate::failure::SyncError;
+use crate::ids::RelayId;
+use crate::limits;
+use crate::time::Timestamp;
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Idle,
+    Connecting,
+    Connected {
+        relay_id: RelayId,
+        exporter: [u8; 32],
+    },
+    Waiting {
+        until: Timestamp,
+    },
+}
+
+/// The connection to one relay.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    state: State,
+    /// Attempts since a group was last welcomed.
+    failures: u32,
+    pub(super) last_error: Option<SyncError>,
+}
+
+impl Link {
+    /// Whether an attempt is due; it counts as started then.
+    pub(super) fn start_if_due(&mut self, now: Timestamp) -> bool {
+        let due = match self.state {
+            State::Idle => true,
+            State::Waiting { until } => until <= now,
+            State::Connecting | State::Connected { .. } => false,
+        };
+        if due {
+            self.state = State::Connecting;
+        }
+        due
+    }
+
+    pub(super) fn on_connected(&mut self, relay_id: RelayId, exporter: [u8; 32]) {
+        if matches!(self.state, State::Connecting) {
+            self.state = State::Connected { relay_id, exporter };
+        }
+    }
+
+    /// A session opened: the relay works, so the next trouble starts with a short wait again.
+    pub(super) fn on_welcome(&mut self) {
+        self.failures = 0;
+        self.last_error = None;
+    }
+
+    pub(super) fn on_disconnected(&mut self, now: Timestamp, error: SyncError, entropy: &mut dyn Entropy) {
+        // An attempt that was given up before (the network went away) reports late.
+        if !self.is_open() {
+            return;
+        }
+        let wait = backoff(self.failures, entropy);
+        self.failures = self.failures.saturating_add(1);
+        self.last_error = Some(error);
+        self.state = State::Waiting { until: now.plus(wait) };
+    }
+
+    /// Forgets waiting times. Without a network it gives its connection up, says so, and tries again only after the
+    /// longest wait: the report may be wrong.
+    pub(super) fn on_network(&mut self, now: Timestamp, online: bool) -> bool {
+        self.failures = 0;
+        let give_up = !online && self.is_open();
+        if !online {
+            self.state = State::Waiting { until: now.plus(limits::BACKOFF.1) };
+        } else if matches!(self.state, State::Waiting { .. }) {
+            self.state = State::Idle;
+        }
+        give_up
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self.state, State::Connecting | State::Connected { .. })
+    }
+
+    pub(super) const fn connection(&self) -> Option<(RelayId, [u8; 32])> {
+        match self.state {
+            State::Connected { relay_id, exporter } => Some((relay_id, exporter)),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn next_wake(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Waiting { until } => Some(until),
+            _ => None,
+        }
+    }
+}
+
+/// Exponential from 1 to 30 s, plus up to 5 s so that devices do not come back all at once.
+pub(super) fn backoff(failures: u32, entropy: &mut dyn Entropy) -> Duration {
+    let (first, longest) = limits::BACKOFF;
+    let wait = first.saturating_mul(1 << failures.min(16)).min(longest);
+    let random = u32::from_le_bytes(crate::random(entropy));
+    wait + limits::BACKOFF_JITTER.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_thirty_seconds_with_up_to_five_of_jitter() {
+        let mut none = |bytes: &mut [u8]| bytes.fill(0);
+        let mut most = |bytes: &mut [u8]| bytes.fill(255);
+        let seconds: Vec<_> = (0..8).map(|n| backoff(n, &mut none).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(backoff(0, &mut most).as_secs(), 6);
+        assert_eq!(backoff(u32::MAX, &mut most).as_secs(), 35);
+    }
+}

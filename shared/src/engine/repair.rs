@@ -1,0 +1,126 @@
+//! Giving back to a relay what it lost: page by page through the log, ask what is there, push the rest.
+//!
+//! Everything is pushed in the order of the log, one page after the other, and nothing new is sent before the end. So when
+//! a relay stores a blob, it has already stored all that its sender pushed before it, whoever does the repair.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::group::{Group, Received};
+use super::{Context, LoadPurpose, Output};
+use crate::crypto::blob::Kind;
+use crate::ids::BlobId;
+use crate::limits;
+use crate::message::{Message, RelayLimits};
+use crate::store::LogRecord;
+use crate::time::Timestamp;
+
+#[derive(Debug)]
+enum Stage {
+    /// A page is needed.
+    Start,
+    Loading,
+    /// A page is here; the relay is to be asked, or was.
+    Asking { page: Vec<LogRecord>, asked: bool },
+    Pushing { rest: VecDeque<LogRecord> },
+}
+
+/// The repair of one relay in one session.
+#[derive(Debug)]
+pub(super) struct Repair {
+    /// The log is at the relay up to here.
+    done_to: u64,
+    /// End of the page in hand.
+    page_end: u64,
+    stage: Stage,
+}
+
+impl Repair {
+    pub(super) const fn new(done_to: u64) -> Self {
+        Self { done_to, page_end: done_to, stage: Stage::Start }
+    }
+
+    pub(super) fn on_loaded(&mut self, page: Vec<LogRecord>) {
+        if matches!(self.stage, Stage::Loading) {
+            self.page_end = page.last().map_or(u64::MAX, |record| record.position);
+            self.stage = Stage::Asking { page, asked: false };
+        }
+    }
+
+    pub(super) fn on_answer(&mut self, stored: &[BlobId]) {
+        let stored: BTreeSet<_> = stored.iter().collect();
+        match core::mem::replace(&mut self.stage, Stage::Start) {
+            Stage::Asking { page, asked: true } => {
+                let rest = page.into_iter().filter(|record| !stored.contains(&record.blob_id)).collect();
+                self.stage = Stage::Pushing { rest };
+            }
+            other => self.stage = other,
+        }
+    }
+}
+
+impl Group {
+    /// Goes on with the repair as far as the relay's answers and the window allow.
+    pub(super) fn repair_more(&mut self, context: &mut Context<'_>) {
+        loop {
+            let Some(session) = &mut self.session else { return };
+            let stream = session.stream;
+            let limits = session.welcome.as_ref().map(|welcome| welcome.limits);
+            let Some(repair) = &mut session.repair else { return };
+            match &mut repair.stage {
+                Stage::Start if repair.done_to >= self.state.position => {
+                    session.repair = None;
+                    self.receive(Received::Repaired { up_to: self.state.position });
+                    return;
+                }
+                Stage::Start => {
+                    repair.stage = Stage::Loading;
+                    context.out.push(Output::Load {
+                        group: self.id,
+                        purpose: LoadPurpose::Repair,
+                        after: repair.done_to,
+                        max_records: limits::REPAIR_PAGE,
+                        max_bytes: limits::MAX_OUTBOX_CACHE,
+                    });
+                    return;
+                }
+                Stage::Loading | Stage::Asking { asked: true, .. } => return,
+                Stage::Asking { page, .. } if page.is_empty() => {
+                    repair.done_to = self.state.position;
+                    repair.stage = Stage::Start;
+                }
+                Stage::Asking { page, asked } => {
+                    *asked = true;
+                    let blob_ids = page.iter().map(|record| record.blob_id).collect();
+                    context.out.push(Output::Send { stream, message: Message::Has { blob_ids } });
+                    return;
+                }
+                Stage::Pushing { rest } => {
+                    if !rest.is_empty() && !self.outbox.has_room() {
+                        return;
+                    }
+                    let page_end = repair.page_end;
+                    if let Some(record) = rest.pop_front() {
+                        let unsent = self.outbox.contains(record.position);
+                        if limits.is_some_and(|limits| worth_sending(&record, unsent, &limits, context.now)) {
+                            self.send_record(&record, context);
+                        }
+                    } else if self.outbox.nothing_in_flight() {
+                        repair.done_to = page_end;
+                        repair.stage = Stage::Start;
+                        self.receive(Received::Repaired { up_to: page_end });
+                    } else {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether a blob that the relay lacks should be there: not when its time is over or the relay would not take it.
+fn worth_sending(record: &LogRecord, unsent: bool, relay: &RelayLimits, now: Timestamp) -> bool {
+    let ttl = if record.ttl == 0 { relay.default_ttl } else { u64::from(record.ttl) };
+    let expired = now.since(record.timestamp).as_secs() >= ttl;
+    let fits = record.payload.len() <= relay.max_payload as usize;
+    fits && record.kind != Kind::Ephemeral && (unsent || !expired)
+}

@@ -1,0 +1,328 @@
+//! The device's side of one session stream.
+//!
+//! ```text
+//! HELLO ──► WELCOME ──► SUBSCRIBE, then pushes ──ERROR──► paused (still receiving) ──► closed and opened again
+//! ```
+
+use super::group::{Group, Received};
+use super::outbox::Next;
+use super::repair::Repair;
+use super::{Context, LoadPurpose, Output, StreamId, link};
+use crate::codec::DecodeError;
+use crate::crypto::access;
+use crate::error::ErrorCode;
+use crate::failure::{SyncError, code};
+use crate::ids::RelayId;
+use crate::limits;
+use crate::message::{self, Hello, Message, Push, Subscribe, Welcome, WireError};
+use crate::store::LogRecord;
+use crate::time::Timestamp;
+
+/// An open session stream.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) stream: StreamId,
+    pub(super) relay_id: RelayId,
+    /// When WELCOME must have come.
+    welcome_by: Option<Timestamp>,
+    pub(super) welcome: Option<Welcome>,
+    /// Where the subscription started.
+    pub(super) started_at: u64,
+    pub(super) caught_up: bool,
+    pub(super) repair: Option<Repair>,
+    /// The relay refused a push and ignores all further ones: open another session then.
+    paused_until: Option<Timestamp>,
+    acked: u64,
+    /// When the newest ACK was sent.
+    acked_at: Timestamp,
+    ack_due: Option<Timestamp>,
+}
+
+impl Session {
+    pub(super) fn next_wake(&self) -> Option<Timestamp> {
+        [self.welcome_by, self.paused_until, self.ack_due].into_iter().flatten().min()
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        self.welcome.is_some()
+    }
+
+    pub(super) const fn is_paused(&self) -> bool {
+        self.paused_until.is_some()
+    }
+
+    fn max_payload(&self) -> usize {
+        self.welcome.as_ref().map_or(0, |welcome| welcome.limits.max_payload as usize)
+    }
+}
+
+impl Group {
+    pub(super) fn open_session(
+        &mut self,
+        stream: StreamId,
+        relay_id: RelayId,
+        exporter: &[u8; 32],
+        context: &mut Context<'_>,
+    ) {
+        let Some(keys) = self.current_keys() else { return };
+        let hello = Hello {
+            version: message::VERSION,
+            group_id: self.id,
+            epoch: keys.epoch(),
+            access_pub: keys.access_pub(),
+            certificates: Vec::new(),
+            proof: access::hello_proof(keys, relay_id, context.device, self.id, exporter),
+            after_cursor: self.state.bookmarks.get(&relay_id).map_or(0, |bookmark| bookmark.cursor),
+            capabilities: Vec::new(),
+            access_token: None,
+        };
+        context.out.push(Output::OpenStream { stream, relay: self.relay().to_owned() });
+        context.out.push(Output::Send { stream, message: Message::Hello(hello) });
+        self.retry_at = None;
+        self.session = Some(Session {
+            stream,
+            relay_id,
+            welcome_by: Some(context.now.plus(limits::WELCOME_TIMEOUT)),
+            welcome: None,
+            started_at: 0,
+            caught_up: false,
+            repair: None,
+            paused_until: None,
+            acked: 0,
+            acked_at: Timestamp::default(),
+            ack_due: None,
+        });
+    }
+
+    pub(super) fn on_frame(&mut self, message: Result<Message, DecodeError>, context: &mut Context<'_>) {
+        let Some(session) = &mut self.session else { return };
+        match message {
+            Ok(Message::Welcome(welcome)) if !session.is_open() => self.on_welcome(welcome, context),
+            Ok(Message::Error(error)) => self.on_error(&error, context),
+            // The stream ends right after it.
+            Ok(Message::Bye { .. }) => {}
+            Ok(Message::Blob(blob)) if session.is_open() => {
+                self.receive(Received::Blob(blob));
+            }
+            Ok(Message::CaughtUp { max_cursor }) if session.is_open() => {
+                self.receive(Received::CaughtUp { max_cursor });
+            }
+            Ok(Message::PushAck(ack)) if session.is_open() => {
+                if let Some(position) = self.outbox.acknowledged(ack.blob_id) {
+                    self.receive(Received::Ack { position, ack });
+                }
+            }
+            Ok(Message::HasResponse { blob_ids }) if session.is_open() => {
+                if let Some(repair) = &mut session.repair {
+                    repair.on_answer(&blob_ids);
+                }
+            }
+            Ok(_) => self.give_up("sent a message that does not belong here", context),
+            Err(_) => self.give_up("sent something that is not of this protocol", context),
+        }
+    }
+
+    fn on_welcome(&mut self, welcome: Welcome, context: &mut Context<'_>) {
+        let relay_url = self.relay().to_owned();
+        let Some(session) = &mut self.session else { return };
+        if welcome.version == 0 || welcome.version > message::VERSION || welcome.relay_id != session.relay_id {
+            return self.give_up("answered for another relay or another version", context);
+        }
+        let relay_id = session.relay_id;
+        session.welcome_by = None;
+        let known = self
+            .state
+            .bookmarks
+            .get(&relay_id)
+            .filter(|known| known.incarnation == welcome.incarnation && known.cursor <= welcome.max_cursor)
+            .copied();
+        let pinned = self.state.pins.get(&relay_url).copied();
+        if let Some(former) = pinned
+            && former != relay_id
+        {
+            let text = format!(
+                "{relay_url} has another identity than before; it gets everything again. If nobody has set it up anew, \
+                 ask the person who runs it"
+            );
+            context.error(self.id, SyncError::passing(code::RELAY_IDENTITY_CHANGED, text), None);
+        }
+        let after = known.map_or(0, |known| known.cursor);
+        session.started_at = after;
+        session.acked = after;
+        // What a relay lost, or never had, is given back to it. What was never sent to anybody is simply sent.
+        let held_to = known.map_or(0, |known| known.held_to);
+        let unsure = self.state.position - held_to > self.outbox.count_after(held_to);
+        session.repair = unsure.then(|| Repair::new(held_to));
+        let max_payload = welcome.limits.max_payload as usize;
+        let incarnation = welcome.incarnation;
+        session.welcome = Some(welcome);
+        let stream = session.stream;
+        if known.is_none() || pinned != Some(relay_id) {
+            self.receive(Received::Met { relay_url: relay_url.clone(), incarnation, forget: known.is_none() });
+        }
+        let subscribe = Subscribe { after_cursor: after, window: limits::SUBSCRIBE_WINDOW };
+        context.out.push(Output::Send { stream, message: Message::Subscribe(subscribe) });
+        let too_large = self.outbox.too_large(max_payload);
+        if too_large > 0 {
+            let text = format!("{relay_url} takes blobs of at most {max_payload} bytes; {too_large} stay on this device");
+            self.fail(SyncError::new(code::BLOB_TOO_LARGE, text), context);
+        }
+    }
+
+    fn on_error(&mut self, error: &WireError, context: &mut Context<'_>) {
+        let wait = link::backoff(self.failures, context.entropy);
+        let wait = error.retry_after_ms.map_or(wait, |ms| {
+            core::time::Duration::from_millis(ms).clamp(limits::BACKOFF.0, limits::MAX_RETRY_AFTER)
+        });
+        self.failures = self.failures.saturating_add(1);
+        if let Some(session) = &mut self.session {
+            session.paused_until = Some(context.now.plus(wait));
+            self.retry_at = session.paused_until;
+        }
+        // A relay that says it is going is not an error that a person has to see.
+        if error.code != ErrorCode::RelayShuttingDown {
+            self.fail(SyncError::from_relay(self.relay(), error), context);
+        }
+    }
+
+    /// The relay does not behave: end the session and try again later.
+    fn give_up(&mut self, what: &str, context: &mut Context<'_>) {
+        let error = SyncError::passing(code::RELAY_UNREACHABLE, format!("{} {what}", self.relay()));
+        if let Some(session) = &mut self.session {
+            let wait = link::backoff(self.failures, context.entropy);
+            self.failures = self.failures.saturating_add(1);
+            self.retry_at = Some(context.now.plus(wait));
+            // Closed by `expire`, which knows how to forget the stream.
+            session.paused_until = Some(context.now);
+        }
+        self.fail(error, context);
+    }
+
+    pub(super) fn on_stream_ended(&mut self, context: &mut Context<'_>) {
+        if self.drop_session().is_some() && self.retry_at.is_none() {
+            let wait = link::backoff(self.failures, context.entropy);
+            self.failures = self.failures.saturating_add(1);
+            self.retry_at = Some(context.now.plus(wait));
+        }
+    }
+
+    /// Ends a session whose time is over, and sends an ACK that is due.
+    pub(super) fn expire(&mut self, context: &mut Context<'_>) -> Option<StreamId> {
+        let session = self.session.as_mut()?;
+        if session.ack_due.is_some_and(|at| at <= context.now) {
+            self.acknowledge(context);
+        }
+        let session = self.session.as_ref()?;
+        let stream = session.stream;
+        if session.welcome_by.is_some_and(|at| at <= context.now) {
+            self.give_up("does not answer", context);
+        }
+        let session = self.session.as_ref()?;
+        if !session.paused_until.is_some_and(|at| at <= context.now) {
+            return None;
+        }
+        if session.is_open() {
+            let bye = Message::Bye { reason: "starting again".into() };
+            context.out.push(Output::Send { stream, message: bye });
+        }
+        context.out.push(Output::CloseStream { stream });
+        self.drop_session()
+    }
+
+    /// Tells the relay what is durable here, at most once a second.
+    pub(super) fn acknowledge(&mut self, context: &mut Context<'_>) {
+        let Some(session) = &mut self.session else { return };
+        let cursor = self.state.bookmarks.get(&session.relay_id).map_or(0, |bookmark| bookmark.cursor);
+        if !session.is_open() || cursor <= session.acked {
+            session.ack_due = None;
+            return;
+        }
+        let due = session.acked_at.plus(limits::ACK_INTERVAL);
+        if due > context.now {
+            session.ack_due = Some(due);
+            return;
+        }
+        session.ack_due = None;
+        session.acked = cursor;
+        session.acked_at = context.now;
+        context.out.push(Output::Send { stream: session.stream, message: Message::Ack { cursor } });
+    }
+
+    /// Gives the relay what it lacks, as far as the window allows.
+    pub(super) fn send_more(&mut self, context: &mut Context<'_>) {
+        loop {
+            let Some(session) = &self.session else { return };
+            if !session.is_open() || session.paused_until.is_some() {
+                return;
+            }
+            if session.repair.is_some() {
+                return self.repair_more(context);
+            }
+            match self.outbox.next(session.max_payload()) {
+                Next::Record(record) => self.send_record(&record, context),
+                Next::Load { after } => {
+                    self.outbox.loading = true;
+                    context.out.push(Output::Load {
+                        group: self.id,
+                        purpose: LoadPurpose::Outbox,
+                        after,
+                        max_records: limits::MAX_PUSHES_IN_FLIGHT,
+                        max_bytes: limits::MAX_OUTBOX_CACHE,
+                    });
+                    return;
+                }
+                Next::Nothing => return,
+            }
+        }
+    }
+
+    pub(super) fn send_record(&mut self, record: &LogRecord, context: &mut Context<'_>) {
+        let Some(session) = &self.session else { return };
+        let push = Push {
+            blob_id: record.blob_id,
+            epoch: record.epoch,
+            ttl: record.ttl,
+            payload: record.payload.clone(),
+            origin: (record.sender != context.device).then_some(record.sender),
+        };
+        context.out.push(Output::Send { stream: session.stream, message: Message::Push(push) });
+        self.outbox.sent(record);
+    }
+
+    pub(super) fn on_loaded(
+        &mut self,
+        purpose: LoadPurpose,
+        records: Result<Vec<LogRecord>, SyncError>,
+        context: &mut Context<'_>,
+    ) {
+        if purpose == LoadPurpose::Outbox {
+            self.outbox.loading = false;
+        }
+        match (purpose, records) {
+            (LoadPurpose::Outbox, Ok(records)) => {
+                for record in records {
+                    self.outbox.cache(record);
+                }
+            }
+            (LoadPurpose::Repair, Ok(records)) => {
+                if let Some(repair) = self.session.as_mut().and_then(|session| session.repair.as_mut()) {
+                    repair.on_loaded(records);
+                }
+            }
+            (_, Err(error)) => {
+                self.fail(error, context);
+                self.pause(context);
+            }
+        }
+    }
+
+    /// Stops sending for a while: the next session starts over.
+    fn pause(&mut self, context: &mut Context<'_>) {
+        let wait = link::backoff(self.failures, context.entropy);
+        self.failures = self.failures.saturating_add(1);
+        if let Some(session) = &mut self.session {
+            session.paused_until = Some(context.now.plus(wait));
+            self.retry_at = session.paused_until;
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! From intents to one write, and from the write's result back to memory.
+//!
+//! A write is made from a copy of the group's state. Only when it is durable does the copy become the state.
+
+use super::group::{Group, PendingPush, Received};
+use super::{Context, Event, Output, Token};
+use crate::crypto::blob::{self, Kind, OpenError, Plain};
+use crate::failure::{SyncError, code};
+use crate::ids::{BlobId, DeviceId, RelayId};
+use crate::limits;
+use crate::message::{Blob, PushAck};
+use crate::store::{Batch, Bookmark, GroupState, LogRecord, Sequences, Write};
+
+/// What one write does to one group.
+#[derive(Debug)]
+pub(super) struct StagedGroup {
+    state: GroupState,
+    pushed: Vec<(Token, LogRecord)>,
+    sent: Vec<(u64, PushAck)>,
+    /// Items of the inbox that it covers.
+    received: usize,
+    events: Vec<Event>,
+    caught_up: bool,
+}
+
+impl Group {
+    /// Adds what waits to `batch`, if anything does.
+    pub(super) fn stage(&mut self, batch: &mut Batch, context: &mut Context<'_>) -> Option<StagedGroup> {
+        if !self.has_intents() {
+            return None;
+        }
+        let mut work = StagedGroup {
+            state: self.state.clone(),
+            pushed: Vec::new(),
+            sent: Vec::new(),
+            received: 0,
+            events: Vec::new(),
+            caught_up: false,
+        };
+        let first = batch.writes.len();
+        self.stage_pushes(&mut work, batch, context);
+        for item in self.inbox.iter().take(limits::MAX_WRITE_BLOBS) {
+            work.received += 1;
+            self.stage_received(item, &mut work, batch, context);
+        }
+        self.stage_held(&mut work);
+        if work.state != self.state {
+            batch.writes.insert(first, Write::State { group: self.id, state: Box::new(work.state.clone()) });
+        }
+        if batch.writes.len() == first {
+            // Nothing of it changes the store (a blob that was already here): done without a write.
+            self.commit(work, context);
+            return None;
+        }
+        self.staging = work.received;
+        Some(work)
+    }
+
+    fn stage_pushes(&self, work: &mut StagedGroup, batch: &mut Batch, context: &mut Context<'_>) {
+        let Some(keys) = self.current_keys() else { return };
+        let mut bytes = 0;
+        for PendingPush { body, ttl, token } in self.pushes.iter().take(limits::MAX_WRITE_BLOBS) {
+            bytes += body.len();
+            if bytes > limits::MAX_UNWRITTEN_BYTES && !work.pushed.is_empty() {
+                break;
+            }
+            let own = work.state.seen.entry(context.device).or_default();
+            let seq = own.highest() + 1;
+            own.insert(seq);
+            work.state.position += 1;
+            let mut record = LogRecord {
+                position: work.state.position,
+                blob_id: BlobId(crate::random(context.entropy)),
+                sender: context.device,
+                epoch: keys.epoch(),
+                seq,
+                kind: Kind::App,
+                ttl: *ttl,
+                cursor: 0,
+                timestamp: context.now,
+                payload: bytes::Bytes::new(),
+            };
+            let plain = Plain { kind: Kind::App, seq, witness: None, body: body.clone() };
+            record.payload = blob::seal(keys, &record.address(self.id), &plain, context.entropy);
+            batch.writes.push(Write::Append { group: self.id, record: record.clone(), unsent: true });
+            work.pushed.push((*token, record));
+        }
+    }
+
+    fn stage_received(
+        &self,
+        item: &Received,
+        work: &mut StagedGroup,
+        batch: &mut Batch,
+        context: &mut Context<'_>,
+    ) {
+        // The inbox is emptied when its session ends.
+        let Some(relay_id) = self.session.as_ref().map(|session| session.relay_id) else { return };
+        match item {
+            Received::Met { relay_url, incarnation, forget } => {
+                work.state.pins.insert(relay_url.clone(), relay_id);
+                if *forget {
+                    let bookmark = Bookmark { incarnation: *incarnation, cursor: 0, held_to: 0 };
+                    work.state.bookmarks.insert(relay_id, bookmark);
+                }
+            }
+            Received::Blob(blob) => {
+                self.stage_blob(blob, work, batch, context.device);
+                advance(&mut work.state, relay_id, blob.cursor);
+            }
+            Received::CaughtUp { max_cursor } => {
+                advance(&mut work.state, relay_id, *max_cursor);
+                work.state.last_synced = Some(context.now);
+                work.caught_up = true;
+            }
+            Received::Repaired { up_to } => {
+                if let Some(bookmark) = work.state.bookmarks.get_mut(&relay_id) {
+                    bookmark.held_to = bookmark.held_to.max(*up_to);
+                }
+            }
+            Received::Ack { position, ack } => {
+                // A repair gives away blobs of others and blobs that were sent before: nothing waits for those.
+                if self.outbox.contains(*position) {
+                    batch.writes.push(Write::Sent {
+                        group: self.id,
+                        position: *position,
+                        cursor: ack.cursor,
+                        timestamp: ack.timestamp,
+                    });
+                    work.sent.push((*position, *ack));
+                }
+            }
+        }
+    }
+
+    /// Notes how much of the log the relay of the session holds: all before the first blob that it has not acknowledged,
+    /// unless a repair is under way.
+    fn stage_held(&self, work: &mut StagedGroup) {
+        let Some(session) = self.session.as_ref().filter(|session| session.is_open()) else { return };
+        if session.repair.is_some() {
+            return;
+        }
+        let first_pushed = work.pushed.first().map(|(_, record)| record.position);
+        let first_unsent = self.outbox.first_except(&work.sent).or(first_pushed);
+        let held_to = first_unsent.map_or(work.state.position, |first| first - 1);
+        if let Some(bookmark) = work.state.bookmarks.get_mut(&session.relay_id) {
+            bookmark.held_to = bookmark.held_to.max(held_to);
+        }
+    }
+
+    /// Takes a blob into the log, unless it is there already or is not what it claims to be.
+    fn stage_blob(&self, blob: &Blob, work: &mut StagedGroup, batch: &mut Batch, device: DeviceId) {
+        if blob.payload.is_empty() && blob.sender == device {
+            return;
+        }
+        let mut record = LogRecord {
+            position: 0,
+            blob_id: blob.blob_id,
+            sender: blob.sender,
+            epoch: blob.epoch,
+            seq: 0,
+            kind: Kind::App,
+            ttl: 0,
+            cursor: blob.cursor,
+            timestamp: blob.timestamp,
+            payload: blob.payload.clone(),
+        };
+        let opened = self
+            .keys_of(blob.epoch)
+            .ok_or(OpenError::UnknownEpoch)
+            .and_then(|keys| blob::open(keys, &record.address(self.id), &blob.payload));
+        let plain = match opened {
+            Ok(plain) => plain,
+            Err(error) => {
+                let error = SyncError::new(code::BLOB_REJECTED, format!("{error}; it was skipped"));
+                work.events.push(Event::Error { group: Some(self.id), error, cursor: Some(blob.cursor) });
+                return;
+            }
+        };
+        let newcomer = !work.state.seen.contains_key(&blob.sender);
+        // A device that has not been here before may start late, when relays have forgotten its first blobs.
+        if !work.state.seen.entry(blob.sender).or_default().insert(plain.seq) {
+            return;
+        }
+        if newcomer && blob.sender != device {
+            work.events.push(Event::DeviceJoined { group: self.id, device: blob.sender });
+        }
+        work.state.position += 1;
+        record.position = work.state.position;
+        record.seq = plain.seq;
+        record.kind = plain.kind;
+        batch.writes.push(Write::Append { group: self.id, record, unsent: false });
+    }
+
+    /// The write is durable.
+    pub(super) fn commit(&mut self, work: StagedGroup, context: &mut Context<'_>) {
+        let before = core::mem::replace(&mut self.state, work.state);
+        self.staging = 0;
+        for item in self.inbox.drain(..work.received) {
+            self.inbox_bytes -= item.len();
+        }
+        for (token, record) in work.pushed {
+            self.pushes.pop_front();
+            context.out.push(Output::Pushed { token, blob_id: record.blob_id, position: record.position });
+            self.outbox.add(record);
+        }
+        for (position, ack) in work.sent {
+            self.outbox.remove(position);
+            let (group, PushAck { blob_id, cursor, .. }) = (self.id, ack);
+            context.event(Event::Pushed { group, blob_id, position, cursor });
+        }
+        for event in work.events {
+            context.event(event);
+        }
+        if work.caught_up {
+            self.on_caught_up(&before, context);
+        }
+        self.acknowledge(context);
+    }
+
+    /// The write did not happen: pushes fail, what came from the relay waits for the next attempt.
+    pub(super) fn roll_back(&mut self, work: &StagedGroup, error: &SyncError, context: &mut Context<'_>) {
+        self.staging = 0;
+        if self.session.is_none() {
+            self.forget_received(0);
+        }
+        for (token, _) in &work.pushed {
+            self.pushes.pop_front();
+            context.out.push(Output::Refused { token: *token, error: error.clone() });
+        }
+    }
+
+    fn on_caught_up(&mut self, before: &GroupState, context: &mut Context<'_>) {
+        if let Some(session) = &mut self.session {
+            session.caught_up = true;
+        }
+        self.failures = 0;
+        if self.session.as_ref().is_some_and(|session| !session.is_paused()) {
+            self.last_error = None;
+        }
+        for (sender, seen) in &self.state.seen {
+            let known = before.seen.get(sender).and_then(Sequences::first_hole);
+            if let Some((from, to)) = seen.first_hole()
+                && known != Some((from, to))
+            {
+                context.event(Event::Gap { group: self.id, sender: *sender, from, to });
+            }
+        }
+    }
+}
+
+/// Everything up to `cursor` is in this write or was in an earlier one.
+fn advance(state: &mut GroupState, relay_id: RelayId, cursor: u64) {
+    if let Some(bookmark) = state.bookmarks.get_mut(&relay_id) {
+        bookmark.cursor = bookmark.cursor.max(cursor);
+    }
+}

@@ -1,0 +1,81 @@
+//! Every bound of the protocol, in one table.
+//!
+//! A limit is checked before memory is spent on what it limits. Bytes unless the name says otherwise.
+
+use core::time::Duration;
+
+/// What an app may put into one blob.
+pub const MAX_BODY: usize = 1024 * 1024;
+/// What sealing adds at most before padding: the MessagePack envelope (kind, sequence, witness, length of the body).
+pub const MAX_ENVELOPE: usize = 128;
+/// Longest sealed payload of a blob: [`MAX_BODY`] in its envelope, padded by PADMÉ, with nonce and tag.
+///
+/// PADMÉ rounds a length of 2²⁰ up to a multiple of 2¹⁵.
+pub const MAX_PAYLOAD: usize = MAX_BODY + 32 * 1024 + 40;
+/// Longest frame, without its length prefix: the longest payload and 4 KiB for everything else.
+pub const MAX_FRAME: usize = MAX_PAYLOAD + 4096;
+/// Longest frame before a session is established: a HELLO with its certificates.
+pub const MAX_HELLO_FRAME: usize = 64 * 1024;
+
+/// Capabilities that a HELLO or WELCOME may list.
+pub const MAX_CAPABILITIES: usize = 32;
+/// Longest capability name.
+pub const MAX_CAPABILITY_LEN: usize = 32;
+/// Rotation certificates in one HELLO.
+pub const MAX_CERTIFICATES: usize = 256;
+/// Longest access token.
+pub const MAX_ACCESS_TOKEN: usize = 512;
+/// Longest text of an ERROR or BYE.
+pub const MAX_TEXT: usize = 512;
+
+/// Blob ids in one HAS.
+pub const MAX_HAS_IDS: usize = 1_000;
+/// Blobs in one answer to PULL.
+pub const MAX_PULL_BLOBS: u32 = 1_000;
+/// Payload bytes in one answer to PULL. The answer stops before the blob that would pass it, but always has one.
+pub const MAX_PULL_BYTES: usize = MAX_FRAME - 64 * 1024;
+
+/// PUSH frames that a device keeps unanswered on one session.
+pub const MAX_PUSHES_IN_FLIGHT: usize = 256;
+/// Payload bytes of those.
+pub const MAX_PUSH_BYTES_IN_FLIGHT: usize = 4 * 1024 * 1024;
+/// Payload bytes that a device lets a relay queue for it (`window` of SUBSCRIBE).
+pub const SUBSCRIBE_WINDOW: u32 = 1024 * 1024;
+/// Blobs that a device collects before it writes them in one transaction.
+pub const MAX_WRITE_BLOBS: usize = 1_024;
+/// Received bytes, not yet durable, at which a device stops reading from the relay.
+pub const MAX_UNWRITTEN_BYTES: usize = 4 * 1024 * 1024;
+/// Unsent payload bytes of one group that are kept in memory; older ones are read back from the store.
+pub const MAX_OUTBOX_CACHE: usize = 4 * 1024 * 1024;
+/// Log records in one page of a repair.
+pub const REPAIR_PAGE: usize = 500;
+
+/// Longest sealed invite.
+pub const MAX_INVITE: usize = 8 * 1024;
+/// Longest relay URL in an invite link, so that the link fits a QR code that phones read well.
+pub const MAX_RELAY_URL: usize = 256;
+/// How long an invite can be claimed.
+pub const INVITE_TTL: Duration = Duration::from_secs(600);
+/// Groups that one device may hold.
+pub const MAX_GROUPS: usize = 1_024;
+/// Ranges of sequences above the contiguous one that a device remembers per sender.
+pub const MAX_SEQUENCE_RANGES: usize = 1_024;
+
+/// A HELLO that is not complete by then ends the stream.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// A WELCOME that has not arrived by then ends the connection.
+pub const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
+/// Dialling a relay gives up after this.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// First and longest wait between attempts to reach a relay.
+pub const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// At most this is added to every wait, so that devices do not come back all at once.
+pub const BACKOFF_JITTER: Duration = Duration::from_secs(5);
+/// Longest wait that a relay can ask for.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// ACKs are sent at most this often.
+pub const ACK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a relay keeps blobs by default.
+pub const DEFAULT_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longest time to live that a device can ask for.
+pub const MAX_TTL: Duration = Duration::from_secs(3650 * 24 * 3600);

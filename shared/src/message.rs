@@ -1,0 +1,292 @@
+//! The messages between a device and a relay: codes, fields, and which values are allowed.
+//!
+//! A frame is `u32` little-endian length, then MessagePack `[code, [fields…]]`; [`crate::codec`] reads and writes it.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ErrorCode;
+use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId, fixed};
+use crate::limits;
+use crate::time::Timestamp;
+
+/// Highest version of the protocol that this crate speaks.
+pub const VERSION: u16 = 1;
+/// Lowest version that it still serves.
+pub const OLDEST_VERSION: u16 = 1;
+/// ALPN of the protocol.
+pub const ALPN: &[u8] = b"0k-sync/1";
+
+/// C→R: opens a session for one group and proves membership.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Highest version the device speaks.
+    pub version: u16,
+    /// The group.
+    pub group_id: GroupId,
+    /// The newest epoch the device knows.
+    pub epoch: u32,
+    /// Public half of that epoch's access key.
+    #[serde(with = "fixed")]
+    pub access_pub: [u8; 32],
+    /// Rotation certificates that the relay may lack, oldest first.
+    pub certificates: Vec<Bytes>,
+    /// [`crate::crypto::access::hello_proof`].
+    #[serde(with = "fixed")]
+    pub proof: [u8; 64],
+    /// The device's bookmark on this relay, for its information; reading starts with SUBSCRIBE.
+    pub after_cursor: u64,
+    /// Optional features that the device understands.
+    pub capabilities: Vec<String>,
+    /// For relays that are not open to everybody.
+    pub access_token: Option<String>,
+}
+
+/// What a relay accepts from this device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayLimits {
+    /// Longest payload of a blob, in bytes.
+    pub max_payload: u32,
+    /// Seconds that blobs are kept by default.
+    pub default_ttl: u64,
+    /// Bytes that the group may store; 0 means no limit.
+    pub group_quota: u64,
+}
+
+/// R→C: the session is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Version that both sides speak from here on.
+    pub version: u16,
+    /// Optional features that the relay understands.
+    pub capabilities: Vec<String>,
+    /// The relay's endpoint.
+    pub relay_id: RelayId,
+    /// The life of its database.
+    pub incarnation: Incarnation,
+    /// Newest cursor of the group.
+    pub max_cursor: u64,
+    /// The group's epoch as the relay knows it.
+    pub epoch: u32,
+    /// Cursor that the stored snapshot covers, when there is one.
+    pub snapshot: Option<u64>,
+    /// What the relay accepts.
+    pub limits: RelayLimits,
+    /// The relay's clock.
+    pub now: Timestamp,
+}
+
+/// C→R: stream every blob after a cursor, for as long as the session lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscribe {
+    /// Stream what has a higher cursor.
+    pub after_cursor: u64,
+    /// Payload bytes that the relay may have queued for this device at any time.
+    pub window: u32,
+}
+
+/// R→C: one stored blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blob {
+    /// Its cursor on this relay.
+    pub cursor: u64,
+    /// Its id.
+    pub blob_id: BlobId,
+    /// The device that sealed it.
+    pub sender: DeviceId,
+    /// The epoch of its key.
+    pub epoch: u32,
+    /// When the relay stored it.
+    pub timestamp: Timestamp,
+    /// Nonce and ciphertext. Empty for what this device itself pushed in this session: it has the bytes.
+    pub payload: Bytes,
+}
+
+/// C→R: store a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Push {
+    /// Its id; pushing the same id again is harmless.
+    pub blob_id: BlobId,
+    /// The epoch of its key.
+    pub epoch: u32,
+    /// Seconds to keep it; 0 leaves it to the relay.
+    pub ttl: u32,
+    /// Nonce and ciphertext.
+    pub payload: Bytes,
+    /// The device that sealed it, when it is not the one that pushes: a repair.
+    pub origin: Option<DeviceId>,
+}
+
+/// R→C: a blob would survive a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushAck {
+    /// Which one.
+    pub blob_id: BlobId,
+    /// Its cursor.
+    pub cursor: u64,
+    /// When the relay stored it.
+    pub timestamp: Timestamp,
+}
+
+/// C→R: one page of blobs, for a device that does not subscribe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// Blobs after this cursor.
+    pub after_cursor: u64,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// R→C: the page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullResponse {
+    /// In cursor order.
+    pub blobs: Vec<Blob>,
+    /// Whether another page follows.
+    pub has_more: bool,
+    /// Newest cursor of the group.
+    pub max_cursor: u64,
+}
+
+/// A message of the protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// 0x01
+    Hello(Hello),
+    /// 0x02
+    Welcome(Welcome),
+    /// 0x10
+    Push(Push),
+    /// 0x11
+    PushAck(PushAck),
+    /// 0x12
+    Subscribe(Subscribe),
+    /// 0x13
+    Blob(Blob),
+    /// 0x14: everything that was stored when SUBSCRIBE arrived has been sent
+    CaughtUp {
+        /// Newest cursor at that moment.
+        max_cursor: u64,
+    },
+    /// 0x15: all up to here are durable on this device
+    Ack {
+        /// Highest of them.
+        cursor: u64,
+    },
+    /// 0x20
+    Pull(Pull),
+    /// 0x21
+    PullResponse(PullResponse),
+    /// 0x22: which of these are stored?
+    Has {
+        /// At most [`limits::MAX_HAS_IDS`].
+        blob_ids: Vec<BlobId>,
+    },
+    /// 0x23: these of them are
+    HasResponse {
+        /// A subset of the question, in its order.
+        blob_ids: Vec<BlobId>,
+    },
+    /// 0x7F: the sender is done; the other side closes cleanly
+    Bye {
+        /// For people.
+        reason: String,
+    },
+    /// 0xFF
+    Error(WireError),
+}
+
+/// R→C: something was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireError {
+    /// Why.
+    pub code: ErrorCode,
+    /// What to do about it, for people.
+    pub message: String,
+    /// When to try again.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl WireError {
+    /// An error without a waiting time.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), retry_after_ms: None }
+    }
+}
+
+/// The codes of the frames, in one table.
+pub mod code {
+    #![allow(missing_docs, reason = "each is the code of the message of its name")]
+    pub const HELLO: u8 = 0x01;
+    pub const WELCOME: u8 = 0x02;
+    pub const PUSH: u8 = 0x10;
+    pub const PUSH_ACK: u8 = 0x11;
+    pub const SUBSCRIBE: u8 = 0x12;
+    pub const BLOB: u8 = 0x13;
+    pub const CAUGHT_UP: u8 = 0x14;
+    pub const ACK: u8 = 0x15;
+    pub const PULL: u8 = 0x20;
+    pub const PULL_RESPONSE: u8 = 0x21;
+    pub const HAS: u8 = 0x22;
+    pub const HAS_RESPONSE: u8 = 0x23;
+    pub const BYE: u8 = 0x7F;
+    pub const ERROR: u8 = 0xFF;
+}
+
+impl Message {
+    /// Its code on the wire.
+    #[must_use]
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Hello(_) => code::HELLO,
+            Self::Welcome(_) => code::WELCOME,
+            Self::Push(_) => code::PUSH,
+            Self::PushAck(_) => code::PUSH_ACK,
+            Self::Subscribe(_) => code::SUBSCRIBE,
+            Self::Blob(_) => code::BLOB,
+            Self::CaughtUp { .. } => code::CAUGHT_UP,
+            Self::Ack { .. } => code::ACK,
+            Self::Pull(_) => code::PULL,
+            Self::PullResponse(_) => code::PULL_RESPONSE,
+            Self::Has { .. } => code::HAS,
+            Self::HasResponse { .. } => code::HAS_RESPONSE,
+            Self::Bye { .. } => code::BYE,
+            Self::Error(_) => code::ERROR,
+        }
+    }
+
+    /// The first limit that a decoded message breaks, if any.
+    pub(crate) fn broken_limit(&self) -> Option<&'static str> {
+        let capabilities_fit = |list: &[String]| {
+            list.len() <= limits::MAX_CAPABILITIES
+                && list.iter().all(|name| name.len() <= limits::MAX_CAPABILITY_LEN)
+        };
+        let broken = |ok: bool, what| if ok { None } else { Some(what) };
+        match self {
+            Self::Hello(hello) => broken(capabilities_fit(&hello.capabilities), "capabilities")
+                .or(broken(hello.certificates.len() <= limits::MAX_CERTIFICATES, "certificates"))
+                .or(broken(
+                    hello.access_token.as_ref().is_none_or(|t| t.len() <= limits::MAX_ACCESS_TOKEN),
+                    "access_token",
+                )),
+            Self::Welcome(welcome) => broken(capabilities_fit(&welcome.capabilities), "capabilities"),
+            Self::Has { blob_ids } | Self::HasResponse { blob_ids } => {
+                broken(blob_ids.len() <= limits::MAX_HAS_IDS, "blob_ids")
+            }
+            Self::PullResponse(page) => {
+                broken(page.blobs.len() <= limits::MAX_PULL_BLOBS as usize, "blobs")
+            }
+            Self::Bye { reason: text } | Self::Error(WireError { message: text, .. }) => {
+                broken(text.len() <= limits::MAX_TEXT, "text")
+            }
+            Self::Push(push) => broken(push.payload.len() <= limits::MAX_PAYLOAD, "payload"),
+            Self::Blob(blob) => broken(blob.payload.len() <= limits::MAX_PAYLOAD, "payload"),
+            Self::PushAck(_)
+            | Self::Subscribe(_)
+            | Self::CaughtUp { .. }
+            | Self::Ack { .. }
+            | Self::Pull(_) => None,
+        }
+    }
+}

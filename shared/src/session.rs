@@ -1,0 +1,577 @@
+//! The relay's side of one session stream, as a state machine without I/O.
+//!
+//! ```text
+//! AwaitingHello ──HELLO, proof holds──► Opening ──group opened──► Active ──BYE, error, shutdown──► Closing
+//! ```
+//!
+//! **How to drive it.** Make one [`Session`] per stream. Call [`Session::handle`] with every [`Input`] as it happens and
+//! carry out the [`Output`]s in the order they come. Stop reading frames while [`Session::wants_frames`] is false. After
+//! everything that was sent has been accepted by the stream, call `handle(Input::Flushed)`: only then does the session
+//! ask for more blobs, so a slow reader costs one page of memory. [`Session::deadline`] says when to call
+//! `handle(Input::DeadlinePassed)`. After [`Output::Close`] the stream is finished and further inputs do nothing.
+//!
+//! **What the storage owes.** `Store` outputs are carried out in order. When one is refused, every later one of the same
+//! session is refused too, so that the order within a sender survives; the session answers only the first refusal.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::codec::DecodeError;
+use crate::crypto::access;
+use crate::error::ErrorCode;
+use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
+use crate::limits;
+use crate::message::{
+    self, Blob, Hello, Message, PullResponse, Push, PushAck, RelayLimits, Welcome, WireError,
+};
+use crate::time::Timestamp;
+
+/// What a relay knows before the first frame.
+#[derive(Debug, Clone)]
+pub struct SessionConfig {
+    /// This relay's endpoint id, as the device's TLS saw it.
+    pub relay_id: RelayId,
+    /// The life of the database.
+    pub incarnation: Incarnation,
+    /// The device at the other end, proven by TLS.
+    pub device: DeviceId,
+    /// TLS exporter, label [`access::EXPORTER_LABEL`].
+    pub exporter: [u8; 32],
+    /// What the relay accepts.
+    pub limits: RelayLimits,
+    /// Optional features that the relay has switched on.
+    pub capabilities: Vec<String>,
+    /// Largest page of blobs to read at once for a subscriber, in payload bytes.
+    pub page_bytes: usize,
+    /// Payload bytes handed to the storage and not yet answered at which reading stops.
+    pub max_storing_bytes: usize,
+}
+
+/// A group as the storage has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupInfo {
+    /// Newest cursor.
+    pub max_cursor: u64,
+    /// Newest epoch.
+    pub epoch: u32,
+    /// Public access key of that epoch.
+    pub access_pub: [u8; 32],
+}
+
+/// A blob for the storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewBlob {
+    /// Its group.
+    pub group_id: GroupId,
+    /// Its id.
+    pub blob_id: BlobId,
+    /// The device that sealed it.
+    pub sender: DeviceId,
+    /// The epoch of its key.
+    pub epoch: u32,
+    /// Seconds to keep it, never 0.
+    pub ttl: u64,
+    /// Nonce and ciphertext.
+    pub payload: bytes::Bytes,
+}
+
+/// Where a blob was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its cursor.
+    pub cursor: u64,
+    /// When it was stored first.
+    pub timestamp: Timestamp,
+}
+
+/// Blobs in cursor order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The blobs.
+    pub blobs: Vec<Blob>,
+    /// Nothing between the start of the page and this cursor is missing from it.
+    pub up_to: u64,
+    /// Whether more is stored after `up_to`.
+    pub has_more: bool,
+    /// Newest cursor of the group.
+    pub max_cursor: u64,
+}
+
+/// What a page was read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The subscription.
+    Stream,
+    /// A PULL.
+    Pull,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A frame arrived.
+    Frame(Result<Message, DecodeError>),
+    /// The answer to [`Output::OpenGroup`], with the relay's clock.
+    GroupOpened(Result<GroupInfo, WireError>, Timestamp),
+    /// The answer to the oldest unanswered [`Output::Store`].
+    Stored(Result<Stored, WireError>),
+    /// The answer to [`Output::Read`].
+    Read(Purpose, Result<Page, WireError>),
+    /// The answer to [`Output::Has`].
+    HasResult(Result<Vec<BlobId>, WireError>),
+    /// The group has a new newest cursor.
+    Grown(u64),
+    /// Everything sent so far has been taken by the stream.
+    Flushed,
+    /// [`Session::deadline`] has passed.
+    DeadlinePassed,
+    /// The relay is stopping.
+    Shutdown,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this.
+    Send(Message),
+    /// Look the group up; create it if `create` and it is not there.
+    OpenGroup {
+        /// The group.
+        group_id: GroupId,
+        /// Proven public access key.
+        access_pub: [u8; 32],
+        /// Its epoch.
+        epoch: u32,
+        /// Whether the key proves that the group may be made: it is that of epoch 0.
+        create: bool,
+        /// For relays that are not open.
+        access_token: Option<String>,
+    },
+    /// Store a blob.
+    Store(NewBlob),
+    /// Read blobs after a cursor.
+    Read {
+        /// What for.
+        purpose: Purpose,
+        /// After which cursor.
+        after: u64,
+        /// At most so many, and at least one if there is one.
+        max_blobs: u32,
+        /// At most so many payload bytes, but at least one blob.
+        max_bytes: usize,
+    },
+    /// Which of these are stored?
+    Has(Vec<BlobId>),
+    /// The device holds everything up to this cursor.
+    Acked(u64),
+    /// Finish the stream after what was sent.
+    Close,
+}
+
+#[derive(Debug)]
+enum State {
+    AwaitingHello,
+    Opening { hello: Box<Hello> },
+    Active(Active),
+    Closing,
+}
+
+#[derive(Debug)]
+struct Active {
+    group_id: GroupId,
+    epoch: u32,
+    max_cursor: u64,
+    acked: u64,
+    /// Blobs handed to the storage, oldest first, with their lengths.
+    storing: VecDeque<(BlobId, usize)>,
+    storing_bytes: usize,
+    refusing: bool,
+    pulling: bool,
+    asking: bool,
+    subscription: Option<Subscription>,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    next_after: u64,
+    page_bytes: usize,
+    /// Newest cursor when SUBSCRIBE arrived, until CAUGHT_UP was sent.
+    target: Option<u64>,
+    reading: bool,
+    /// Sent blobs that the stream has not taken yet.
+    unflushed: bool,
+    /// Cursors of blobs that this device pushed in this session and was not sent yet.
+    own: BTreeSet<u64>,
+}
+
+/// Own cursors that a session remembers in order not to send a device its own bytes; past this it sends them.
+const MAX_OWN_CURSORS: usize = 4096;
+
+/// One session stream, seen from the relay.
+#[derive(Debug)]
+pub struct Session {
+    config: SessionConfig,
+    state: State,
+    opened_at: Timestamp,
+}
+
+impl Session {
+    /// A stream that has just been accepted.
+    #[must_use]
+    pub fn new(config: SessionConfig, now: Timestamp) -> Self {
+        Self { config, state: State::AwaitingHello, opened_at: now }
+    }
+
+    /// When [`Input::DeadlinePassed`] is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        matches!(self.state, State::AwaitingHello)
+            .then(|| self.opened_at.plus(limits::HELLO_TIMEOUT))
+    }
+
+    /// Longest frame to accept next.
+    #[must_use]
+    pub fn frame_limit(&self) -> usize {
+        match self.state {
+            State::Active(_) => limits::MAX_FRAME,
+            _ => limits::MAX_HELLO_FRAME,
+        }
+    }
+
+    /// Whether to read the next frame now.
+    #[must_use]
+    pub fn wants_frames(&self) -> bool {
+        match &self.state {
+            State::AwaitingHello => true,
+            State::Active(active) => {
+                active.storing_bytes < self.config.max_storing_bytes
+                    && active.storing.len() < 2 * limits::MAX_PUSHES_IN_FLIGHT
+                    && !active.pulling
+                    && !active.asking
+            }
+            State::Opening { .. } | State::Closing => false,
+        }
+    }
+
+    /// The group, once the session is open.
+    #[must_use]
+    pub fn group(&self) -> Option<GroupId> {
+        match &self.state {
+            State::Active(active) => Some(active.group_id),
+            _ => None,
+        }
+    }
+
+    /// Whether the stream is finished.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closing)
+    }
+
+    /// Takes in what happened and appends what to do about it.
+    pub fn handle(&mut self, input: Input, out: &mut Vec<Output>) {
+        match (&mut self.state, input) {
+            (State::Closing, _) => {}
+            (_, Input::Shutdown) => {
+                out.push(Output::Send(Message::Bye { reason: "relay shutting down".into() }));
+                self.close(out);
+            }
+            (_, Input::Frame(Ok(Message::Bye { .. }))) => self.close(out),
+            (_, Input::Frame(Err(error))) => {
+                self.fail(WireError::new(ErrorCode::InvalidMessage, error.to_string()), out);
+            }
+            (State::AwaitingHello, Input::Frame(Ok(Message::Hello(hello)))) => {
+                self.on_hello(hello, out);
+            }
+            (State::AwaitingHello, Input::DeadlinePassed) => {
+                let text = "no HELLO within 10 seconds";
+                self.fail(WireError::new(ErrorCode::InvalidMessage, text), out);
+            }
+            (State::Opening { .. }, Input::GroupOpened(result, now)) => {
+                self.on_group_opened(result, now, out);
+            }
+            (State::Active(_), Input::Frame(Ok(message))) => self.on_frame(message, out),
+            (State::Active(active), Input::Stored(result)) => active.on_stored(result, out),
+            (State::Active(active), Input::Read(Purpose::Pull, result)) => {
+                active.pulling = false;
+                out.push(Output::Send(match result {
+                    Ok(page) => Message::PullResponse(PullResponse {
+                        blobs: page.blobs,
+                        has_more: page.has_more,
+                        max_cursor: page.max_cursor,
+                    }),
+                    Err(error) => Message::Error(error),
+                }));
+            }
+            (State::Active(active), Input::Read(Purpose::Stream, Ok(page))) => {
+                active.on_page(page, self.config.device, out);
+            }
+            // A stream that cannot be read has to start again at the device's bookmark.
+            (State::Active(_), Input::Read(Purpose::Stream, Err(error))) => self.fail(error, out),
+            (State::Active(active), Input::HasResult(result)) => {
+                active.asking = false;
+                out.push(Output::Send(match result {
+                    Ok(blob_ids) => Message::HasResponse { blob_ids },
+                    Err(error) => Message::Error(error),
+                }));
+            }
+            (State::Active(active), Input::Grown(max_cursor)) => {
+                active.max_cursor = active.max_cursor.max(max_cursor);
+                active.read_on(out);
+            }
+            (State::Active(active), Input::Flushed) => {
+                if let Some(subscription) = &mut active.subscription {
+                    subscription.unflushed = false;
+                }
+                active.read_on(out);
+            }
+            (_, Input::Frame(Ok(_))) => {
+                let text = "the first frame of a session is HELLO";
+                self.fail(WireError::new(ErrorCode::InvalidMessage, text), out);
+            }
+            // Answers that arrive in a state that did not ask, and deadlines that no longer count.
+            (
+                _,
+                Input::GroupOpened(..)
+                | Input::Stored(_)
+                | Input::Read(..)
+                | Input::HasResult(_)
+                | Input::Grown(_)
+                | Input::Flushed
+                | Input::DeadlinePassed,
+            ) => {}
+        }
+    }
+
+    fn on_hello(&mut self, hello: Hello, out: &mut Vec<Output>) {
+        let refusal = if hello.version < message::OLDEST_VERSION {
+            Some((ErrorCode::UnsupportedVersion, "this relay speaks version 1 of the protocol"))
+        } else if hello.epoch == 0 && access::group_id(&hello.access_pub) != hello.group_id {
+            Some((ErrorCode::Unauthorized, "the access key does not belong to this group"))
+        } else if !access::verify_hello(&hello, self.config.relay_id, self.config.device, &self.config.exporter) {
+            Some((ErrorCode::Unauthorized, "the proof of membership is wrong"))
+        } else {
+            None
+        };
+        if let Some((code, text)) = refusal {
+            return self.fail(WireError::new(code, text), out);
+        }
+        out.push(Output::OpenGroup {
+            group_id: hello.group_id,
+            access_pub: hello.access_pub,
+            epoch: hello.epoch,
+            create: hello.epoch == 0,
+            access_token: hello.access_token.clone(),
+        });
+        self.state = State::Opening { hello: Box::new(hello) };
+    }
+
+    fn on_group_opened(
+        &mut self,
+        result: Result<GroupInfo, WireError>,
+        now: Timestamp,
+        out: &mut Vec<Output>,
+    ) {
+        let State::Opening { hello } = &self.state else { return };
+        let group = match result {
+            Ok(group) if group.epoch == hello.epoch && group.access_pub == hello.access_pub => group,
+            Ok(_) => {
+                let text = "the group's keys are not those that this relay knows";
+                return self.fail(WireError::new(ErrorCode::StaleEpoch, text), out);
+            }
+            Err(error) => return self.fail(error, out),
+        };
+        out.push(Output::Send(Message::Welcome(Welcome {
+            version: hello.version.min(message::VERSION),
+            capabilities: self.config.capabilities.clone(),
+            relay_id: self.config.relay_id,
+            incarnation: self.config.incarnation,
+            max_cursor: group.max_cursor,
+            epoch: group.epoch,
+            snapshot: None,
+            limits: self.config.limits,
+            now,
+        })));
+        self.state = State::Active(Active {
+            group_id: hello.group_id,
+            epoch: group.epoch,
+            max_cursor: group.max_cursor,
+            acked: 0,
+            storing: VecDeque::new(),
+            storing_bytes: 0,
+            refusing: false,
+            pulling: false,
+            asking: false,
+            subscription: None,
+        });
+    }
+
+    fn on_frame(&mut self, message: Message, out: &mut Vec<Output>) {
+        let State::Active(active) = &mut self.state else { return };
+        match message {
+            Message::Push(push) => active.on_push(push, &self.config, out),
+            Message::Subscribe(_) if active.subscription.is_some() => {
+                self.fail(WireError::new(ErrorCode::InvalidMessage, "a second SUBSCRIBE"), out);
+            }
+            Message::Subscribe(subscribe) => {
+                let window = subscribe.window as usize;
+                active.subscription = Some(Subscription {
+                    next_after: subscribe.after_cursor,
+                    page_bytes: window.clamp(1, self.config.page_bytes),
+                    target: Some(active.max_cursor),
+                    reading: false,
+                    unflushed: false,
+                    own: BTreeSet::new(),
+                });
+                active.read_on(out);
+            }
+            Message::Ack { cursor } => {
+                if cursor > active.acked && cursor <= active.max_cursor {
+                    active.acked = cursor;
+                    out.push(Output::Acked(cursor));
+                }
+            }
+            Message::Pull(pull) => {
+                active.pulling = true;
+                out.push(Output::Read {
+                    purpose: Purpose::Pull,
+                    after: pull.after_cursor,
+                    max_blobs: pull.limit.clamp(1, limits::MAX_PULL_BLOBS),
+                    max_bytes: limits::MAX_PULL_BYTES,
+                });
+            }
+            Message::Has { blob_ids } => {
+                active.asking = true;
+                out.push(Output::Has(blob_ids));
+            }
+            // A relay of a newer version may have told the device something that the device answers.
+            Message::Error(_) => self.close(out),
+            Message::Hello(_)
+            | Message::Welcome(_)
+            | Message::PushAck(_)
+            | Message::Blob(_)
+            | Message::CaughtUp { .. }
+            | Message::PullResponse(_)
+            | Message::HasResponse { .. }
+            | Message::Bye { .. } => {
+                let text = "this message is not for a relay in an open session";
+                self.fail(WireError::new(ErrorCode::InvalidMessage, text), out);
+            }
+        }
+    }
+
+    fn fail(&mut self, error: WireError, out: &mut Vec<Output>) {
+        out.push(Output::Send(Message::Error(error)));
+        self.close(out);
+    }
+
+    fn close(&mut self, out: &mut Vec<Output>) {
+        self.state = State::Closing;
+        out.push(Output::Close);
+    }
+}
+
+impl Active {
+    fn on_push(&mut self, push: Push, config: &SessionConfig, out: &mut Vec<Output>) {
+        if self.refusing {
+            return;
+        }
+        let refusal = if push.epoch > self.epoch {
+            Some((ErrorCode::StaleEpoch, "the blob is of an epoch that this relay does not know"))
+        } else if push.payload.len() > config.limits.max_payload as usize {
+            Some((ErrorCode::BlobTooLarge, "the blob is larger than this relay stores"))
+        } else if push.payload.is_empty() {
+            Some((ErrorCode::InvalidMessage, "a blob without a payload"))
+        } else {
+            None
+        };
+        if let Some((code, text)) = refusal {
+            self.refusing = true;
+            out.push(Output::Send(Message::Error(WireError::new(code, text))));
+            return;
+        }
+        self.storing.push_back((push.blob_id, push.payload.len()));
+        self.storing_bytes += push.payload.len();
+        out.push(Output::Store(NewBlob {
+            group_id: self.group_id,
+            blob_id: push.blob_id,
+            sender: push.origin.unwrap_or(config.device),
+            epoch: push.epoch,
+            ttl: match push.ttl {
+                0 => config.limits.default_ttl,
+                seconds => u64::from(seconds).min(limits::MAX_TTL.as_secs()),
+            },
+            payload: push.payload,
+        }));
+    }
+
+    fn on_stored(&mut self, result: Result<Stored, WireError>, out: &mut Vec<Output>) {
+        let Some((blob_id, len)) = self.storing.pop_front() else { return };
+        self.storing_bytes -= len;
+        match result {
+            Ok(Stored { cursor, timestamp }) => {
+                if let Some(subscription) = &mut self.subscription
+                    && cursor > subscription.next_after
+                    && subscription.own.len() < MAX_OWN_CURSORS
+                {
+                    subscription.own.insert(cursor);
+                }
+                out.push(Output::Send(Message::PushAck(PushAck { blob_id, cursor, timestamp })));
+            }
+            Err(_) if self.refusing => {}
+            Err(error) => {
+                self.refusing = true;
+                out.push(Output::Send(Message::Error(error)));
+            }
+        }
+    }
+
+    fn on_page(&mut self, page: Page, device: DeviceId, out: &mut Vec<Output>) {
+        self.max_cursor = self.max_cursor.max(page.max_cursor);
+        let Some(subscription) = &mut self.subscription else { return };
+        if !subscription.reading {
+            return;
+        }
+        subscription.reading = false;
+        for mut blob in page.blobs {
+            if blob.cursor <= subscription.next_after {
+                continue;
+            }
+            subscription.next_after = blob.cursor;
+            if subscription.own.remove(&blob.cursor) && blob.sender == device {
+                blob.payload = bytes::Bytes::new();
+            }
+            subscription.unflushed = true;
+            out.push(Output::Send(Message::Blob(blob)));
+        }
+        subscription.next_after = subscription.next_after.max(page.up_to);
+        subscription.own = subscription.own.split_off(&subscription.next_after.saturating_add(1));
+        if let Some(target) = subscription.target
+            && subscription.next_after >= target
+        {
+            subscription.target = None;
+            out.push(Output::Send(Message::CaughtUp { max_cursor: target }));
+        }
+        self.read_on(out);
+    }
+
+    /// Asks for the next page when there is one and the last has left.
+    fn read_on(&mut self, out: &mut Vec<Output>) {
+        let Some(subscription) = &mut self.subscription else { return };
+        if subscription.reading || subscription.unflushed {
+            return;
+        }
+        if subscription.next_after >= self.max_cursor {
+            if let Some(target) = subscription.target.take() {
+                out.push(Output::Send(Message::CaughtUp { max_cursor: target }));
+            }
+            return;
+        }
+        subscription.reading = true;
+        out.push(Output::Read {
+            purpose: Purpose::Stream,
+            after: subscription.next_after,
+            max_blobs: limits::MAX_PULL_BLOBS,
+            max_bytes: subscription.page_bytes,
+        });
+    }
+}

@@ -1,0 +1,138 @@
+//! What a device keeps, and the writes that change it.
+//!
+//! A store holds, per group, one [`GroupState`] record and a log of [`LogRecord`]s; and once, the device's own secret key.
+//! It never looks inside them. Everything that has to happen together is in one [`Batch`].
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::blob::{Address, Kind};
+use crate::crypto::keys::Secret;
+use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
+use crate::time::Timestamp;
+
+pub use sequences::Sequences;
+
+mod sequences;
+
+/// One entry of a group's log on this device, as sealed as it was on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// Place in this device's log: from 1, gapless.
+    pub position: u64,
+    /// The blob.
+    pub blob_id: BlobId,
+    /// The device that sealed it.
+    pub sender: DeviceId,
+    /// The epoch of its key.
+    pub epoch: u32,
+    /// The sender's sequence.
+    pub seq: u64,
+    /// What it is for.
+    pub kind: Kind,
+    /// Seconds to keep it at a relay; 0 leaves it to the relay.
+    pub ttl: u32,
+    /// Cursor on the relay that stored it first as far as this device knows; 0 while that has not happened.
+    pub cursor: u64,
+    /// When that relay stored it; until then, when it was pushed here.
+    pub timestamp: Timestamp,
+    /// Nonce and ciphertext.
+    pub payload: Bytes,
+}
+
+impl LogRecord {
+    /// What the payload is bound to.
+    #[must_use]
+    pub const fn address(&self, group_id: GroupId) -> Address {
+        Address { group_id, epoch: self.epoch, sender: self.sender, blob_id: self.blob_id }
+    }
+}
+
+/// How far this device has read a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bookmark {
+    /// The life of the relay's database that the cursor belongs to.
+    pub incarnation: Incarnation,
+    /// Everything up to here is in the log.
+    pub cursor: u64,
+    /// The relay is known to hold the log up to this position. What follows is not yet sent, or came from another relay.
+    pub held_to: u64,
+}
+
+/// The small, often changed part of what a device knows of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupState {
+    /// Epochs and their secrets, oldest first, never empty.
+    pub epochs: Vec<(u32, Secret)>,
+    /// Relay URLs, in order of preference.
+    pub relays: Vec<String>,
+    /// Whether this device founded the group (nothing has to be fetched before it is complete).
+    pub founded: bool,
+    /// Newest position of the log.
+    pub position: u64,
+    /// Sequences seen, own ones among them.
+    pub seen: BTreeMap<DeviceId, Sequences>,
+    /// Identity of the relay that was last met at each URL.
+    pub pins: BTreeMap<String, RelayId>,
+    /// How far each relay was read.
+    pub bookmarks: BTreeMap<RelayId, Bookmark>,
+    /// When everything a relay had was last here.
+    pub last_synced: Option<Timestamp>,
+}
+
+/// One change of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// Makes the group or replaces its state.
+    State {
+        /// The group.
+        group: GroupId,
+        /// Its new state.
+        state: Box<GroupState>,
+    },
+    /// Adds to the end of the log.
+    Append {
+        /// The group.
+        group: GroupId,
+        /// The entry.
+        record: LogRecord,
+        /// Whether it also waits to be sent.
+        unsent: bool,
+    },
+    /// A relay has stored a blob of the log: sets cursor and timestamp, and it waits no longer.
+    Sent {
+        /// The group.
+        group: GroupId,
+        /// Where it is in the log.
+        position: u64,
+        /// Its cursor.
+        cursor: u64,
+        /// When the relay stored it.
+        timestamp: Timestamp,
+    },
+    /// Forgets a group and its log.
+    Remove {
+        /// The group.
+        group: GroupId,
+    },
+}
+
+/// Writes that happen together or not at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// In this order.
+    pub writes: Vec<Write>,
+}
+
+/// What is read when a device starts: everything but the logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredGroup {
+    /// The group.
+    pub group: GroupId,
+    /// Its state.
+    pub state: GroupState,
+    /// Positions that wait to be sent with the lengths of their payloads, in order.
+    pub unsent: Vec<(u64, u32)>,
+}

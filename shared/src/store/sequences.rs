@@ -1,0 +1,102 @@
+//! Which sequences of a sender have been seen: a contiguous prefix and, rarely, ranges above it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+
+/// The set of sequences seen from one sender.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sequences {
+    /// All from 1 up to here.
+    contiguous: u64,
+    /// Inclusive ranges above it, ascending, neither overlapping nor touching.
+    above: Vec<(u64, u64)>,
+}
+
+impl Sequences {
+    /// Everything up to and including `last`.
+    #[must_use]
+    pub const fn up_to(last: u64) -> Self {
+        Self { contiguous: last, above: Vec::new() }
+    }
+
+    /// Highest sequence below which nothing is missing: the sender's place in the version vector.
+    #[must_use]
+    pub const fn contiguous(&self) -> u64 {
+        self.contiguous
+    }
+
+    /// Highest sequence seen.
+    #[must_use]
+    pub fn highest(&self) -> u64 {
+        self.above.last().map_or(self.contiguous, |(_, to)| *to)
+    }
+
+    /// Whether `seq` is among them.
+    #[must_use]
+    pub fn contains(&self, seq: u64) -> bool {
+        seq <= self.contiguous || self.above.iter().any(|(from, to)| (*from..=*to).contains(&seq))
+    }
+
+    /// The first hole: sequences that are missing although later ones were seen.
+    #[must_use]
+    pub fn first_hole(&self) -> Option<(u64, u64)> {
+        self.above.first().map(|(from, _)| (self.contiguous + 1, from - 1))
+    }
+
+    /// Adds `seq`; false if it was there, is 0, or would need more ranges than a device keeps.
+    pub fn insert(&mut self, seq: u64) -> bool {
+        if seq == 0 || self.contains(seq) {
+            return false;
+        }
+        let at = self.above.partition_point(|(_, to)| *to < seq);
+        let touches_left = at > 0 && self.above[at - 1].1 + 1 == seq;
+        let touches_right = self.above.get(at).is_some_and(|(from, _)| seq + 1 == *from);
+        match (touches_left, touches_right) {
+            (true, true) => {
+                self.above[at - 1].1 = self.above[at].1;
+                self.above.remove(at);
+            }
+            (true, false) => self.above[at - 1].1 = seq,
+            (false, true) => self.above[at].0 = seq,
+            (false, false) if seq == self.contiguous + 1 || self.above.len() < limits::MAX_SEQUENCE_RANGES => {
+                self.above.insert(at, (seq, seq));
+            }
+            (false, false) => return false,
+        }
+        if let Some(&(from, to)) = self.above.first()
+            && from == self.contiguous + 1
+        {
+            self.contiguous = to;
+            self.above.remove(0);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_set(seqs in proptest::collection::vec(0u64..60, 0..120)) {
+            let mut sequences = Sequences::default();
+            let mut model = BTreeSet::new();
+            for seq in seqs {
+                prop_assert_eq!(sequences.insert(seq), seq != 0 && model.insert(seq));
+            }
+            model.remove(&0);
+            for seq in 1..70 {
+                prop_assert_eq!(sequences.contains(seq), model.contains(&seq));
+            }
+            let contiguous = (1..).take_while(|seq| model.contains(seq)).last().unwrap_or(0);
+            prop_assert_eq!(sequences.contiguous(), contiguous);
+            prop_assert_eq!(sequences.highest(), model.last().copied().unwrap_or(0));
+            let hole = sequences.first_hole().map(|(from, _)| from);
+            prop_assert_eq!(hole, (contiguous < sequences.highest()).then_some(contiguous + 1));
+        }
+    }
+}

@@ -1,0 +1,36 @@
+import { open, SyncError } from "@0k-sync/client";
+import { App } from "./app.js";
+import { relayUrl, takeInviteLink } from "./location.js";
+import { keepOffline } from "./service-worker.js";
+import "./styles/base.css";
+import "./styles/app.css";
+import "./styles/dialog.css";
+import { fill } from "./ui/dom.js";
+import { messageOf } from "./ui/toast.js";
+import { fatalScreen } from "./ui/welcome.js";
+
+const root = document.querySelector("#app") ?? document.body;
+
+/** Opens this device and shows the app; `invitation` is kept over a failed start. */
+async function start(invitation: string | undefined): Promise<void> {
+  try {
+    const sync = await open({ relays: [relayUrl], name: "0k-list" });
+    const app = new App(root, sync);
+    await app.start(invitation);
+    // A link that is opened in a tab that is already here changes only the fragment.
+    addEventListener("hashchange", () => {
+      const link = takeInviteLink();
+      if (link !== undefined) void app.offerToJoin(link);
+    });
+    // The core is gone and can't come back by itself: a fresh start can.
+    sync.on("error", ({ code, message }) => {
+      if (code === "WORKER_FAILED") fill(root, fatalScreen("Sync stopped", message, () => location.reload()));
+    });
+  } catch (error) {
+    const title = error instanceof SyncError && error.code === "ALREADY_OPEN" ? "Open in another tab" : "The list can't be opened";
+    fill(root, fatalScreen(title, messageOf(error), () => void start(invitation)));
+  }
+}
+
+keepOffline();
+void start(takeInviteLink());

@@ -1,0 +1,113 @@
+/** "Add a device": a link and its QR code, for as long as they are valid. */
+import type { Group, Invite } from "@0k-sync/client";
+import { openDialog } from "./dialog.js";
+import { fill, h, icon, setText } from "./dom.js";
+import { messageOf, toast } from "./toast.js";
+
+/** Opens the dialog and makes an invitation. Closing it leaves the invitation valid: the link may be on its way. */
+export function openInviteDialog(group: Group, appUrl: string): void {
+  const content = h("div", { class: "invite" });
+  let invite: Invite | undefined;
+  let timer: ReturnType<typeof setInterval> | undefined;
+  let closed = false;
+
+  const stopJoined = group.on("device-joined", () => {
+    toast("A device joined the list.");
+    dialog.close();
+  });
+  const dialog = openDialog(
+    {
+      title: "Add a device",
+      testid: "invite-dialog",
+      onClose: () => {
+        closed = true;
+        clearInterval(timer);
+        stopJoined();
+      },
+    },
+    content,
+  );
+
+  const create = async (): Promise<void> => {
+    clearInterval(timer);
+    fill(content, h("div", { class: "spinner", "aria-hidden": "true" }), h("p", { class: "muted", role: "status" }, "Making an invitation…"));
+    try {
+      const previous = invite;
+      invite = undefined;
+      await previous?.cancel().catch(() => undefined);
+      invite = await group.createInvite({ appUrl });
+      if (!closed) show(invite);
+    } catch (error) {
+      if (!closed) end(messageOf(error));
+    }
+  };
+  const end = (why: string): void => {
+    clearInterval(timer);
+    invite = undefined;
+    fill(
+      content,
+      h("p", { class: "invite-ended", role: "alert", "data-testid": "invite-ended" }, why),
+      h("button", { class: "button primary", type: "button", "data-testid": "invite-new", onclick: () => void create() }, "New link"),
+    );
+  };
+  const cancel = async (): Promise<void> => {
+    try {
+      await invite?.cancel();
+      end("The link no longer works.");
+    } catch (error) {
+      toast(messageOf(error), { error: true });
+    }
+  };
+  const show = (made: Invite): void => {
+    const left = h("span", { "data-testid": "invite-expiry" });
+    const tick = (): void => {
+      const seconds = Math.max(0, Math.round((made.expiresAt - Date.now()) / 1000));
+      if (seconds === 0) end("The link has expired.");
+      else setText(left, `Valid for ${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`);
+    };
+    fill(
+      content,
+      h("p", { class: "muted" }, "Scan this with the other device's camera, or send it the link. It works once, and whoever has it can read the list."),
+      h("div", { class: "qr", role: "img", "aria-label": "QR code of the link", "data-testid": "invite-qr" }, svg(made.qr)),
+      linkRow(made.link),
+      h(
+        "div",
+        { class: "invite-foot" },
+        left,
+        h("button", { class: "button quiet", type: "button", "data-testid": "invite-cancel", onclick: () => void cancel() }, "Cancel"),
+        h("button", { class: "button quiet", type: "button", "data-testid": "invite-new", onclick: () => void create() }, "New link"),
+      ),
+    );
+    tick();
+    timer = setInterval(tick, 1000);
+  };
+  void create();
+}
+
+function linkRow(link: string): HTMLElement {
+  const field = h("input", { class: "input", type: "text", readonly: true, "aria-label": "Link", "data-testid": "invite-link", onfocus: () => field.select() });
+  field.value = link;
+  const copy = async (): Promise<void> => {
+    try {
+      await navigator.clipboard.writeText(link);
+      toast("Link copied");
+    } catch {
+      field.focus();
+      toast("Copy the marked link yourself: the browser doesn't allow it here.");
+    }
+  };
+  const share = async (): Promise<void> => {
+    // Rejects when the person changes their mind.
+    await navigator.share({ title: "Join my list", url: link }).catch(() => undefined);
+  };
+  return h(
+    "div",
+    { class: "row" },
+    field,
+    h("button", { class: "button square", type: "button", "aria-label": "Copy link", title: "Copy link", "data-testid": "invite-copy", onclick: () => void copy() }, icon("copy")),
+    "share" in navigator &&
+      h("button", { class: "button square", type: "button", "aria-label": "Share link", title: "Share link", "data-testid": "invite-share", onclick: () => void share() }, icon("share")),
+  );
+}
+
+const svg = (source: string): Node => document.importNode(new DOMParser().parseFromString(source, "image/svg+xml").documentElement, true);

@@ -1,0 +1,91 @@
+//! `cargo xtask …`: everything that is set up, built, checked and measured in this repository.
+
+mod bench;
+mod demo;
+mod deny;
+mod lint;
+mod npm;
+mod process;
+mod setup;
+mod stamp;
+mod test;
+mod ui;
+mod wasm;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Sets up, builds, tests and measures 0k-Sync. Every command first sets up what it needs.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_version_flag = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Installs what building and testing need: wasm standard library, clang, browser, npm packages.
+    Setup,
+    /// Builds the browser core into npm/wasm/.
+    Wasm(wasm::Args),
+    /// Builds the npm package @0k-sync/client: the browser core, then `npm run build`.
+    Npm(npm::Args),
+    /// Builds everything and serves the demo app with a relay of its own.
+    Demo(demo::Args),
+    /// Runs every check and every test.
+    Test(test::Args),
+    /// Checks licences, sources, banned crates and known vulnerabilities of all dependencies.
+    Deny,
+    /// Runs the benchmarks and writes bench-results/.
+    Bench(bench::Args),
+    /// Runs any cargo command on client-wasm with the wasm toolchain, e.g. `cargo xtask wasm-cargo check`.
+    #[command(disable_help_flag = true)]
+    WasmCargo {
+        /// Arguments for cargo.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        args: Vec<OsString>,
+    },
+    /// Waits until a local port answers, then opens a page.
+    #[command(hide = true)]
+    OpenWhenReady {
+        /// The page; its port is the one that is waited for.
+        port: u16,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            ui::failure(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    let ws = Workspace::find()?;
+    match command {
+        Command::Setup => setup::everything(&ws)?,
+        Command::Wasm(args) => wasm::run(&ws, &args)?,
+        Command::Npm(args) => npm::run(&ws, &args)?,
+        Command::Demo(args) => demo::run(&ws, &args)?,
+        Command::Test(args) => return test::run(&ws, &args),
+        Command::Deny => deny::run(&ws)?,
+        Command::Bench(args) => return bench::run(&ws, &args),
+        Command::WasmCargo { args } => wasm::cargo(&ws, &args)?,
+        Command::OpenWhenReady { port } => demo::open_when_ready(port),
+    }
+    Ok(ExitCode::SUCCESS)
+}
