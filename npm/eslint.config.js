@@ -2,7 +2,7 @@ import js from "@eslint/js";
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["dist/", "wasm/", ".test-build/", "node_modules/"] },
+  { ignores: ["dist/", ".dist-new/", "wasm/", ".test-build/", "node_modules/"] },
   js.configs.recommended,
   {
     files: ["src/**/*.ts", "tests/**/*.ts"],

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use js_sys::Reflect;
-use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
 use zerok_sync_client::store::{MemoryStore, Store};
 use zerok_sync_client::{Client, ClientEvent, Config};
 
@@ -25,12 +25,20 @@ impl CoreClient {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `STORAGE_FAILED`
-    pub async fn open(config: CoreConfig, on_event: OnEvent) -> Result<CoreClient, Failure> {
+    pub async fn open(
+        config: CoreConfig,
+        #[wasm_bindgen(js_name = onEvent)] on_event: OnEvent,
+    ) -> Result<CoreClient, Failure> {
         let options = Options::try_from(&config)?;
         if !on_event.is_function() {
-            return Err(Failure::invalid("open() needs a function that takes events"));
+            return Err(Failure::invalid(
+                "open() needs a function that takes events",
+            ));
         }
-        #[expect(clippy::arc_with_non_send_sync, reason = "the client wants an Arc; there is one thread here")]
+        #[expect(
+            clippy::arc_with_non_send_sync,
+            reason = "the client wants an Arc; there is one thread here"
+        )]
         let store: Arc<dyn Store> = match options.storage {
             Storage::IndexedDb => Arc::new(IndexedDbStore::open(&options.name).await?),
             Storage::Memory => Arc::new(MemoryStore::new()),
@@ -39,7 +47,9 @@ impl CoreClient {
         config.device_name = options.device_name;
         config.access_token = options.access_token;
         config.on_event = Box::new(move |event| tell(&on_event, &event));
-        Ok(Self { client: Client::open(config).await? })
+        Ok(Self {
+            client: Client::open(config).await?,
+        })
     }
 
     /// This device's id, 64 hex digits.
@@ -73,7 +83,7 @@ impl CoreClient {
     pub async fn push(
         &self,
         group: String,
-        data: Vec<u8>,
+        #[wasm_bindgen(unchecked_param_type = "Uint8Array")] data: Vec<u8>,
         #[wasm_bindgen(js_name = ttlSeconds)] ttl_seconds: Option<f64>,
     ) -> Result<CorePushed, Failure> {
         let ttl = match ttl_seconds {
@@ -81,7 +91,10 @@ impl CoreClient {
             Some(seconds) => u32::try_from(whole("ttl", seconds)?)
                 .map_err(|_| Failure::invalid("ttl is longer than any relay keeps a blob"))?,
         };
-        let pushed = self.client.push(group_id(&group)?, data.into(), ttl).await?;
+        let pushed = self
+            .client
+            .push(group_id(&group)?, data.into(), ttl)
+            .await?;
         let object = empty::<CorePushed>();
         object.set_id(&pushed.blob_id.to_string());
         object.set_position(number(pushed.position));
@@ -94,7 +107,10 @@ impl CoreClient {
     /// `INVALID_ARGUMENT` when nothing is at this position; `UNKNOWN_GROUP`, `STORAGE_FAILED`, `CLOSED`
     #[wasm_bindgen(js_name = waitPushed, unchecked_return_type = "{ cursor: number }")]
     pub async fn wait_pushed(&self, group: String, position: f64) -> Result<CoreCursor, Failure> {
-        let cursor = self.client.wait_pushed(group_id(&group)?, whole("position", position)?).await?;
+        let cursor = self
+            .client
+            .wait_pushed(group_id(&group)?, whole("position", position)?)
+            .await?;
         let object = empty::<CoreCursor>();
         object.set_cursor(number(cursor));
         Ok(object)
@@ -113,7 +129,15 @@ impl CoreClient {
         sealed: bool,
     ) -> Result<CorePage, Failure> {
         let limit = usize::try_from(whole("limit", limit)?).unwrap_or(usize::MAX);
-        let page = self.client.pull(group_id(&group)?, whole("after", after)?, limit, include_own).await?;
+        let page = self
+            .client
+            .pull(
+                group_id(&group)?,
+                whole("after", after)?,
+                limit,
+                include_own,
+            )
+            .await?;
         Ok(convert::page(&page, sealed))
     }
 
@@ -143,7 +167,10 @@ impl CoreClient {
         group: String,
         #[wasm_bindgen(js_name = appUrl)] app_url: Option<String>,
     ) -> Result<CoreInvite, Failure> {
-        let invite = self.client.create_invite(group_id(&group)?, app_url.as_deref()).await?;
+        let invite = self
+            .client
+            .create_invite(group_id(&group)?, app_url.as_deref())
+            .await?;
         let object = empty::<CoreInvite>();
         object.set_link(&invite.link);
         object.set_lookup(&invite.lookup.to_string());
@@ -157,7 +184,10 @@ impl CoreClient {
     /// `INVALID_ARGUMENT`, `RELAY_UNREACHABLE`
     #[wasm_bindgen(js_name = cancelInvite)]
     pub async fn cancel_invite(&self, lookup: String) -> Result<(), Failure> {
-        Ok(self.client.cancel_invite(convert::invite_lookup(&lookup)?).await?)
+        Ok(self
+            .client
+            .cancel_invite(convert::invite_lookup(&lookup)?)
+            .await?)
     }
 
     /// Forgets a group, its keys and its log on this device.
@@ -172,7 +202,8 @@ impl CoreClient {
     /// whether it is online.
     #[wasm_bindgen(js_name = networkChanged)]
     pub fn network_changed(&self, online: Option<bool>) {
-        self.client.network_changed(online.unwrap_or_else(browser_is_online));
+        self.client
+            .network_changed(online.unwrap_or_else(browser_is_online));
     }
 
     /// Brings to an end what was accepted, and lets go of network and database.
@@ -192,5 +223,8 @@ fn tell(on_event: &OnEvent, event: &ClientEvent) {
 fn browser_is_online() -> bool {
     let navigator = Reflect::get(&js_sys::global(), &"navigator".into());
     let online = navigator.and_then(|navigator| Reflect::get(&navigator, &"onLine".into()));
-    online.ok().and_then(|online| online.as_bool()).unwrap_or(true)
+    online
+        .ok()
+        .and_then(|online| online.as_bool())
+        .unwrap_or(true)
 }

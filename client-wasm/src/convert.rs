@@ -40,13 +40,20 @@ impl TryFrom<&CoreConfig> for Options {
         let storage = match string("storage", &config.storage())?.as_str() {
             "indexeddb" => Storage::IndexedDb,
             "memory" => Storage::Memory,
-            _ => return Err(Failure::invalid("storage must be \"indexeddb\" or \"memory\"")),
+            _ => {
+                return Err(Failure::invalid(
+                    "storage must be \"indexeddb\" or \"memory\"",
+                ));
+            }
         };
         let relays = config.relays().dyn_into::<Array>();
         let relays = relays.map_err(|_| Failure::invalid("relays must be an array of URLs"))?;
         let access_token = config.access_token();
         Ok(Self {
-            relays: relays.iter().map(|url| string("a relay's URL", &url)).collect::<Result<_, _>>()?,
+            relays: relays
+                .iter()
+                .map(|url| string("a relay's URL", &url))
+                .collect::<Result<_, _>>()?,
             name: string("name", &config.name())?,
             device_name: string("deviceName", &config.device_name())?,
             access_token: match access_token.is_undefined() || access_token.is_null() {
@@ -59,7 +66,9 @@ impl TryFrom<&CoreConfig> for Options {
 }
 
 fn string(what: &str, value: &JsValue) -> Result<String, Failure> {
-    value.as_string().ok_or_else(|| Failure::invalid(format!("{what} must be a string")))
+    value
+        .as_string()
+        .ok_or_else(|| Failure::invalid(format!("{what} must be a string")))
 }
 
 /// A group's id as JavaScript has it.
@@ -69,7 +78,8 @@ pub fn group_id(text: &str) -> Result<GroupId, Failure> {
 
 /// Where an invite lies, as JavaScript has it.
 pub fn invite_lookup(text: &str) -> Result<InviteLookup, Failure> {
-    InviteLookup::from_str(text).map_err(|_| Failure::invalid("an invite's lookup is 32 hex digits"))
+    InviteLookup::from_str(text)
+        .map_err(|_| Failure::invalid("an invite's lookup is 32 hex digits"))
 }
 
 /// A number that counts something.
@@ -77,7 +87,9 @@ pub fn whole(what: &str, number: f64) -> Result<u64, Failure> {
     if (0.0..=MAX_SAFE_INTEGER).contains(&number) && number.fract() == 0.0 {
         Ok(number as u64)
     } else {
-        Err(Failure::invalid(format!("{what} must be a whole number that is not negative")))
+        Err(Failure::invalid(format!(
+            "{what} must be a whole number that is not negative"
+        )))
     }
 }
 
@@ -95,7 +107,11 @@ pub fn page(page: &Page, with_sealed: bool) -> CorePage {
         let object = empty::<CoreBlob>();
         object.set_id(&blob.blob_id.to_string());
         object.set_position(number(blob.position));
-        object.set_sender(senders.entry(blob.sender).or_insert_with(|| JsString::from(blob.sender.to_string()).into()));
+        object.set_sender(
+            senders
+                .entry(blob.sender)
+                .or_insert_with(|| JsString::from(blob.sender.to_string()).into()),
+        );
         object.set_own(blob.own);
         object.set_cursor(number(blob.cursor));
         object.set_timestamp(number(blob.timestamp.0));
@@ -136,7 +152,12 @@ pub fn event(event: &ClientEvent) -> CoreEvent {
             object.set_type("group-left");
             object.set_group(&group.to_string());
         }
-        ClientEvent::Pushed { group, blob_id, position, cursor } => {
+        ClientEvent::Pushed {
+            group,
+            blob_id,
+            position,
+            cursor,
+        } => {
             object.set_type("pushed");
             object.set_group(&group.to_string());
             object.set_id(&blob_id.to_string());
@@ -148,14 +169,23 @@ pub fn event(event: &ClientEvent) -> CoreEvent {
             object.set_group(&group.to_string());
             object.set_device(&device.to_string());
         }
-        ClientEvent::Gap { group, sender, from, to } => {
+        ClientEvent::Gap {
+            group,
+            sender,
+            from,
+            to,
+        } => {
             object.set_type("gap");
             object.set_group(&group.to_string());
             object.set_sender(&sender.to_string());
             object.set_from(number(*from));
             object.set_to(number(*to));
         }
-        ClientEvent::Error { group, error, cursor } => {
+        ClientEvent::Error {
+            group,
+            error,
+            cursor,
+        } => {
             object.set_type("error");
             if let Some(group) = group {
                 object.set_group(&group.to_string());
@@ -173,13 +203,20 @@ fn version_vector(vector: &BTreeMap<DeviceId, u64>) -> Object {
     let object = Object::new();
     for (device, sequence) in vector {
         // Setting a property of a fresh object is never refused.
-        let _ = Reflect::set(&object, &device.to_string().into(), &number(*sequence).into());
+        let _ = Reflect::set(
+            &object,
+            &device.to_string().into(),
+            &number(*sequence).into(),
+        );
     }
     object
 }
 
 fn group_status(view: &GroupView) -> SyncStatus {
-    let relays = view.relays.iter().map(|(url, connected)| (url.as_str(), *connected));
+    let relays = view
+        .relays
+        .iter()
+        .map(|(url, connected)| (url.as_str(), *connected));
     status(&Parts {
         state: view.state,
         pending: view.pending,
@@ -192,7 +229,10 @@ fn group_status(view: &GroupView) -> SyncStatus {
 }
 
 fn device_status(view: &DeviceView) -> SyncStatus {
-    let relays = view.relays.iter().map(|(url, connected)| (url.as_str(), *connected));
+    let relays = view
+        .relays
+        .iter()
+        .map(|(url, connected)| (url.as_str(), *connected));
     status(&Parts {
         state: view.state,
         pending: view.pending,
@@ -227,8 +267,16 @@ fn status(parts: &Parts<'_>) -> SyncStatus {
     }));
     object.set_relay(&parts.relay.map_or(JsValue::NULL, JsValue::from_str));
     object.set_relays(&parts.relays);
-    object.set_last_synced_at(&parts.last_synced.map_or(JsValue::NULL, |at| number(at.0).into()));
-    object.set_error(&parts.error.map_or(JsValue::NULL, |error| plain(error).into()));
+    object.set_last_synced_at(
+        &parts
+            .last_synced
+            .map_or(JsValue::NULL, |at| number(at.0).into()),
+    );
+    object.set_error(
+        &parts
+            .error
+            .map_or(JsValue::NULL, |error| plain(error).into()),
+    );
     object
 }
 

@@ -1,9 +1,9 @@
 //! The device in a browser: `zerok_sync_client` behind the JavaScript class `CoreClient`, with its data in IndexedDB.
 //!
-//! - `client`: the class. `types`: the JavaScript objects it takes and gives. `convert`: between those and Rust
-//! - `error`: what a rejected promise carries
-//! - [`store`]: [`store::IndexedDbStore`]
-//! - `testing` (a feature): what browser tests call
+//! - `client` is the class, `types` the JavaScript objects it takes and gives, `convert` what lies between those and Rust
+//! - `error` is what a rejected promise carries
+//! - [`store`] is IndexedDB
+//! - `testing` (a feature) is what browser tests call
 #![cfg(target_family = "wasm")]
 
 use wasm_bindgen::prelude::wasm_bindgen;

@@ -13,7 +13,6 @@
 //! **Secrets.** The device key and the secrets of groups are stored as they are. Whoever can read this origin's
 //! IndexedDB, such as a script in the page, or someone with the browser's profile folder, can read them.
 
-
 use async_trait::async_trait;
 use futures_util::lock::Mutex;
 use js_sys::{Array, Uint8Array};
@@ -62,7 +61,11 @@ impl IndexedDbStore {
     pub async fn open(name: &str) -> Result<Self, StoreError> {
         let connection = Connection::open(&database_name(name)).await?;
         let fence = take_over(&connection).await?;
-        Ok(Self { connection, fence, tails: Mutex::new(None) })
+        Ok(Self {
+            connection,
+            fence,
+            tails: Mutex::new(None),
+        })
     }
 
     /// Forgets the database with this name. Waits for those who have it open.
@@ -81,15 +84,26 @@ impl IndexedDbStore {
         Reading::begin(self.connection.database()?, stores)
     }
 
+    /// Fails for an owner that was replaced: it must not take another's log for its own.
     async fn read_tails(&self) -> Result<Tails, StoreError> {
-        let reading = self.begin_read(&[GROUPS, LOG])?;
-        let groups = answer(reading.store(GROUPS)?.get_all_keys())?.await?;
+        let reading = self.begin_read(&[META, GROUPS, LOG])?;
+        let fence = answer(reading.store(META)?.get(&layout::FENCE.into()))?;
+        let groups = answer(reading.store(GROUPS)?.get_all_keys())?;
+        if fence.await?.as_f64() != Some(self.fence) {
+            return Err(StoreError::Taken);
+        }
+        let groups = groups.await?;
         let log = reading.store(LOG)?;
         let mut newest = Vec::new();
         for key in groups.unchecked_into::<Array>().iter() {
             let group = layout::read_group_key(&key)?;
             let range = layout::log_range(group).map_err(failed)?;
-            newest.push((group, answer(log.open_key_cursor_with_range_and_direction(&range, IdbCursorDirection::Prev))?));
+            newest.push((
+                group,
+                answer(
+                    log.open_key_cursor_with_range_and_direction(&range, IdbCursorDirection::Prev),
+                )?,
+            ));
         }
         let mut tails = Tails::default();
         for (group, cursor) in newest {
@@ -108,8 +122,13 @@ impl IndexedDbStore {
 async fn take_over(connection: &Connection) -> Result<f64, StoreError> {
     let writing = Writing::begin_unfenced(connection.database()?)?;
     let meta = writing.store(META)?;
-    let fence = answer(meta.get(&layout::FENCE.into()))?.await?.as_f64().unwrap_or_default() + 1.0;
-    meta.put_with_key(&fence.into(), &layout::FENCE.into()).map_err(failed)?;
+    let fence = answer(meta.get(&layout::FENCE.into()))?
+        .await?
+        .as_f64()
+        .unwrap_or_default()
+        + 1.0;
+    meta.put_with_key(&fence.into(), &layout::FENCE.into())
+        .map_err(failed)?;
     writing.finish().await?;
     Ok(fence)
 }
@@ -124,19 +143,42 @@ impl Store for IndexedDbStore {
         let (waiting, lengths) = (answer(unsent.get_all_keys())?, answer(unsent.get_all())?);
 
         let device_key = read_secret(&device_key.await?)?;
-        let mut loaded = Loaded { device_key, groups: Vec::new() };
+        let mut loaded = Loaded {
+            device_key,
+            groups: Vec::new(),
+        };
         let states = states.await?.unchecked_into::<Array>();
-        for (id, state) in ids.await?.unchecked_into::<Array>().iter().zip(states.iter()) {
-            let state: GroupState = codec::from_bytes(&Uint8Array::new(&state).to_vec()).map_err(unreadable)?;
+        for (id, state) in ids
+            .await?
+            .unchecked_into::<Array>()
+            .iter()
+            .zip(states.iter())
+        {
+            let state: GroupState =
+                codec::from_bytes(&Uint8Array::new(&state).to_vec()).map_err(unreadable)?;
             let group = layout::read_group_key(&id)?;
-            loaded.groups.push(StoredGroup { group, state, unsent: Vec::new() });
+            loaded.groups.push(StoredGroup {
+                group,
+                state,
+                unsent: Vec::new(),
+            });
         }
         let lengths = lengths.await?.unchecked_into::<Array>();
-        for (key, length) in waiting.await?.unchecked_into::<Array>().iter().zip(lengths.iter()) {
+        for (key, length) in waiting
+            .await?
+            .unchecked_into::<Array>()
+            .iter()
+            .zip(lengths.iter())
+        {
             let (group, position) = layout::read_log_key(&key)?;
             // Both are sorted by the bytes of the group's id.
-            let at = loaded.groups.binary_search_by_key(&group, |stored| stored.group).map_err(unreadable)?;
-            loaded.groups[at].unsent.push((position, layout::read_length(&length)?));
+            let at = loaded
+                .groups
+                .binary_search_by_key(&group, |stored| stored.group)
+                .map_err(unreadable)?;
+            loaded.groups[at]
+                .unsent
+                .push((position, layout::read_length(&length)?));
         }
         Ok(loaded)
     }
@@ -154,7 +196,8 @@ impl Store for IndexedDbStore {
             return Ok(kept);
         }
         let bytes = Uint8Array::from(key.expose().as_slice());
-        meta.put_with_key(&bytes, &layout::DEVICE_KEY.into()).map_err(failed)?;
+        meta.put_with_key(&bytes, &layout::DEVICE_KEY.into())
+            .map_err(failed)?;
         writing.finish().await?;
         Ok(key.clone())
     }
@@ -207,7 +250,10 @@ fn read_secret(value: &JsValue) -> Result<Option<Secret>, StoreError> {
     if value.is_undefined() {
         return Ok(None);
     }
-    let bytes = Uint8Array::new(value).to_vec().try_into().map_err(|_| unreadable(()))?;
+    let bytes = Uint8Array::new(value)
+        .to_vec()
+        .try_into()
+        .map_err(|_| unreadable(()))?;
     Ok(Some(Secret::new(bytes)))
 }
 

@@ -3,10 +3,11 @@
  *
  *   node scripts/build.mjs [--core DIR] [--out DIR]
  *
- * DIR of --core holds what `cargo xtask wasm` makes: core.js, core.d.ts, core_bg.wasm (default: wasm/).
+ * Everything is made in a folder of its own first, so that a failure, or somebody reading meanwhile, never meets half
+ * a package. DIR of --core holds what `cargo xtask wasm` makes: core.js, core.d.ts, core_bg.wasm (default: wasm/).
  */
 import { spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -16,7 +17,8 @@ import { build } from "esbuild";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const { values } = parseArgs({ options: { core: { type: "string" }, out: { type: "string" } } });
 const core = values.core === undefined ? join(root, "wasm") : resolve(values.core);
-const out = values.out === undefined ? join(root, "dist") : resolve(values.out);
+const target = values.out === undefined ? join(root, "dist") : resolve(values.out);
+const out = join(dirname(target), ".dist-new");
 
 for (const file of ["core.js", "core.d.ts", "core_bg.wasm"]) {
   if (!existsSync(join(core, file))) {
@@ -68,12 +70,12 @@ tsc("tsconfig.types.json", "--outDir", out);
 // Fails if the core that was just packed no longer offers what src/core-types.d.ts says.
 if (values.core === undefined) tsc("tsconfig.contract.json");
 
-/** esbuild has printed what is wrong by then; half a package is worse than none. */
+rmSync(target, { recursive: true, force: true });
+renameSync(out, target);
+
+/** esbuild has printed what is wrong by then. */
 async function bundle(options) {
-  await build(options).catch(() => {
-    rmSync(out, { recursive: true, force: true });
-    process.exit(1);
-  });
+  await build(options).catch(() => process.exit(1));
 }
 
 function tsc(project, ...options) {

@@ -10,10 +10,12 @@ export function watchWakeUps(changed: () => void): () => void {
   document.addEventListener("resume", changed);
   window.addEventListener("pageshow", changed);
   window.addEventListener("online", changed);
+  window.addEventListener("offline", changed);
   return () => {
     document.removeEventListener("visibilitychange", visible);
     document.removeEventListener("resume", changed);
     window.removeEventListener("pageshow", changed);
     window.removeEventListener("online", changed);
+    window.removeEventListener("offline", changed);
   };
 }

@@ -12,7 +12,9 @@ pub struct Clock(AtomicU64);
 impl Clock {
     /// Now, not before any time this clock has told.
     pub fn now(&self) -> Timestamp {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         Timestamp(self.0.fetch_max(now, Ordering::Relaxed).max(now))
     }

@@ -19,7 +19,12 @@ use crate::limits;
 #[command(name = "zerok-relay", version, about, long_about, max_term_width = 100)]
 pub struct Config {
     /// Folder of the database and of the relay's key; made if it is not there. Back it up
-    #[arg(long, env = "ZEROK_RELAY_DATA_DIR", value_name = "DIR", default_value = "./data")]
+    #[arg(
+        long,
+        env = "ZEROK_RELAY_DATA_DIR",
+        value_name = "DIR",
+        default_value = "./data"
+    )]
     pub data_dir: PathBuf,
 
     /// TCP port of everything HTTP; 0 takes a free one
@@ -31,7 +36,12 @@ pub struct Config {
     pub udp_port: Option<u16>,
 
     /// Address to listen on
-    #[arg(long, env = "ZEROK_RELAY_BIND", value_name = "IP", default_value = "0.0.0.0")]
+    #[arg(
+        long,
+        env = "ZEROK_RELAY_BIND",
+        value_name = "IP",
+        default_value = "0.0.0.0"
+    )]
     pub bind: IpAddr,
 
     /// URL under which clients reach this relay, needed behind a proxy that ends TLS
@@ -56,11 +66,21 @@ pub struct Config {
     pub max_groups: u64,
 
     /// Requests a second that one address may make to the invites API, after a first burst
-    #[arg(long, env = "ZEROK_RELAY_INVITE_RATE", value_name = "COUNT", default_value = "1")]
+    #[arg(
+        long,
+        env = "ZEROK_RELAY_INVITE_RATE",
+        value_name = "COUNT",
+        default_value = "1"
+    )]
     pub invite_rate: std::num::NonZeroU32,
 
     /// Form of the log lines on stderr. RUST_LOG chooses what is logged
-    #[arg(long, env = "ZEROK_RELAY_LOG_FORMAT", value_name = "FORM", default_value = "text")]
+    #[arg(
+        long,
+        env = "ZEROK_RELAY_LOG_FORMAT",
+        value_name = "FORM",
+        default_value = "text"
+    )]
     pub log_format: LogFormat,
 
     /// How often expired blobs are looked for.
@@ -159,7 +179,10 @@ mod tests {
         use clap::CommandFactory as _;
         Config::command().debug_assert();
         let parsed = Config::parse_from(["zerok-relay"]);
-        assert_eq!(format!("{parsed:?}"), format!("{:?}", Config::new("./data")));
+        assert_eq!(
+            format!("{parsed:?}"),
+            format!("{:?}", Config::new("./data"))
+        );
     }
 
     #[test]
@@ -175,7 +198,13 @@ mod tests {
             assert!(size(wrong).is_err(), "{wrong}");
         }
         assert!(public_url("https://sync.example.com").is_ok());
-        for wrong in ["sync.example.com", "ftp://a", "https://a/b", "https://a?b", "https://a#b"] {
+        for wrong in [
+            "sync.example.com",
+            "ftp://a",
+            "https://a/b",
+            "https://a?b",
+            "https://a#b",
+        ] {
             assert!(public_url(wrong).is_err(), "{wrong}");
         }
     }

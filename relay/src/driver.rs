@@ -15,12 +15,12 @@ use zerok_sync_shared::message::{Message, WireError};
 use zerok_sync_shared::session::{Input, Output, Purpose, Session, SessionConfig};
 use zerok_sync_transport::frames::{FrameReader, FrameWriter};
 
+use crate::clock::Clock;
 use crate::groups::{Groups, Membership};
 use crate::limits;
 use crate::metrics::{Counted, Metrics};
 use crate::storage::{OpenError, OpenGroup, Seen, Storage, StorageError};
 use crate::writer::{Answer, SessionWriter, Writer, storage_failed};
-use crate::clock::Clock;
 
 /// What every session works with.
 #[derive(Clone)]
@@ -99,7 +99,9 @@ impl Driver {
         let opened = Instant::now();
         let deadline = opened + zerok_sync_shared::limits::HELLO_TIMEOUT;
         loop {
-            let Some(input) = self.next_input(deadline).await? else { return Ok(()) };
+            let Some(input) = self.next_input(deadline).await? else {
+                return Ok(());
+            };
             self.session.handle(input, &mut outputs);
             for output in outputs.drain(..) {
                 if matches!(output, Output::Close) {
@@ -156,21 +158,41 @@ impl Driver {
     async fn carry_out(&mut self, output: Output) -> Result<(), Gone> {
         match output {
             Output::Send(message) => self.send(&message),
-            Output::OpenGroup { group_id, access_pub, epoch, create, access_token: _ } => {
+            Output::OpenGroup {
+                group_id,
+                access_pub,
+                epoch,
+                create,
+                access_token: _,
+            } => {
                 // Before the group is read, so that no commit falls between.
                 self.membership = Some(self.context.groups.join(group_id));
                 let context = self.context.clone();
                 let max_groups = context.max_groups;
                 self.work.push(Box::pin(async move {
                     let now = context.clock.now();
-                    let open = OpenGroup { group_id, access_pub, epoch, create, max_groups, now };
+                    let open = OpenGroup {
+                        group_id,
+                        access_pub,
+                        epoch,
+                        create,
+                        max_groups,
+                        now,
+                    };
                     let result = context.storage.open_group(open).await.map_err(open_error);
                     Input::GroupOpened(result, context.clock.now())
                 }));
             }
             Output::Store(blob) => self.store.store(blob).await.map_err(|_| Gone)?,
-            Output::Read { purpose, after, max_blobs, max_bytes } => {
-                let Some(group_id) = self.session.group() else { return Ok(()) };
+            Output::Read {
+                purpose,
+                after,
+                max_blobs,
+                max_bytes,
+            } => {
+                let Some(group_id) = self.session.group() else {
+                    return Ok(());
+                };
                 if purpose == Purpose::Stream && self.subscribed.is_none() {
                     self.subscribed = Some(Counted::new(&self.context.metrics.subscribers));
                 }
@@ -181,7 +203,9 @@ impl Driver {
                 }));
             }
             Output::Has(ids) => {
-                let Some(group_id) = self.session.group() else { return Ok(()) };
+                let Some(group_id) = self.session.group() else {
+                    return Ok(());
+                };
                 let storage = Arc::clone(&self.context.storage);
                 self.work.push(Box::pin(async move {
                     Input::HasResult(storage.has(group_id, ids).await.map_err(read_failed))
@@ -213,7 +237,10 @@ impl Driver {
                 self.context.metrics.delivered.inc();
             }
             Message::PullResponse(page) => {
-                self.context.metrics.delivered.inc_by(page.blobs.len() as u64);
+                self.context
+                    .metrics
+                    .delivered
+                    .inc_by(page.blobs.len() as u64);
             }
             _ => {}
         }
@@ -226,7 +253,12 @@ impl Driver {
 
     fn seen(&self, group_id: GroupId, acked: u64) {
         let at = self.context.clock.now();
-        self.context.writer.seen(Seen { group_id, device: self.device, acked, at });
+        self.context.writer.seen(Seen {
+            group_id,
+            device: self.device,
+            acked,
+            at,
+        });
     }
 
     /// Ends the stream so that the last message arrives.
@@ -261,9 +293,10 @@ fn open_error(error: OpenError) -> WireError {
             ErrorCode::UnknownGroup,
             "this relay does not know the group; a device that has its first key has to come first",
         ),
-        OpenError::TooMany => {
-            WireError::new(ErrorCode::RelayOverloaded, "this relay takes no further groups")
-        }
+        OpenError::TooMany => WireError::new(
+            ErrorCode::RelayOverloaded,
+            "this relay takes no further groups",
+        ),
         OpenError::Storage(error) => read_failed(error),
     }
 }

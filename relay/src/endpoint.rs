@@ -52,7 +52,10 @@ pub async fn bind(
             .map_err(|error| failed(&error))?;
     }
     let endpoint = builder.bind().await.map_err(|error| failed(&error))?;
-    if timeout(limits::START_TIMEOUT, endpoint.online()).await.is_err() {
+    if timeout(limits::START_TIMEOUT, endpoint.online())
+        .await
+        .is_err()
+    {
         endpoint.close().await;
         return Err(EndpointError::Offline(own_relay));
     }
@@ -107,7 +110,9 @@ impl Acceptor {
 
     async fn serve(self, connection: Connection, relay_id: RelayId) {
         let _counted = Counted::new(&self.context.metrics.connections);
-        let Ok(exporter) = transport::export(&connection) else { return };
+        let Ok(exporter) = transport::export(&connection) else {
+            return;
+        };
         let config = SessionConfig {
             relay_id,
             incarnation: self.incarnation,

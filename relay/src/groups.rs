@@ -21,11 +21,16 @@ impl Groups {
     #[must_use]
     pub fn join(self: &Arc<Self>, group: GroupId) -> Membership {
         let mut groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let watched = groups
-            .entry(group)
-            .or_insert_with(|| Watched { newest: watch::Sender::new(0), members: 0 });
+        let watched = groups.entry(group).or_insert_with(|| Watched {
+            newest: watch::Sender::new(0),
+            members: 0,
+        });
         watched.members += 1;
-        Membership { group, newest: watched.newest.subscribe(), groups: Arc::clone(self) }
+        Membership {
+            group,
+            newest: watched.newest.subscribe(),
+            groups: Arc::clone(self),
+        }
     }
 
     /// Tells a group's sessions about its newest cursor.

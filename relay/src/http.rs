@@ -84,7 +84,12 @@ pub(crate) struct Http {
 
 impl Http {
     pub fn new(listener: TcpListener, websockets: WebSockets, stop: CancellationToken) -> Self {
-        Self { listener, websockets, router: LateRouter::default(), stop }
+        Self {
+            listener,
+            websockets,
+            router: LateRouter::default(),
+            stop,
+        }
     }
 
     pub fn router(&self) -> LateRouter {
@@ -110,8 +115,13 @@ impl Http {
                     continue;
                 }
             };
-            let connection =
-                serve(stream, peer, self.router.clone(), self.websockets.clone(), self.stop.clone());
+            let connection = serve(
+                stream,
+                peer,
+                self.router.clone(),
+                self.websockets.clone(),
+                self.stop.clone(),
+            );
             tasks.spawn(async move {
                 connection.await;
                 drop(permit);
@@ -126,7 +136,10 @@ async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
 ) -> std::io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.map_err(std::io::Error::other)?;
+    let permit = Arc::clone(room)
+        .acquire_owned()
+        .await
+        .map_err(std::io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     Ok((stream, peer, permit))
 }
@@ -139,7 +152,9 @@ async fn serve(
     stop: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
-    let Some((stream, handshake)) = websockets.guard(stream) else { return };
+    let Some((stream, handshake)) = websockets.guard(stream) else {
+        return;
+    };
     let relay = handshake.service();
     let peer = Peer(peer.ip().to_canonical());
     let upgraded = Arc::new(AtomicBool::new(false));
@@ -195,7 +210,9 @@ async fn dispatch(
     if let Some(response) = probes::answer(&request) {
         return response;
     }
-    let Some(router) = router.0.get() else { return plain(StatusCode::SERVICE_UNAVAILABLE) };
+    let Some(router) = router.0.get() else {
+        return plain(StatusCode::SERVICE_UNAVAILABLE);
+    };
     request.extensions_mut().insert(peer);
     match router.clone().oneshot(request.map(Body::new)).await {
         Ok(response) => response,

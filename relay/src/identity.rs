@@ -19,7 +19,9 @@ pub enum IdentityError {
     #[error("others can read the relay's key {0}; run: chmod 600 {0}")]
     TooOpen(PathBuf),
     /// It is something else.
-    #[error("{0} is not a relay's key (64 hex digits); restore it, or remove it for a new identity that every device has to be told of")]
+    #[error(
+        "{0} is not a relay's key (64 hex digits); restore it, or remove it for a new identity that every device has to be told of"
+    )]
     Malformed(PathBuf),
     /// No random bytes.
     #[error("the system gives no random bytes")]
@@ -49,8 +51,11 @@ fn read(path: &Path) -> Result<SecretKey, IdentityError> {
         }
     }
     let mut text = String::new();
-    file.read_to_string(&mut text).map_err(|_| IdentityError::Malformed(path.into()))?;
-    let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).ok();
+    file.read_to_string(&mut text)
+        .map_err(|_| IdentityError::Malformed(path.into()))?;
+    let bytes = data_encoding::HEXLOWER_PERMISSIVE
+        .decode(text.trim().as_bytes())
+        .ok();
     let bytes: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.try_into().ok());
     let bytes = bytes.ok_or_else(|| IdentityError::Malformed(path.into()))?;
     Ok(SecretKey::from_bytes(&bytes))
@@ -89,7 +94,10 @@ mod tests {
     fn made_once_and_kept() {
         let folder = tempfile::tempdir().unwrap();
         let first = load_or_create(folder.path()).unwrap();
-        assert_eq!(load_or_create(folder.path()).unwrap().public(), first.public());
+        assert_eq!(
+            load_or_create(folder.path()).unwrap().public(),
+            first.public()
+        );
     }
 
     #[cfg(unix)]
@@ -99,12 +107,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         load_or_create(folder.path()).unwrap();
         let path = folder.path().join(FILE_NAME);
-        let mode = |mode| std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let mode = |mode| {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, permissions).unwrap();
+        };
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         mode(0o644);
-        assert!(matches!(load_or_create(folder.path()), Err(IdentityError::TooOpen(_))));
+        assert!(matches!(
+            load_or_create(folder.path()),
+            Err(IdentityError::TooOpen(_))
+        ));
         mode(0o600);
         std::fs::write(&path, "not a key").unwrap();
-        assert!(matches!(load_or_create(folder.path()), Err(IdentityError::Malformed(_))));
+        assert!(matches!(
+            load_or_create(folder.path()),
+            Err(IdentityError::Malformed(_))
+        ));
     }
 }

@@ -74,7 +74,15 @@ impl Invite {
         expires_at: Timestamp,
     ) -> Self {
         let state = InviteState::Open;
-        Self { lookup, claim_hash, offer, secrets, state, wrong_tokens: 0, expires_at }
+        Self {
+            lookup,
+            claim_hash,
+            offer,
+            secrets,
+            state,
+            wrong_tokens: 0,
+            expires_at,
+        }
     }
 
     /// When the last trace of it goes.
@@ -170,7 +178,13 @@ mod tests {
 
     fn invite() -> Invite {
         let expires = NOW.plus(Duration::from_secs(10));
-        Invite::new(InviteLookup([1; 16]), hash_claim(&TOKEN), vec![1], vec![2], expires)
+        Invite::new(
+            InviteLookup([1; 16]),
+            hash_claim(&TOKEN),
+            vec![1],
+            vec![2],
+            expires,
+        )
     }
 
     #[test]
@@ -181,14 +195,20 @@ mod tests {
         assert_eq!(invite.claim(&TOKEN, [1; 16], NOW), Ok(vec![2]));
         assert_eq!(invite.claim(&TOKEN, [2; 16], NOW), Err(Unusable::Claimed));
         assert_eq!(invite.look(NOW), Err(Unusable::Claimed));
-        assert_eq!(invite.claim(&TOKEN, [1; 16], Timestamp(11_000)), Err(Unusable::Expired));
+        assert_eq!(
+            invite.claim(&TOKEN, [1; 16], Timestamp(11_000)),
+            Err(Unusable::Expired)
+        );
     }
 
     #[test]
     fn wrong_tokens_do_not_use_it_up_until_there_are_too_many() {
         let mut invite = invite();
         for _ in 1..limits::MAX_WRONG_TOKENS {
-            assert_eq!(invite.claim(&[6; 32], [1; 16], NOW), Err(Unusable::WrongToken));
+            assert_eq!(
+                invite.claim(&[6; 32], [1; 16], NOW),
+                Err(Unusable::WrongToken)
+            );
         }
         assert_eq!(invite.clone().claim(&TOKEN, [1; 16], NOW), Ok(vec![2]));
         assert_eq!(invite.cancel(&[6; 32]), Err(Unusable::WrongToken));
@@ -201,9 +221,15 @@ mod tests {
         let mut cancelled = invite();
         assert_eq!(cancelled.cancel(&TOKEN), Ok(()));
         assert_eq!(cancelled.cancel(&TOKEN), Ok(()));
-        assert_eq!(cancelled.claim(&TOKEN, [1; 16], NOW), Err(Unusable::Cancelled));
+        assert_eq!(
+            cancelled.claim(&TOKEN, [1; 16], NOW),
+            Err(Unusable::Cancelled)
+        );
         let late = Timestamp(11_000);
         assert_eq!(invite().look(late), Err(Unusable::Expired));
-        assert_eq!(invite().claim(&TOKEN, [1; 16], late), Err(Unusable::Expired));
+        assert_eq!(
+            invite().claim(&TOKEN, [1; 16], late),
+            Err(Unusable::Expired)
+        );
     }
 }

@@ -13,7 +13,10 @@ const LOGGED: &str = "warn,zerok_sync_relay=info,iroh=error,iroh_relay=error,noq
 fn main() -> ExitCode {
     let config = Config::parse();
     start_log(config.log_format);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start: {error}")),
     };
@@ -35,7 +38,10 @@ async fn run(config: Config) -> ExitCode {
         () = &mut stop => return ExitCode::SUCCESS,
     };
     let version = env!("CARGO_PKG_VERSION");
-    println!("zerok-relay {version} is ready: give clients this URL: {}", relay.http_url());
+    println!(
+        "zerok-relay {version} is ready: give clients this URL: {}",
+        relay.http_url()
+    );
     stop.await;
     tracing::info!("stopping");
     relay.shutdown().await;
@@ -64,7 +70,9 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 
 fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

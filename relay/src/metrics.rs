@@ -88,32 +88,84 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
-        r.register("pushes", "Blobs acknowledged as stored", self.pushes.clone());
+        r.register(
+            "pushes",
+            "Blobs acknowledged as stored",
+            self.pushes.clone(),
+        );
         let help = "Payload acknowledged as stored";
         r.register_with_unit("push", help, Unit::Bytes, self.push_bytes.clone());
-        r.register("delivered_blobs", "Blobs sent to devices", self.delivered.clone());
-        r.register("commits", "Transactions that stored blobs", self.commits.clone());
-        r.register("commit_blobs", "Blobs in one transaction", self.commit_blobs.clone());
+        r.register(
+            "delivered_blobs",
+            "Blobs sent to devices",
+            self.delivered.clone(),
+        );
+        r.register(
+            "commits",
+            "Transactions that stored blobs",
+            self.commits.clone(),
+        );
+        r.register(
+            "commit_blobs",
+            "Blobs in one transaction",
+            self.commit_blobs.clone(),
+        );
         let help = "Duration of a transaction with its flush to disk";
         r.register_with_unit("commit", help, Unit::Seconds, self.commit_seconds.clone());
-        r.register("writer_queue", "Blobs that wait for the writer", self.queue_depth.clone());
-        r.register("connections", "Open connections of devices", self.connections.clone());
+        r.register(
+            "writer_queue",
+            "Blobs that wait for the writer",
+            self.queue_depth.clone(),
+        );
+        r.register(
+            "connections",
+            "Open connections of devices",
+            self.connections.clone(),
+        );
         r.register("sessions", "Open sessions", self.sessions.clone());
-        r.register("subscribers", "Sessions that subscribe", self.subscribers.clone());
-        r.register("websockets", "WebSockets of the embedded iroh relay", self.websockets.clone());
+        r.register(
+            "subscribers",
+            "Sessions that subscribe",
+            self.subscribers.clone(),
+        );
+        r.register(
+            "websockets",
+            "WebSockets of the embedded iroh relay",
+            self.websockets.clone(),
+        );
         r.register("refusals", "Errors sent, by code", self.refusals.clone());
-        r.register("blobs_stored", "Blobs stored now", self.blobs_stored.clone());
+        r.register(
+            "blobs_stored",
+            "Blobs stored now",
+            self.blobs_stored.clone(),
+        );
         let help = "Payload stored now";
         r.register_with_unit("stored", help, Unit::Bytes, self.bytes_stored.clone());
         r.register("groups", "Groups that exist", self.groups.clone());
-        r.register("expired_blobs", "Blobs deleted after their time", self.expired.clone());
-        r.register("invites_created", "Invites left here", self.invites_created.clone());
-        r.register("invites_claimed", "Invites claimed", self.invites_claimed.clone());
+        r.register(
+            "expired_blobs",
+            "Blobs deleted after their time",
+            self.expired.clone(),
+        );
+        r.register(
+            "invites_created",
+            "Invites left here",
+            self.invites_created.clone(),
+        );
+        r.register(
+            "invites_claimed",
+            "Invites claimed",
+            self.invites_claimed.clone(),
+        );
     }
 
     /// Counts an error that is sent.
     pub fn refuse(&self, code: ErrorCode) {
-        self.refusals.get_or_create(&Refusal { code: code.name().to_owned() }).inc();
+        self.refusals
+            .get_or_create(&Refusal {
+                code: code.name().to_owned(),
+            })
+            .inc();
     }
 
     /// All of it in the text format of Prometheus.

@@ -84,7 +84,9 @@ impl Relay {
             .map_err(|error| StartError::Storage(config.data_dir.clone(), error))?;
         let storage: Arc<dyn Storage> = Arc::new(storage);
         let listen_failed = |error| StartError::Listen(config.tcp_address(), error);
-        let listener = TcpListener::bind(config.tcp_address()).await.map_err(listen_failed)?;
+        let listener = TcpListener::bind(config.tcp_address())
+            .await
+            .map_err(listen_failed)?;
         let tcp = listener.local_addr().map_err(listen_failed)?;
 
         let metrics = Arc::new(Metrics::default());
@@ -147,7 +149,12 @@ impl Relay {
             started: Instant::now(),
             shutdown: shutdown.clone(),
         });
-        let acceptor = Acceptor { context, limits, incarnation, tasks: sessions.clone() };
+        let acceptor = Acceptor {
+            context,
+            limits,
+            incarnation,
+            tasks: sessions.clone(),
+        };
         services.spawn(acceptor.run(endpoint.clone()));
         let cleanup = Cleanup {
             storage: Arc::clone(&storage),
@@ -198,7 +205,10 @@ impl Relay {
     pub async fn shutdown(self) {
         self.shutdown.cancel();
         self.sessions.close();
-        if timeout(limits::SHUTDOWN_TIMEOUT, self.sessions.wait()).await.is_err() {
+        if timeout(limits::SHUTDOWN_TIMEOUT, self.sessions.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("some sessions did not end in time");
         }
         // While the WebSocket still stands, so that those who came through it are told.
@@ -208,7 +218,10 @@ impl Relay {
         self.services.close();
         let _ = timeout(limits::SHUTDOWN_TIMEOUT, self.services.wait()).await;
         // Ends by itself when the last session has: what was accepted is written first.
-        if timeout(limits::SHUTDOWN_TIMEOUT, self.writer).await.is_err() {
+        if timeout(limits::SHUTDOWN_TIMEOUT, self.writer)
+            .await
+            .is_err()
+        {
             tracing::warn!("the writer did not end in time");
         }
         self.storage.close().await;
@@ -227,10 +240,12 @@ fn check_folders(config: &Config) -> Result<(), StartError> {
 
 /// The UDP port that was asked for, else the number of the TCP port if it is free, else any.
 fn udp_port(config: &Config, tcp: SocketAddr) -> u16 {
-    config.udp_port.unwrap_or_else(|| match UdpSocket::bind((config.bind, tcp.port())) {
-        Ok(_) => tcp.port(),
-        Err(_) => 0,
-    })
+    config
+        .udp_port
+        .unwrap_or_else(|| match UdpSocket::bind((config.bind, tcp.port())) {
+            Ok(_) => tcp.port(),
+            Err(_) => 0,
+        })
 }
 
 /// How the process reaches its own TCP port.

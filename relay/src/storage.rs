@@ -152,8 +152,12 @@ pub trait Storage: Send + Sync + 'static {
     async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError>;
 
     /// Keeps an invite, if its lookup is free and fewer than `max` can be claimed.
-    async fn put_invite(&self, invite: &Invite, max: u64, now: Timestamp)
-    -> Result<(), PutInviteError>;
+    async fn put_invite(
+        &self,
+        invite: &Invite,
+        max: u64,
+        now: Timestamp,
+    ) -> Result<(), PutInviteError>;
 
     /// An invite or its tombstone.
     async fn invite(&self, lookup: InviteLookup) -> Result<Option<Invite>, StorageError>;

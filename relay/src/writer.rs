@@ -92,7 +92,16 @@ impl Writer {
         };
         let handle = tokio::spawn(task.run(incoming, incoming_seen));
         let bytes = Arc::new(Semaphore::new(limits::WRITER_BYTES));
-        (Self { requests, seen, bytes, failing, sessions: Arc::default() }, handle)
+        (
+            Self {
+                requests,
+                seen,
+                bytes,
+                failing,
+                sessions: Arc::default(),
+            },
+            handle,
+        )
     }
 
     /// A way to the writer for one session, whose answers arrive in `answers` in the order of its blobs.
@@ -101,8 +110,15 @@ impl Writer {
     #[must_use]
     pub fn session(&self, answers: mpsc::Sender<Answer>) -> SessionWriter {
         let number = self.sessions.fetch_add(1, Ordering::Relaxed);
-        let state = Arc::new(SessionState { number, refused: AtomicBool::new(false) });
-        SessionWriter { writer: self.clone(), state, answers }
+        let state = Arc::new(SessionState {
+            number,
+            refused: AtomicBool::new(false),
+        });
+        SessionWriter {
+            writer: self.clone(),
+            state,
+            answers,
+        }
     }
 
     /// Notes that a device was here; dropped when there is too much of that.
@@ -129,14 +145,20 @@ impl SessionWriter {
     /// [`Stopped`]
     pub async fn store(&self, blob: NewBlob) -> Result<(), Stopped> {
         let size = u32::try_from(blob.payload.len()).unwrap_or(u32::MAX).max(1);
-        let bytes = Arc::clone(&self.writer.bytes).acquire_many_owned(size).await;
+        let bytes = Arc::clone(&self.writer.bytes)
+            .acquire_many_owned(size)
+            .await;
         let request = Request {
             blob,
             session: Arc::clone(&self.state),
             answers: self.answers.clone(),
             _bytes: bytes.map_err(|_| Stopped)?,
         };
-        self.writer.requests.send(request).await.map_err(|_| Stopped)
+        self.writer
+            .requests
+            .send(request)
+            .await
+            .map_err(|_| Stopped)
     }
 }
 
@@ -187,7 +209,10 @@ impl Task {
             while let Ok(one) = seen.try_recv() {
                 self.note(one);
             }
-            self.context.metrics.queue_depth.set(i64::try_from(requests.len()).unwrap_or(i64::MAX));
+            self.context
+                .metrics
+                .queue_depth
+                .set(i64::try_from(requests.len()).unwrap_or(i64::MAX));
             self.commit().await;
         }
         self.commit().await;
@@ -197,7 +222,13 @@ impl Task {
     fn gather(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) {
         let mut size = 0;
         let mut next = Some(first);
-        while let Some(Request { blob, session, answers, _bytes }) = next {
+        while let Some(Request {
+            blob,
+            session,
+            answers,
+            _bytes,
+        }) = next
+        {
             size += blob.payload.len();
             let waiting = Waiting {
                 group: blob.group_id,
@@ -209,7 +240,10 @@ impl Task {
             if waiting.session.refused.load(Ordering::Relaxed) {
                 waiting.answer(Err(refusal(Refused::AfterRefusal)));
             } else {
-                self.pending.push(Pending { blob, session: waiting.session.number });
+                self.pending.push(Pending {
+                    blob,
+                    session: waiting.session.number,
+                });
                 self.waiting.push(waiting);
             }
             let full = self.pending.len() >= limits::BATCH_BLOBS || size >= limits::BATCH_BYTES;
@@ -219,7 +253,10 @@ impl Task {
 
     fn note(&mut self, seen: Seen) {
         if self.seen.len() < limits::MAX_PENDING_SEEN {
-            let known = self.seen.entry((seen.group_id, seen.device)).or_insert(seen);
+            let known = self
+                .seen
+                .entry((seen.group_id, seen.device))
+                .or_insert(seen);
             known.acked = known.acked.max(seen.acked);
             known.at = known.at.max(seen.at);
         }
@@ -257,12 +294,7 @@ impl Task {
         }
     }
 
-    fn answer(
-        &self,
-        waiting: Vec<Waiting>,
-        answers: Vec<Result<Stored, Refused>>,
-        took: Duration,
-    ) {
+    fn answer(&self, waiting: Vec<Waiting>, answers: Vec<Result<Stored, Refused>>, took: Duration) {
         let metrics = &self.context.metrics;
         if !waiting.is_empty() {
             metrics.commits.inc();
@@ -292,9 +324,10 @@ fn refusal(refused: Refused) -> WireError {
             message: "the group has used up its storage on this relay; it is tried again".into(),
             retry_after_ms: Some(millis(limits::QUOTA_RETRY)),
         },
-        Refused::UnknownGroup => {
-            WireError::new(ErrorCode::UnknownGroup, "this relay does not know the group")
-        }
+        Refused::UnknownGroup => WireError::new(
+            ErrorCode::UnknownGroup,
+            "this relay does not know the group",
+        ),
         Refused::AfterRefusal => WireError::new(
             ErrorCode::InvalidMessage,
             "an earlier blob of this session was refused; open another session",

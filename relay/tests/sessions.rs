@@ -24,25 +24,41 @@ async fn a_push_over_udp_reaches_a_subscriber_on_the_websocket_and_back() {
     assert_eq!(one.push(1, b"stored before").await, 1);
 
     two.subscribe(0).await;
-    let Message::Blob(blob) = two.receive().await else { panic!() };
-    assert_eq!((blob.cursor, blob.payload), (1, Bytes::from_static(b"stored before")));
+    let Message::Blob(blob) = two.receive().await else {
+        panic!()
+    };
+    assert_eq!(
+        (blob.cursor, blob.payload),
+        (1, Bytes::from_static(b"stored before"))
+    );
     assert_eq!(two.receive().await, Message::CaughtUp { max_cursor: 1 });
 
     one.subscribe(1).await;
     assert_eq!(one.receive().await, Message::CaughtUp { max_cursor: 1 });
     assert_eq!(one.push(2, b"live").await, 2);
-    let Message::Blob(blob) = two.receive().await else { panic!() };
-    assert_eq!((blob.cursor, blob.payload), (2, Bytes::from_static(b"live")));
+    let Message::Blob(blob) = two.receive().await else {
+        panic!()
+    };
+    assert_eq!(
+        (blob.cursor, blob.payload),
+        (2, Bytes::from_static(b"live"))
+    );
 
     assert_eq!(two.push(3, b"back").await, 3);
     loop {
-        let Message::Blob(blob) = one.receive().await else { panic!() };
+        let Message::Blob(blob) = one.receive().await else {
+            panic!()
+        };
         if blob.cursor == 3 {
             assert_eq!(blob.payload, Bytes::from_static(b"back"));
             break;
         }
     }
-    assert_eq!(two.push(1, b"again").await, 1, "the same id has the same cursor");
+    assert_eq!(
+        two.push(1, b"again").await,
+        1,
+        "the same id has the same cursor"
+    );
     relay.shutdown().await;
 }
 
@@ -58,15 +74,36 @@ async fn large_blobs_go_both_ways_and_through_small_windows() {
     let mut two = device.session(&keys(1)).await;
     two.subscribe(0).await;
     for cursor in 1..=3 {
-        let Message::Blob(blob) = two.receive().await else { panic!() };
+        let Message::Blob(blob) = two.receive().await else {
+            panic!()
+        };
         assert_eq!((blob.cursor, blob.payload.len()), (cursor, payload.len()));
     }
     let mut three = device.session(&keys(1)).await;
-    three.send(Message::Pull(Pull { after_cursor: 0, limit: 10 })).await;
-    let Message::PullResponse(page) = three.receive().await else { panic!() };
-    assert_eq!((page.blobs.len(), page.has_more, page.max_cursor), (1, true, 3));
-    three.send(Message::Has { blob_ids: vec![BlobId([9; 16]), BlobId([2; 16])] }).await;
-    assert_eq!(three.receive().await, Message::HasResponse { blob_ids: vec![BlobId([2; 16])] });
+    three
+        .send(Message::Pull(Pull {
+            after_cursor: 0,
+            limit: 10,
+        }))
+        .await;
+    let Message::PullResponse(page) = three.receive().await else {
+        panic!()
+    };
+    assert_eq!(
+        (page.blobs.len(), page.has_more, page.max_cursor),
+        (1, true, 3)
+    );
+    three
+        .send(Message::Has {
+            blob_ids: vec![BlobId([9; 16]), BlobId([2; 16])],
+        })
+        .await;
+    assert_eq!(
+        three.receive().await,
+        Message::HasResponse {
+            blob_ids: vec![BlobId([2; 16])]
+        }
+    );
     relay.shutdown().await;
 }
 
@@ -77,9 +114,27 @@ async fn bad_input_ends_the_stream_with_a_reason_and_leaves_the_connection() {
     let keys = keys(1);
     let good = device.hello(&keys);
     let hellos = [
-        (Hello { version: 0, ..good.clone() }, ErrorCode::UnsupportedVersion),
-        (Hello { proof: [0; 64], ..good.clone() }, ErrorCode::Unauthorized),
-        (Hello { access_pub: [9; 32], ..good.clone() }, ErrorCode::Unauthorized),
+        (
+            Hello {
+                version: 0,
+                ..good.clone()
+            },
+            ErrorCode::UnsupportedVersion,
+        ),
+        (
+            Hello {
+                proof: [0; 64],
+                ..good.clone()
+            },
+            ErrorCode::Unauthorized,
+        ),
+        (
+            Hello {
+                access_pub: [9; 32],
+                ..good.clone()
+            },
+            ErrorCode::Unauthorized,
+        ),
     ];
     for (hello, expected) in hellos {
         let mut stream = device.stream().await;
@@ -95,10 +150,16 @@ async fn bad_input_ends_the_stream_with_a_reason_and_leaves_the_connection() {
     for frame in frames {
         let mut stream = device.stream().await;
         stream.send_bytes(frame).await;
-        assert_eq!(stream.refused().await.code, ErrorCode::InvalidMessage, "{frame:?}");
+        assert_eq!(
+            stream.refused().await.code,
+            ErrorCode::InvalidMessage,
+            "{frame:?}"
+        );
     }
     let mut session = device.session(&keys).await;
-    session.send_bytes(&[4, 0, 0, 0, 0x92, 0xCC, 0x66, 0x90]).await;
+    session
+        .send_bytes(&[4, 0, 0, 0, 0x92, 0xCC, 0x66, 0x90])
+        .await;
     assert_eq!(session.refused().await.code, ErrorCode::InvalidMessage);
 
     let mut session = device.session(&keys).await;
@@ -127,7 +188,10 @@ async fn half_a_hello_ends_by_the_deadline() {
     let started = std::time::Instant::now();
     assert_eq!(stream.refused().await.code, ErrorCode::InvalidMessage);
     let took = started.elapsed();
-    assert!(took > Duration::from_secs(8) && took < Duration::from_secs(13), "{took:?}");
+    assert!(
+        took > Duration::from_secs(8) && took < Duration::from_secs(13),
+        "{took:?}"
+    );
     relay.shutdown().await;
 }
 
@@ -147,8 +211,13 @@ async fn what_was_acknowledged_survives_a_restart_and_so_does_the_relay_itself()
     let device = Device::connect(relay.http_url(), Way::WebSocket).await;
     let mut session = device.session(&keys(1)).await;
     session.subscribe(0).await;
-    let Message::Blob(blob) = session.receive().await else { panic!() };
-    assert_eq!((blob.cursor, blob.payload), (1, Bytes::from_static(b"kept")));
+    let Message::Blob(blob) = session.receive().await else {
+        panic!()
+    };
+    assert_eq!(
+        (blob.cursor, blob.payload),
+        (1, Bytes::from_static(b"kept"))
+    );
     relay.shutdown().await;
 }
 
@@ -165,11 +234,20 @@ async fn a_full_quota_refuses_in_order_and_names_the_limit() {
     for (id, len) in [(2, 60), (3, 10)] {
         session.send(push(id, &vec![1; len])).await;
     }
-    let Message::Error(error) = session.receive().await else { panic!() };
+    let Message::Error(error) = session.receive().await else {
+        panic!()
+    };
     assert_eq!(error.code, ErrorCode::GroupQuotaExceeded);
     assert!(error.retry_after_ms.is_some());
-    session.send(Message::Has { blob_ids: vec![BlobId([2; 16]), BlobId([3; 16])] }).await;
-    assert_eq!(session.receive().await, Message::HasResponse { blob_ids: vec![] });
+    session
+        .send(Message::Has {
+            blob_ids: vec![BlobId([2; 16]), BlobId([3; 16])],
+        })
+        .await;
+    assert_eq!(
+        session.receive().await,
+        Message::HasResponse { blob_ids: vec![] }
+    );
     // Another group has its own quota.
     let mut other = device.session(&keys(2)).await;
     assert_eq!(other.push(1, &[1; 60]).await, 1);

@@ -373,8 +373,12 @@ impl Engine {
     #[must_use]
     pub fn next_wake(&self) -> Option<Timestamp> {
         let links = self.links.values().filter_map(Link::next_wake);
-        let groups = self.groups.values().filter_map(Group::next_wake);
-        let storage = self.storage_trouble.iter().map(|(_, at, _)| *at);
+        let groups = self.groups.values().filter_map(|group| {
+            let connected = self.links.get(group.relay()).and_then(Link::connection).is_some();
+            group.next_wake(connected)
+        });
+        // Only moments at which something will be done: one that passed without effect would wake the device for ever.
+        let storage = self.storage_trouble.iter().map(|(_, at, _)| *at).filter(|_| self.writing.is_none());
         links.chain(groups).chain(storage).min()
     }
 
@@ -527,6 +531,12 @@ impl Engine {
             group.send_more(&mut context);
         }
         self.start_write(now, out);
+        // What could not be written was refused, or is being tried again: otherwise the trouble is over until it shows
+        // again.
+        if self.writing.is_none() && self.storage_trouble.as_ref().is_some_and(|(_, at, _)| *at <= now) {
+            self.storage_trouble = None;
+            self.changed.extend(self.groups.keys());
+        }
     }
 
     fn advance_links(&mut self, now: Timestamp, out: &mut Vec<Output>) {

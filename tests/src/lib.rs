@@ -1,4 +1,5 @@
-//! What end-to-end tests and benchmarks share: real relay processes, and a proxy that breaks connections.
+//! What end-to-end tests, simulations and benchmarks share.
 
 pub mod proxy;
 pub mod relay;
+pub mod sim;

@@ -34,7 +34,9 @@ enum End {
 
 impl Connection {
     pub(super) async fn open(name: &str) -> Result<Self, StoreError> {
-        let request = factory()?.open_with_u32(name, migrations::VERSION).map_err(|error| no_access(&error))?;
+        let request = factory()?
+            .open_with_u32(name, migrations::VERSION)
+            .map_err(|error| no_access(&error))?;
         let failure = Rc::new(RefCell::new(None));
         let upgrade = {
             let (request, failure) = (request.clone(), Rc::clone(&failure));
@@ -58,7 +60,9 @@ impl Connection {
         }
         match request.error().map_err(failed)? {
             Some(error) => Err(no_access(&error)),
-            None => Ok(Self::watch(request.result().map_err(failed)?.unchecked_into())),
+            None => Ok(Self::watch(
+                request.result().map_err(failed)?.unchecked_into(),
+            )),
         }
     }
 
@@ -77,7 +81,12 @@ impl Connection {
         };
         database.set_onversionchange(Some(on_version_change.as_ref().unchecked_ref()));
         database.set_onclose(Some(on_close.as_ref().unchecked_ref()));
-        Self { database, end, _on_version_change: on_version_change, _on_close: on_close }
+        Self {
+            database,
+            end,
+            _on_version_change: on_version_change,
+            _on_close: on_close,
+        }
     }
 
     /// The database, if it is still open.
@@ -113,9 +122,13 @@ impl Drop for Connection {
 
 /// Deletes a database, if there is one with this name.
 pub(super) async fn delete(name: &str) -> Result<(), StoreError> {
-    let request = factory()?.delete_database(name).map_err(|error| no_access(&error))?;
+    let request = factory()?
+        .delete_database(name)
+        .map_err(|error| no_access(&error))?;
     if outcome(&request).await? == "blocked" {
-        return Err(StoreError::Failed("another tab has this database open; close it and try again".into()));
+        return Err(StoreError::Failed(
+            "another tab has this database open; close it and try again".into(),
+        ));
     }
     match request.error().map_err(failed)? {
         Some(error) => Err(failed(error.into())),
@@ -130,7 +143,10 @@ async fn outcome(request: &IdbOpenDbRequest) -> Result<String, StoreError> {
         request.set_onerror(Some(&resolve));
         request.set_onblocked(Some(&resolve));
     });
-    let event = JsFuture::from(ended).await.map_err(failed)?.unchecked_into::<Event>();
+    let event = JsFuture::from(ended)
+        .await
+        .map_err(failed)?
+        .unchecked_into::<Event>();
     Ok(event.type_())
 }
 
@@ -149,9 +165,12 @@ fn give_up(request: &IdbOpenDbRequest) {
 
 fn factory() -> Result<IdbFactory, StoreError> {
     // In a sandboxed frame the mere look at it throws.
-    let factory = Reflect::get(&js_sys::global(), &"indexedDB".into()).map_err(|error| no_access(&error))?;
+    let factory =
+        Reflect::get(&js_sys::global(), &"indexedDB".into()).map_err(|error| no_access(&error))?;
     if factory.is_undefined() || factory.is_null() {
-        return Err(StoreError::Failed("there is no IndexedDB here; open with storage: \"memory\"".into()));
+        return Err(StoreError::Failed(
+            "there is no IndexedDB here; open with storage: \"memory\"".into(),
+        ));
     }
     Ok(factory.unchecked_into())
 }

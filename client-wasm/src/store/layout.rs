@@ -51,10 +51,17 @@ impl SentMark {
     }
 
     pub(super) fn read(value: &JsValue) -> Result<Self, StoreError> {
-        let bytes: [u8; 3 * POSITION_LEN] = Uint8Array::new(value).to_vec().try_into().map_err(unreadable)?;
+        let bytes: [u8; 3 * POSITION_LEN] = Uint8Array::new(value)
+            .to_vec()
+            .try_into()
+            .map_err(unreadable)?;
         let (words, _) = bytes.as_chunks();
         let [position, cursor, timestamp] = [words[0], words[1], words[2]].map(u64::from_be_bytes);
-        Ok(Self { position, cursor, timestamp: Timestamp(timestamp) })
+        Ok(Self {
+            position,
+            cursor,
+            timestamp: Timestamp(timestamp),
+        })
     }
 }
 
@@ -74,10 +81,16 @@ pub(super) fn log_key(group: GroupId, position: u64) -> Uint8Array {
 }
 
 pub(super) fn read_log_key(key: &JsValue) -> Result<(GroupId, u64), StoreError> {
-    let key: [u8; LOG_KEY_LEN] = Uint8Array::new(key).to_vec().try_into().map_err(unreadable)?;
+    let key: [u8; LOG_KEY_LEN] = Uint8Array::new(key)
+        .to_vec()
+        .try_into()
+        .map_err(unreadable)?;
     let (group, position) = key.split_at(GroupId::LEN);
     let position = position.try_into().map_err(unreadable)?;
-    Ok((GroupId::try_from(group).map_err(unreadable)?, u64::from_be_bytes(position)))
+    Ok((
+        GroupId::try_from(group).map_err(unreadable)?,
+        u64::from_be_bytes(position),
+    ))
 }
 
 /// All positions of a group.
@@ -86,9 +99,16 @@ pub(super) fn log_range(group: GroupId) -> Result<IdbKeyRange, JsValue> {
 }
 
 /// The positions of a group after this one; `None` where there can't be any.
-pub(super) fn log_range_after(group: GroupId, after: u64) -> Result<Option<IdbKeyRange>, StoreError> {
-    let Some(first) = after.checked_add(1) else { return Ok(None) };
-    IdbKeyRange::bound(&log_key(group, first), &log_key(group, u64::MAX)).map(Some).map_err(failed)
+pub(super) fn log_range_after(
+    group: GroupId,
+    after: u64,
+) -> Result<Option<IdbKeyRange>, StoreError> {
+    let Some(first) = after.checked_add(1) else {
+        return Ok(None);
+    };
+    IdbKeyRange::bound(&log_key(group, first), &log_key(group, u64::MAX))
+        .map(Some)
+        .map_err(failed)
 }
 
 /// A payload's length.

@@ -30,16 +30,25 @@ pub(super) async fn read(
     let mut chunk = FIRST_CHUNK;
     loop {
         let wanted = chunk.min(u32::try_from(max_records - page.len()).unwrap_or(u32::MAX));
-        let Some(range) = layout::log_range_after(group, after)?.filter(|_| wanted > 0) else { return Ok(page) };
+        let Some(range) = layout::log_range_after(group, after)?.filter(|_| wanted > 0) else {
+            return Ok(page);
+        };
         let records = answer(log.get_all_with_key_and_limit(&range, wanted))?;
         // At most one per record, so the same number covers the chunk.
         let marks = answer(sent.get_all_with_key_and_limit(&range, wanted))?;
-        let (records, marks) = (records.await?.unchecked_into::<Array>(), marks.await?.unchecked_into::<Array>());
-        let marks = marks.iter().map(|mark| SentMark::read(&mark)).collect::<Result<Vec<_>, _>>()?;
+        let (records, marks) = (
+            records.await?.unchecked_into::<Array>(),
+            marks.await?.unchecked_into::<Array>(),
+        );
+        let marks = marks
+            .iter()
+            .map(|mark| SentMark::read(&mark))
+            .collect::<Result<Vec<_>, _>>()?;
 
         let mut largest = 1;
         for value in records.iter() {
-            let mut record: LogRecord = codec::from_bytes(&Uint8Array::new(&value).to_vec()).map_err(unreadable)?;
+            let mut record: LogRecord =
+                codec::from_bytes(&Uint8Array::new(&value).to_vec()).map_err(unreadable)?;
             let length = record.payload.len();
             if length > room && !page.is_empty() {
                 return Ok(page);

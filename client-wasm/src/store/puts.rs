@@ -16,18 +16,34 @@ pub(super) fn issue(writing: &Writing, batch: &Batch) -> Result<(), StoreError> 
     let issue = |write: &Write| -> Result<(), JsValue> {
         match write {
             Write::State { group, state } => {
-                groups.put_with_key(&bytes(&codec::to_bytes(state.as_ref())), &layout::group_key(*group))?;
+                groups.put_with_key(
+                    &bytes(&codec::to_bytes(state.as_ref())),
+                    &layout::group_key(*group),
+                )?;
             }
-            Write::Append { group, record, unsent: waits } => {
+            Write::Append {
+                group,
+                record,
+                unsent: waits,
+            } => {
                 let key = layout::log_key(*group, record.position);
                 log.put_with_key(&bytes(&codec::to_bytes(record)), &key)?;
                 if *waits {
                     unsent.put_with_key(&JsValue::from_f64(record.payload.len() as f64), &key)?;
                 }
             }
-            Write::Sent { group, position, cursor, timestamp } => {
+            Write::Sent {
+                group,
+                position,
+                cursor,
+                timestamp,
+            } => {
                 let key = layout::log_key(*group, *position);
-                let mark = SentMark { position: *position, cursor: *cursor, timestamp: *timestamp };
+                let mark = SentMark {
+                    position: *position,
+                    cursor: *cursor,
+                    timestamp: *timestamp,
+                };
                 sent.put_with_key(&mark.pack(), &key)?;
                 unsent.delete(&key)?;
             }

@@ -26,11 +26,17 @@ impl Tails {
             | Write::Append { group, .. }
             | Write::Sent { group, .. }
             | Write::Remove { group }) = write;
-            let tail = touched.entry(*group).or_insert_with_key(|group| self.0.get(group).copied());
+            let tail = touched
+                .entry(*group)
+                .or_insert_with_key(|group| self.0.get(group).copied());
             match (write, tail.as_mut()) {
                 (Write::State { .. }, _) => *tail = Some(tail.unwrap_or_default()),
-                (Write::Append { record, .. }, Some(last)) if record.position == *last + 1 => *last += 1,
-                (Write::Append { .. }, _) => return Err(refused("an append is not at the end of its log")),
+                (Write::Append { record, .. }, Some(last)) if record.position == *last + 1 => {
+                    *last += 1
+                }
+                (Write::Append { .. }, _) => {
+                    return Err(refused("an append is not at the end of its log"));
+                }
                 (Write::Sent { position, .. }, Some(last)) if (1..=*last).contains(position) => {}
                 (Write::Sent { .. }, _) => return Err(refused("a sent blob is not in the log")),
                 (Write::Remove { .. }, _) => *tail = None,

@@ -43,7 +43,13 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn begin(database: &IdbDatabase, stores: &[&str]) -> Result<Self, StoreError> {
-        open(database, stores, "readonly", &Object::new().unchecked_into()).map(|transaction| Self { transaction })
+        open(
+            database,
+            stores,
+            "readonly",
+            &Object::new().unchecked_into(),
+        )
+        .map(|transaction| Self { transaction })
     }
 
     pub(super) fn store(&self, name: &str) -> Result<IdbObjectStore, StoreError> {
@@ -62,7 +68,10 @@ impl Writing {
     /// Begins one that undoes itself if the fence is not at this height.
     pub(super) fn begin(database: &IdbDatabase, fence: f64) -> Result<Self, StoreError> {
         let writing = Self::begin_unfenced(database)?;
-        let request = writing.store(layout::META)?.get(&layout::FENCE.into()).map_err(failed)?;
+        let request = writing
+            .store(layout::META)?
+            .get(&layout::FENCE.into())
+            .map_err(failed)?;
         let (transaction, taken) = (writing.transaction.clone(), Rc::clone(&writing.taken));
         let check = {
             let request = request.clone();
@@ -89,7 +98,11 @@ impl Writing {
             transaction.set_oncomplete(Some(&resolve));
             transaction.set_onabort(Some(&resolve));
         });
-        Ok(Self { ended: ended.into(), transaction, taken: Rc::default() })
+        Ok(Self {
+            ended: ended.into(),
+            transaction,
+            taken: Rc::default(),
+        })
     }
 
     pub(super) fn store(&self, name: &str) -> Result<IdbObjectStore, StoreError> {
@@ -98,13 +111,20 @@ impl Writing {
 
     /// Waits until everything is durable, or nothing has happened.
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
-        let event = (&mut self.ended).await.map_err(failed)?.unchecked_into::<Event>();
+        let event = (&mut self.ended)
+            .await
+            .map_err(failed)?
+            .unchecked_into::<Event>();
         if event.type_() == "complete" {
             Ok(())
         } else if self.taken.get() {
             Err(StoreError::Taken)
         } else {
-            Err(failed(self.transaction.error().map_or(JsValue::UNDEFINED, Into::into)))
+            Err(failed(
+                self.transaction
+                    .error()
+                    .map_or(JsValue::UNDEFINED, Into::into),
+            ))
         }
     }
 }
@@ -123,7 +143,10 @@ fn open(
     options: &TransactionOptions,
 ) -> Result<IdbTransaction, StoreError> {
     let stores: Array = stores.iter().map(|name| JsValue::from_str(name)).collect();
-    database.unchecked_ref::<TransactionSource>().transaction(&stores, mode, options).map_err(failed)
+    database
+        .unchecked_ref::<TransactionSource>()
+        .transaction(&stores, mode, options)
+        .map_err(failed)
 }
 
 /// The result of a request that was just issued. Listens from now on, not only when it is first polled.
@@ -161,5 +184,8 @@ pub(super) fn name_of(error: &JsValue) -> String {
 
 fn text(object: &JsValue, property: &str) -> String {
     // Refused for what is no object.
-    Reflect::get(object, &property.into()).ok().and_then(|value| value.as_string()).unwrap_or_default()
+    Reflect::get(object, &property.into())
+        .ok()
+        .and_then(|value| value.as_string())
+        .unwrap_or_default()
 }

@@ -71,26 +71,48 @@ impl Kept {
     fn check(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut touched: BTreeMap<GroupId, Option<Outline>> = BTreeMap::new();
         for write in &batch.writes {
-            let group = touched.entry(group_of(write)).or_insert_with_key(|id| self.groups.get(id).map(Held::outline));
+            let group = touched
+                .entry(group_of(write))
+                .or_insert_with_key(|id| self.groups.get(id).map(Held::outline));
             match (write, group.as_mut()) {
                 (Write::State { .. }, None) => *group = Some(Outline::default()),
                 (Write::State { .. }, Some(_)) => {}
-                (Write::Append { record, .. }, Some(outline)) if record.position == outline.last + 1 => {
+                (Write::Append { record, .. }, Some(outline))
+                    if record.position == outline.last + 1 =>
+                {
                     outline.last += 1;
                     outline.payload_bytes += record.payload.len();
                 }
-                (Write::Append { .. }, _) => return Err(refused("an append is not at the end of its log")),
-                (Write::Sent { position, .. }, Some(outline)) if (1..=outline.last).contains(position) => {}
+                (Write::Append { .. }, _) => {
+                    return Err(refused("an append is not at the end of its log"));
+                }
+                (Write::Sent { position, .. }, Some(outline))
+                    if (1..=outline.last).contains(position) => {}
                 (Write::Sent { .. }, _) => return Err(refused("a sent blob is not in the log")),
                 (Write::Remove { .. }, _) => *group = None,
             }
         }
-        let Some(capacity) = self.capacity else { return Ok(()) };
-        let untouched = self.groups.iter().filter(|(id, _)| !touched.contains_key(id)).map(|(_, held)| held.payload_bytes);
-        let after = touched.values().flatten().map(|outline| outline.payload_bytes).chain(untouched).sum::<usize>();
+        let Some(capacity) = self.capacity else {
+            return Ok(());
+        };
+        let untouched = self
+            .groups
+            .iter()
+            .filter(|(id, _)| !touched.contains_key(id))
+            .map(|(_, held)| held.payload_bytes);
+        let after = touched
+            .values()
+            .flatten()
+            .map(|outline| outline.payload_bytes)
+            .chain(untouched)
+            .sum::<usize>();
         let before = self.groups.values().map(|held| held.payload_bytes).sum();
         // A store whose limit was lowered still takes what does not make it larger.
-        if after > capacity.max(before) { Err(StoreError::Full) } else { Ok(()) }
+        if after > capacity.max(before) {
+            Err(StoreError::Full)
+        } else {
+            Ok(())
+        }
     }
 
     /// Carries out a batch that [`Self::check`] has passed.
@@ -103,12 +125,21 @@ impl Kept {
                         self.groups.insert(*group, Held::new((**state).clone()));
                     }
                 },
-                Write::Append { group, record, unsent } => {
+                Write::Append {
+                    group,
+                    record,
+                    unsent,
+                } => {
                     if let Some(held) = self.groups.get_mut(group) {
                         held.append(record, *unsent);
                     }
                 }
-                Write::Sent { group, position, cursor, timestamp } => {
+                Write::Sent {
+                    group,
+                    position,
+                    cursor,
+                    timestamp,
+                } => {
                     if let Some(held) = self.groups.get_mut(group) {
                         held.unsent.remove(position);
                         if let Some(record) = held.log.get_mut(index(*position) - 1) {
@@ -127,11 +158,19 @@ impl Kept {
 
 impl Held {
     const fn new(state: GroupState) -> Self {
-        Self { state, log: Vec::new(), unsent: BTreeMap::new(), payload_bytes: 0 }
+        Self {
+            state,
+            log: Vec::new(),
+            unsent: BTreeMap::new(),
+            payload_bytes: 0,
+        }
     }
 
     fn outline(&self) -> Outline {
-        Outline { last: self.log.last().map_or(0, |record| record.position), payload_bytes: self.payload_bytes }
+        Outline {
+            last: self.log.last().map_or(0, |record| record.position),
+            payload_bytes: self.payload_bytes,
+        }
     }
 
     fn append(&mut self, record: &LogRecord, unsent: bool) {
@@ -152,13 +191,24 @@ impl Store for MemoryStore {
         let groups = kept.groups.iter().map(|(group, held)| StoredGroup {
             group: *group,
             state: held.state.clone(),
-            unsent: held.unsent.iter().map(|(position, length)| (*position, *length)).collect(),
+            unsent: held
+                .unsent
+                .iter()
+                .map(|(position, length)| (*position, *length))
+                .collect(),
         });
-        Ok(Loaded { device_key: kept.device_key.clone(), groups: groups.collect() })
+        Ok(Loaded {
+            device_key: kept.device_key.clone(),
+            groups: groups.collect(),
+        })
     }
 
     async fn keep_device_key(&self, key: &Secret) -> Result<Secret, StoreError> {
-        Ok(self.kept().device_key.get_or_insert_with(|| key.clone()).clone())
+        Ok(self
+            .kept()
+            .device_key
+            .get_or_insert_with(|| key.clone())
+            .clone())
     }
 
     async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
@@ -178,10 +228,15 @@ impl Store for MemoryStore {
         let kept = self.kept();
         let log = kept.groups.get(&group).map_or(&[][..], |held| &held.log);
         let mut bytes = 0_usize;
-        let page = log.iter().skip(index(after)).take(max_records).enumerate().take_while(|(taken, record)| {
-            bytes += record.payload.len();
-            *taken == 0 || bytes <= max_bytes
-        });
+        let page = log
+            .iter()
+            .skip(index(after))
+            .take(max_records)
+            .enumerate()
+            .take_while(|(taken, record)| {
+                bytes += record.payload.len();
+                *taken == 0 || bytes <= max_bytes
+            });
         Ok(page.map(|(_, record)| record.clone()).collect())
     }
 
@@ -215,7 +270,13 @@ mod tests {
     #[tokio::test]
     async fn passes_the_suite() {
         let stores = RefCell::new(BTreeMap::<String, MemoryStore>::new());
-        let open = async |name: &str| stores.borrow_mut().entry(name.to_owned()).or_default().clone();
+        let open = async |name: &str| {
+            stores
+                .borrow_mut()
+                .entry(name.to_owned())
+                .or_default()
+                .clone()
+        };
         suite::run(&open, |_| {}).await;
     }
 
@@ -223,14 +284,26 @@ mod tests {
     async fn full_is_said_and_room_is_found_again() {
         let store = MemoryStore::with_capacity(100);
         let group = suite::group(1);
-        store.commit(&suite::batch([suite::state(group), suite::append(group, 1, 60)])).await.unwrap();
+        store
+            .commit(&suite::batch([
+                suite::state(group),
+                suite::append(group, 1, 60),
+            ]))
+            .await
+            .unwrap();
         let more = suite::batch([suite::append(group, 2, 41)]);
         assert_eq!(store.commit(&more).await, Err(StoreError::Full));
         assert_eq!(store.read(group, 0, 10, usize::MAX).await.unwrap().len(), 1);
         store.set_capacity(Some(101));
         store.commit(&more).await.unwrap();
         store.set_capacity(Some(0));
-        store.commit(&suite::batch([suite::state(group)])).await.unwrap();
-        store.commit(&suite::batch([Write::Remove { group }])).await.unwrap();
+        store
+            .commit(&suite::batch([suite::state(group)]))
+            .await
+            .unwrap();
+        store
+            .commit(&suite::batch([Write::Remove { group }]))
+            .await
+            .unwrap();
     }
 }

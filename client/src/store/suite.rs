@@ -3,17 +3,24 @@
 //! A case opens stores of its own by name. `open` must give an empty store for a name that is new, and for a known name
 //! the store that holds what was committed under it; before a case opens a name again, it closes the store it had.
 //! A case that fails panics.
-#![expect(clippy::expect_used, reason = "the cases are tests, whichever crate runs them")]
+#![expect(
+    clippy::expect_used,
+    reason = "the cases are tests, whichever crate runs them"
+)]
 
-use bytes::Bytes;
 use zerok_sync_shared::crypto::blob::Kind;
 use zerok_sync_shared::crypto::keys::Secret;
-use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation};
+use zerok_sync_shared::ids::GroupId;
 use zerok_sync_shared::limits;
-use zerok_sync_shared::store::{Batch, Bookmark, GroupState, LogRecord, Sequences, StoredGroup, Write};
+use zerok_sync_shared::store::{Batch, LogRecord, StoredGroup, Write};
 use zerok_sync_shared::time::Timestamp;
 
 use super::{Store, StoreError};
+use fixtures::{full_state, neighbour, sent};
+
+pub use fixtures::{append, batch, group, record, state};
+
+mod fixtures;
 
 macro_rules! cases {
     ($($(#[$doc:meta])* async fn $name:ident($open:ident) $body:block)*) => {
@@ -289,93 +296,6 @@ cases! {
     }
 }
 
-/// A group id.
-#[must_use]
-pub const fn group(number: u8) -> GroupId {
-    GroupId([number; 32])
-}
-
-/// The id that follows.
-const fn neighbour(GroupId(mut id): GroupId) -> GroupId {
-    id[31] += 1;
-    GroupId(id)
-}
-
-/// A batch of these writes.
-#[must_use]
-pub fn batch(writes: impl IntoIterator<Item = Write>) -> Batch {
-    Batch { writes: writes.into_iter().collect() }
-}
-
-/// Makes the group, with a small state.
-#[must_use]
-pub fn state(group: GroupId) -> Write {
-    let state = GroupState {
-        epochs: vec![(0, Secret::new([7; 32]))],
-        relays: Vec::new(),
-        founded: true,
-        position: 0,
-        seen: [].into(),
-        pins: [].into(),
-        bookmarks: [].into(),
-        last_synced: None,
-    };
-    Write::State { group, state: Box::new(state) }
-}
-
-/// Appends a record with a payload of `length` bytes, which waits to be sent.
-#[must_use]
-pub fn append(group: GroupId, position: u64, length: usize) -> Write {
-    Write::Append { group, record: record(position, length), unsent: true }
-}
-
-/// The record that [`append`] appends.
-#[must_use]
-pub fn record(position: u64, length: usize) -> LogRecord {
-    let mut blob_id = [0; 16];
-    blob_id[..8].copy_from_slice(&position.to_be_bytes());
-    LogRecord {
-        position,
-        blob_id: BlobId(blob_id),
-        sender: DeviceId([3; 32]),
-        epoch: 4,
-        seq: position,
-        kind: Kind::App,
-        ttl: 5,
-        cursor: 0,
-        timestamp: Timestamp(1_000_000 + position),
-        payload: payload(position, length),
-    }
-}
-
-/// All byte values, in an order that differs by position and does not repeat with a power of two.
-fn payload(position: u64, length: usize) -> Bytes {
-    let start = position.to_le_bytes()[0];
-    (0..length).map(|at| (at % 251).to_le_bytes()[0].wrapping_mul(37).wrapping_add(start)).collect()
-}
-
-fn sent(group: GroupId, position: u64) -> Write {
-    Write::Sent { group, position, cursor: 1_000 + position, timestamp: Timestamp(2_000_000 + position) }
-}
-
-/// A state that uses all of its fields.
-fn full_state() -> GroupState {
-    let (near, far) = (DeviceId([8; 32]), DeviceId([9; 32]));
-    let mut seen = Sequences::up_to(5);
-    seen.insert(9);
-    let bookmark = Bookmark { incarnation: Incarnation([6; 16]), cursor: u64::MAX, held_to: 3 };
-    GroupState {
-        epochs: vec![(0, Secret::new([1; 32])), (7, Secret::new([2; 32]))],
-        relays: vec!["https://relay.example".to_owned(), "https://ünïcode.example/path".to_owned()],
-        founded: true,
-        position: 0,
-        seen: [(near, seen), (far, Sequences::up_to(u64::MAX))].into(),
-        pins: [("https://relay.example".to_owned(), near)].into(),
-        bookmarks: [(near, bookmark), (far, Bookmark { held_to: 0, ..bookmark })].into(),
-        last_synced: Some(Timestamp(1_700_000_000_000)),
-    }
-}
-
 async fn commit(store: &impl Store, writes: impl IntoIterator<Item = Write>) {
     store.commit(&batch(writes)).await.expect("commits");
 }
@@ -387,6 +307,9 @@ async fn only_group(store: &impl Store) -> StoredGroup {
 }
 
 async fn positions(store: &impl Store, group: GroupId, after: u64) -> Vec<u64> {
-    let read = store.read(group, after, usize::MAX, usize::MAX).await.expect("reads");
+    let read = store
+        .read(group, after, usize::MAX, usize::MAX)
+        .await
+        .expect("reads");
     read.iter().map(|record| record.position).collect()
 }

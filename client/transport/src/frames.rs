@@ -19,10 +19,8 @@ const CHUNK_LEN: usize = 64 * 1024;
 /// Where bytes come from: a QUIC stream, or a test.
 pub trait ChunkSource {
     /// Waits for bytes and appends them to `buffer`; `false` at the end of the stream. Must be cancel-safe.
-    fn read_into(
-        &mut self,
-        buffer: &mut BytesMut,
-    ) -> impl Future<Output = Result<bool, ReadError>>;
+    fn read_into(&mut self, buffer: &mut BytesMut)
+    -> impl Future<Output = Result<bool, ReadError>>;
 }
 
 impl ChunkSource for RecvStream {
@@ -60,7 +58,10 @@ pub struct FrameReader<S = RecvStream> {
 impl<S> FrameReader<S> {
     /// A reader at the start of a stream.
     pub fn new(source: S) -> Self {
-        Self { source, buffer: BytesMut::new() }
+        Self {
+            source,
+            buffer: BytesMut::new(),
+        }
     }
 
     /// The stream, for instance to stop it.
@@ -103,7 +104,11 @@ impl<S: ChunkSource> FrameReader<S> {
                 return Ok(Some(message));
             }
             if !self.source.read_into(&mut self.buffer).await? {
-                return if self.buffer.is_empty() { Ok(None) } else { Err(ReadError::Truncated) };
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(ReadError::Truncated)
+                };
             }
         }
     }
@@ -125,7 +130,10 @@ impl FrameWriter {
     /// A writer at the start of a stream.
     #[must_use]
     pub fn new(stream: SendStream) -> Self {
-        Self { stream, queue: FrameQueue::default() }
+        Self {
+            stream,
+            queue: FrameQueue::default(),
+        }
     }
 
     /// The stream, for instance to finish it.

@@ -56,8 +56,15 @@ impl SupportedKxGroup for X25519MlKem768 {
         let mut seed = Zeroizing::new(ml_kem::Seed::default());
         fill_random(&mut seed)?;
         let decapsulation = DecapsulationKey::from_seed(*seed);
-        let share = concat(&decapsulation.encapsulation_key().to_bytes(), classical.pub_key());
-        Ok(Box::new(Started { classical, decapsulation, share }))
+        let share = concat(
+            &decapsulation.encapsulation_key().to_bytes(),
+            classical.pub_key(),
+        );
+        Ok(Box::new(Started {
+            classical,
+            decapsulation,
+            share,
+        }))
     }
 
     fn start_and_complete(&self, client_share: &[u8]) -> Result<CompletedKeyExchange, Error> {

@@ -57,7 +57,11 @@ async fn greeting() -> &'static str {
 }
 
 async fn nothing_here() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this path")
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "NOT_FOUND",
+        "there is nothing at this path",
+    )
 }
 
 /// The files of a web app; a path that names no file is the app's own business and gets `index.html`.
@@ -66,7 +70,12 @@ fn app(folder: &Path) -> Router {
     let fallback = tower::service_fn(move |request: Request| {
         let index = index.clone();
         async move {
-            let is_file = request.uri().path().rsplit('/').next().is_some_and(|n| n.contains('.'));
+            let is_file = request
+                .uri()
+                .path()
+                .rsplit('/')
+                .next()
+                .is_some_and(|n| n.contains('.'));
             if is_file || request.uri().path().starts_with("/v1/") {
                 // An app would take a page for the script that it asked for.
                 return Ok::<_, std::convert::Infallible>(nothing_here().await.into_response());
@@ -77,8 +86,13 @@ fn app(folder: &Path) -> Router {
             }
         }
     });
-    let files = ServeDir::new(folder).precompressed_br().precompressed_gzip().fallback(fallback);
-    Router::new().fallback_service(files).layer(middleware::from_fn(file_headers))
+    let files = ServeDir::new(folder)
+        .precompressed_br()
+        .precompressed_gzip()
+        .fallback(fallback);
+    Router::new()
+        .fallback_service(files)
+        .layer(middleware::from_fn(file_headers))
 }
 
 /// What names the version of everything else must not be kept by a browser without asking.

@@ -48,7 +48,10 @@ pub(super) async fn get(
     // Whoever asked over the loopback interface can use it for UDP as well.
     let loopback = used.as_ref().is_some_and(is_loopback);
     let url = shared.public_url.clone().or(used);
-    let relay_url = url.map_or_else(|| format!("http://localhost:{}/", shared.tcp.port()), Into::into);
+    let relay_url = url.map_or_else(
+        || format!("http://localhost:{}/", shared.tcp.port()),
+        Into::into,
+    );
     let endpoint_id = shared.endpoint.id().to_string();
     let node = Node {
         endpoint_id: endpoint_id.clone(),
@@ -74,8 +77,14 @@ pub(super) async fn get(
 /// The URL that the client itself used, as the headers tell.
 fn used_url(headers: &HeaderMap) -> Option<Url> {
     let host = headers.get(HOST)?.to_str().ok()?;
-    let proto = headers.get(FORWARDED_PROTO).and_then(|value| value.to_str().ok());
-    let scheme = if proto == Some("https") { "https" } else { "http" };
+    let proto = headers
+        .get(FORWARDED_PROTO)
+        .and_then(|value| value.to_str().ok());
+    let scheme = if proto == Some("https") {
+        "https"
+    } else {
+        "http"
+    };
     let text = format!("{scheme}://{host}/");
     let url = Url::parse(&text).ok()?;
     // Nothing but a host and a port, whatever the header held.
@@ -120,14 +129,19 @@ mod tests {
     use super::*;
 
     fn used(pairs: &[(HeaderName, &str)]) -> Option<String> {
-        let headers = pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
+        let headers = pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), value.parse().unwrap()));
         used_url(&headers.collect()).map(Into::into)
     }
 
     #[test]
     fn the_url_is_that_of_the_host_header() {
         let at = |host| used(&[(HOST, host)]);
-        assert_eq!(at("192.168.1.7:8080").as_deref(), Some("http://192.168.1.7:8080/"));
+        assert_eq!(
+            at("192.168.1.7:8080").as_deref(),
+            Some("http://192.168.1.7:8080/")
+        );
         assert_eq!(at("[::1]:8080").as_deref(), Some("http://[::1]:8080/"));
         let proxied = used(&[(HOST, "sync.example.com"), (FORWARDED_PROTO, "https")]);
         assert_eq!(proxied.as_deref(), Some("https://sync.example.com/"));

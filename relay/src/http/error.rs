@@ -26,15 +26,27 @@ pub(super) struct ApiError {
 
 impl ApiError {
     pub const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self { status, code, message, reason: None, retry_after_ms: None }
+        Self {
+            status,
+            code,
+            message,
+            reason: None,
+            retry_after_ms: None,
+        }
     }
 
     pub const fn reason(self, reason: &'static str) -> Self {
-        Self { reason: Some(reason), ..self }
+        Self {
+            reason: Some(reason),
+            ..self
+        }
     }
 
     pub fn retry_after(self, wait: Duration) -> Self {
-        Self { retry_after_ms: Some(millis(wait)), ..self }
+        Self {
+            retry_after_ms: Some(millis(wait)),
+            ..self
+        }
     }
 }
 
@@ -42,7 +54,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(&self)).into_response();
         if let Some(wait) = self.retry_after_ms {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.div_ceil(1000)));
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(wait.div_ceil(1000)));
         }
         response
     }

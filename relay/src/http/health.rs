@@ -16,7 +16,10 @@ pub(super) async fn get(State(shared): State<Shared>) -> Response {
     // A relay that could not write tries again when it is asked, so that it is well again before the next push.
     if shared.writer.is_failing() {
         if shared.storage.check().await.is_err() {
-            return unwell("storage", "the relay cannot write to its database; check the disk");
+            return unwell(
+                "storage",
+                "the relay cannot write to its database; check the disk",
+            );
         }
         shared.writer.recovered();
     }
@@ -30,7 +33,10 @@ pub(super) async fn get(State(shared): State<Shared>) -> Response {
             "uptime_seconds": shared.started.elapsed().as_secs(),
         }))
         .into_response(),
-        Err(_) => unwell("storage", "the relay cannot read its database; check the disk"),
+        Err(_) => unwell(
+            "storage",
+            "the relay cannot read its database; check the disk",
+        ),
     }
 }
 

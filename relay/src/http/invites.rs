@@ -37,7 +37,9 @@ type Network = [u8; 8];
 type Rates = RateLimiter<Network, HashMapStateStore<Network>, DefaultClock>;
 
 pub(super) fn router(rate: NonZeroU32) -> Router<Shared> {
-    let burst = NonZeroU32::new(limits::INVITE_BURST).unwrap_or(NonZeroU32::MIN).max(rate);
+    let burst = NonZeroU32::new(limits::INVITE_BURST)
+        .unwrap_or(NonZeroU32::MIN)
+        .max(rate);
     let quota = Quota::per_second(rate).allow_burst(burst);
     let rates: Arc<Rates> = Arc::new(RateLimiter::hashmap(quota));
     Router::new()
@@ -56,7 +58,10 @@ async fn wrong_method() -> ApiError {
 }
 
 async fn limit_rate(rates: Arc<Rates>, request: Request, next: Next) -> Response {
-    let network = request.extensions().get::<Peer>().map_or([0; 8], |peer| network(peer.0));
+    let network = request
+        .extensions()
+        .get::<Peer>()
+        .map_or([0; 8], |peer| network(peer.0));
     if rates.len() >= limits::MAX_RATED_ADDRESSES {
         rates.retain_recent();
     }
@@ -147,10 +152,19 @@ async fn create(
     let lookup = InviteLookup(fixed(&create.lookup)?);
     let hash = fixed(&create.claim_hash)?;
     let invite = Invite::new(lookup, hash, offer, secrets, now.plus(ttl));
-    match shared.storage.put_invite(&invite, limits::MAX_INVITES, now).await {
+    match shared
+        .storage
+        .put_invite(&invite, limits::MAX_INVITES, now)
+        .await
+    {
         Ok(()) => {
             shared.metrics.invites_created.inc();
-            Ok((StatusCode::CREATED, Json(Created { expires_at: invite.expires_at })))
+            Ok((
+                StatusCode::CREATED,
+                Json(Created {
+                    expires_at: invite.expires_at,
+                }),
+            ))
         }
         Err(PutInviteError::Taken) => {
             let text = "an invite with this lookup exists; make another";
@@ -158,8 +172,10 @@ async fn create(
         }
         Err(PutInviteError::TooMany) => {
             let text = "this relay holds as many invites as it can; try again in a minute";
-            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "RELAY_OVERLOADED", text)
-                .retry_after(limits::INVITES_RETRY))
+            Err(
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "RELAY_OVERLOADED", text)
+                    .retry_after(limits::INVITES_RETRY),
+            )
         }
         Err(PutInviteError::Storage(error)) => Err(error.into()),
     }
@@ -170,7 +186,11 @@ async fn look(
     Path(lookup): Path<String>,
 ) -> Result<Json<Offered>, ApiError> {
     let lookup = lookup_of(&lookup)?;
-    let invite = shared.storage.invite(lookup).await?.ok_or_else(|| refuse(Unusable::Unknown))?;
+    let invite = shared
+        .storage
+        .invite(lookup)
+        .await?
+        .ok_or_else(|| refuse(Unusable::Unknown))?;
     invite.look(shared.clock.now()).map_err(refuse)?;
     Ok(Json(Offered {
         version: VERSION,
@@ -189,10 +209,15 @@ async fn claim(
     let now = shared.clock.now();
     let mut result = Err(Unusable::Unknown);
     let mut change = |invite: &mut Invite| result = invite.claim(&token, claimant, now);
-    shared.storage.change_invite(lookup_of(&lookup)?, &mut change).await?;
+    shared
+        .storage
+        .change_invite(lookup_of(&lookup)?, &mut change)
+        .await?;
     let secrets = result.map_err(refuse)?;
     shared.metrics.invites_claimed.inc();
-    Ok(Json(Claimed { secrets: BASE64URL_NOPAD.encode(&secrets) }))
+    Ok(Json(Claimed {
+        secrets: BASE64URL_NOPAD.encode(&secrets),
+    }))
 }
 
 async fn cancel(
@@ -204,7 +229,10 @@ async fn cancel(
     let token = fixed(&cancel.token)?;
     let mut result = Err(Unusable::Unknown);
     let mut change = |invite: &mut Invite| result = invite.cancel(&token);
-    shared.storage.change_invite(lookup_of(&lookup)?, &mut change).await?;
+    shared
+        .storage
+        .change_invite(lookup_of(&lookup)?, &mut change)
+        .await?;
     result.map_err(refuse)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -216,18 +244,26 @@ fn refuse(why: Unusable) -> ApiError {
             INVALID,
             "there is no such invite here; check the link or ask for a new one",
         ),
-        Unusable::Expired => {
-            (StatusCode::GONE, "INVITE_EXPIRED", "the invite is over; ask for a new one")
-        }
-        Unusable::Claimed => {
-            (StatusCode::GONE, INVALID, "the invite was used by another device; ask for a new one")
-        }
-        Unusable::Cancelled => {
-            (StatusCode::GONE, INVALID, "the invite was withdrawn; ask for a new one")
-        }
-        Unusable::WrongToken => {
-            (StatusCode::FORBIDDEN, INVALID, "the key does not fit this invite; copy the whole link")
-        }
+        Unusable::Expired => (
+            StatusCode::GONE,
+            "INVITE_EXPIRED",
+            "the invite is over; ask for a new one",
+        ),
+        Unusable::Claimed => (
+            StatusCode::GONE,
+            INVALID,
+            "the invite was used by another device; ask for a new one",
+        ),
+        Unusable::Cancelled => (
+            StatusCode::GONE,
+            INVALID,
+            "the invite was withdrawn; ask for a new one",
+        ),
+        Unusable::WrongToken => (
+            StatusCode::FORBIDDEN,
+            INVALID,
+            "the key does not fit this invite; copy the whole link",
+        ),
     };
     let error = ApiError::new(status, code, text);
     match why {
@@ -274,5 +310,7 @@ fn sealed(text: &str) -> Result<Vec<u8>, ApiError> {
 
 /// A lookup id that cannot be one is simply unknown: that is what a mistyped link looks like.
 fn lookup_of(text: &str) -> Result<InviteLookup, ApiError> {
-    fixed(text).map(InviteLookup).map_err(|_| refuse(Unusable::Unknown))
+    fixed(text)
+        .map(InviteLookup)
+        .map_err(|_| refuse(Unusable::Unknown))
 }

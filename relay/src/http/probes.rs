@@ -23,9 +23,14 @@ pub(super) fn answer<B>(request: &Request<B>) -> Option<Response<Body>> {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Shows that it is this relay that answers, and not a captive portal.
-    if let Some(challenge) = request.headers().get(CHALLENGE).and_then(|value| value.to_str().ok())
+    if let Some(challenge) = request
+        .headers()
+        .get(CHALLENGE)
+        .and_then(|value| value.to_str().ok())
         && challenge.len() < MAX_CHALLENGE
-        && challenge.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        && challenge
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
         && let Ok(value) = HeaderValue::try_from(format!("response {challenge}"))
     {
         headers.insert(RESPONSE, value);

@@ -30,7 +30,10 @@ impl WebSockets {
             HeaderMap::new(),
             None,
             KeyCache::new(limits::KEY_CACHE),
-            Arc::new(Bounded { open: Mutex::default(), gauge: metrics.websockets.clone() }),
+            Arc::new(Bounded {
+                open: Mutex::default(),
+                gauge: metrics.websockets.clone(),
+            }),
             Arc::default(),
         ))
     }
@@ -52,7 +55,14 @@ impl WebSockets {
         let mut notice = Box::pin(Arc::clone(&established).notified_owned());
         notice.as_mut().enable();
         let service = RelayServiceWithNotify::new(self.0.clone(), established);
-        Some((stream, Handshake { service, notice, cutter }))
+        Some((
+            stream,
+            Handshake {
+                service,
+                notice,
+                cutter,
+            },
+        ))
     }
 }
 
@@ -71,7 +81,10 @@ impl Handshake {
     /// Waits until a connection that was turned into a WebSocket is known to the iroh relay, and cuts it if that takes
     /// too long.
     pub async fn finish(self) {
-        if timeout(limits::WEBSOCKET_TIMEOUT, self.notice).await.is_err() {
+        if timeout(limits::WEBSOCKET_TIMEOUT, self.notice)
+            .await
+            .is_err()
+        {
             let _ = self.cutter.shutdown(Shutdown::Both);
         }
     }
@@ -88,7 +101,9 @@ impl AccessControl for Bounded {
     async fn on_connect(&self, request: &ClientRequest) -> Access {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= limits::MAX_WEBSOCKETS {
-            return Access::Deny { reason: Some("this relay has too many connections".into()) };
+            return Access::Deny {
+                reason: Some("this relay has too many connections".into()),
+            };
         }
         open.insert(request.connection_id());
         self.gauge.inc();

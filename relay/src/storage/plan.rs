@@ -52,9 +52,16 @@ pub(super) fn plan(
                 group.bytes_used += size;
                 group.blob_count += 1;
                 group.changed = true;
-                let new = Stored { cursor: group.max_cursor, timestamp: batch.now };
+                let new = Stored {
+                    cursor: group.max_cursor,
+                    timestamp: batch.now,
+                };
                 stored.insert(id, new);
-                inserts.push(Insert { at, group: group.key, cursor: new.cursor });
+                inserts.push(Insert {
+                    at,
+                    group: group.key,
+                    cursor: new.cursor,
+                });
                 Ok(new)
             }
         } else {

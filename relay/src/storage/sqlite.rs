@@ -72,7 +72,9 @@ impl SqliteStorage {
             .run(&mut writer)
             .await
             .map_err(|error| StorageError(format!("{} cannot be used: {error}", path.display())))?;
-        let row = sqlx::query("SELECT incarnation FROM meta").fetch_one(&mut writer).await?;
+        let row = sqlx::query("SELECT incarnation FROM meta")
+            .fetch_one(&mut writer)
+            .await?;
         let incarnation = Incarnation(bytes(&row, 0)?);
         let readers = SqlitePoolOptions::new()
             .max_connections(limits::READERS)
@@ -81,7 +83,14 @@ impl SqliteStorage {
             .await?;
         let file = FileId::of(&path)?;
         let writer = Mutex::new(Some(writer));
-        Ok(Self { path, options, file, incarnation, writer, readers })
+        Ok(Self {
+            path,
+            options,
+            file,
+            incarnation,
+            writer,
+            readers,
+        })
     }
 
     /// Whether the database is still the file at its path. SQLite would go on writing to one that was deleted or
@@ -90,7 +99,9 @@ impl SqliteStorage {
         if FileId::of(&self.path)? == self.file {
             Ok(())
         } else {
-            Err(StorageError("the database file was replaced; restart the relay".into()))
+            Err(StorageError(
+                "the database file was replaced; restart the relay".into(),
+            ))
         }
     }
 
@@ -133,10 +144,7 @@ async fn rolled_back(connection: &mut SqliteConnection) -> bool {
     }
 }
 
-async fn execute(
-    connection: &mut SqliteConnection,
-    sql: &'static str,
-) -> Result<(), StorageError> {
+async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), StorageError> {
     sqlx::query(sql).execute(connection).await?;
     Ok(())
 }
@@ -150,7 +158,10 @@ impl Storage for SqliteStorage {
     async fn open_group(&self, open: OpenGroup) -> Result<GroupInfo, OpenError> {
         let find = "SELECT max_cursor, epoch, access_pub FROM groups WHERE group_id = ?";
         let find = || sqlx::query(find).bind(open.group_id.0.to_vec());
-        let found = find().fetch_optional(&self.readers).await.map_err(StorageError::from)?;
+        let found = find()
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(StorageError::from)?;
         if let Some(row) = found {
             return Ok(group_info(&row)?);
         }
@@ -181,7 +192,8 @@ impl Storage for SqliteStorage {
     }
 
     async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Stored, Refused>>, StorageError> {
-        self.write(async |connection| commit::commit(connection, &batch).await).await
+        self.write(async |connection| commit::commit(connection, &batch).await)
+            .await
     }
 
     async fn read(
@@ -230,9 +242,14 @@ impl Storage for SqliteStorage {
         let has_more = blobs.len() < found;
         let up_to = match blobs.last() {
             Some(last) if has_more => last.cursor,
-            _ => max_cursor.max(after.min(max_cursor)),
+            _ => max_cursor,
         };
-        Ok(Page { blobs, up_to, has_more, max_cursor })
+        Ok(Page {
+            blobs,
+            up_to,
+            has_more,
+            max_cursor,
+        })
     }
 
     async fn has(&self, group_id: GroupId, ids: Vec<BlobId>) -> Result<Vec<BlobId>, StorageError> {
@@ -255,7 +272,8 @@ impl Storage for SqliteStorage {
     }
 
     async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError> {
-        self.write(async |connection| commit::expire(connection, now, max_blobs).await).await
+        self.write(async |connection| commit::expire(connection, now, max_blobs).await)
+            .await
     }
 
     async fn put_invite(
@@ -264,7 +282,8 @@ impl Storage for SqliteStorage {
         max: u64,
         now: Timestamp,
     ) -> Result<(), PutInviteError> {
-        self.write(async |connection| invites::put(connection, invite, max, now).await).await
+        self.write(async |connection| invites::put(connection, invite, max, now).await)
+            .await
     }
 
     async fn invite(&self, lookup: InviteLookup) -> Result<Option<Invite>, StorageError> {
@@ -277,24 +296,32 @@ impl Storage for SqliteStorage {
         lookup: InviteLookup,
         change: InviteChange<'_>,
     ) -> Result<bool, StorageError> {
-        self.write(async |connection| invites::change(connection, lookup, change).await).await
+        self.write(async |connection| invites::change(connection, lookup, change).await)
+            .await
     }
 
     async fn expire_invites(&self, now: Timestamp) -> Result<(), StorageError> {
-        self.write(async |connection| invites::expire(connection, now).await).await
+        self.write(async |connection| invites::expire(connection, now).await)
+            .await
     }
 
     async fn stats(&self) -> Result<Stats, StorageError> {
         let sql = "SELECT count(*), coalesce(sum(blob_count), 0), coalesce(sum(bytes_used), 0) FROM groups";
         let row = sqlx::query(sql).fetch_one(&self.readers).await?;
-        Ok(Stats { groups: number(&row, 0)?, blobs: number(&row, 1)?, bytes: number(&row, 2)? })
+        Ok(Stats {
+            groups: number(&row, 0)?,
+            blobs: number(&row, 1)?,
+            bytes: number(&row, 2)?,
+        })
     }
 
     async fn check(&self) -> Result<(), StorageError> {
         // Something that needs room, and is really written.
         let fill = "INSERT INTO probe (filler) VALUES (zeroblob(65536))";
-        self.write::<_, StorageError>(async |connection| execute(connection, fill).await).await?;
-        self.write(async |connection| execute(connection, "DELETE FROM probe").await).await
+        self.write::<_, StorageError>(async |connection| execute(connection, fill).await)
+            .await?;
+        self.write(async |connection| execute(connection, "DELETE FROM probe").await)
+            .await
     }
 
     async fn close(&self) {
@@ -337,7 +364,9 @@ fn number(row: &SqliteRow, column: usize) -> Result<u64, StorageError> {
 
 fn bytes<const N: usize>(row: &SqliteRow, column: usize) -> Result<[u8; N], StorageError> {
     let value: &[u8] = row.try_get(column)?;
-    value.try_into().map_err(|_| StorageError("a byte string has a wrong length".into()))
+    value
+        .try_into()
+        .map_err(|_| StorageError("a byte string has a wrong length".into()))
 }
 
 /// A JSON array of hex strings, with which one prepared statement asks for any number of ids.

@@ -1,1 +1,442 @@
+//! What every storage has to do. An implementation runs [`conformance`] on empty storages of its own.
 
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, InviteLookup};
+use zerok_sync_shared::session::{NewBlob, Stored};
+use zerok_sync_shared::time::Timestamp;
+
+use super::{Batch, OpenError, OpenGroup, Pending, PutInviteError, Refused, Seen, Stats, Storage};
+use crate::invites::{Invite, InviteState};
+
+const A: GroupId = GroupId([1; 32]);
+const B: GroupId = GroupId([2; 32]);
+const NOW: Timestamp = Timestamp(1_000_000);
+
+/// Runs the whole suite; `make` gives an empty storage each time.
+pub(super) async fn conformance<F: Future<Output = Arc<dyn Storage>>>(make: impl Fn() -> F) {
+    groups_are_made_once_and_bounded(&*make().await).await;
+    cursors_are_gapless_and_ids_idempotent(&*make().await).await;
+    a_reader_sees_every_cursor_once_under_many_pushers(make().await).await;
+    quota_is_a_running_total(&*make().await).await;
+    pages_are_bounded_in_rows_and_bytes(&*make().await).await;
+    holes_do_not_stop_a_reader(&*make().await).await;
+    expiry_frees_what_it_deletes(&*make().await).await;
+    devices_are_seen(&*make().await).await;
+    invites_are_kept_changed_and_forgotten(&*make().await).await;
+}
+
+pub(super) fn open(group_id: GroupId) -> OpenGroup {
+    OpenGroup {
+        group_id,
+        access_pub: [3; 32],
+        epoch: 0,
+        create: true,
+        max_groups: 10,
+        now: NOW,
+    }
+}
+
+pub(super) fn id(n: u64) -> BlobId {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&n.to_le_bytes());
+    BlobId(id)
+}
+
+pub(super) fn pending(group_id: GroupId, n: u64, payload: usize) -> Pending {
+    let blob = NewBlob {
+        group_id,
+        blob_id: id(n),
+        sender: DeviceId([4; 32]),
+        epoch: 0,
+        ttl: 60,
+        payload: Bytes::from(vec![5; payload]),
+    };
+    Pending { blob, session: 0 }
+}
+
+pub(super) fn batch(blobs: &[Pending]) -> Batch<'_> {
+    Batch {
+        blobs,
+        seen: &[],
+        quota: 0,
+        now: NOW,
+    }
+}
+
+async fn cursors(storage: &dyn Storage, blobs: &[Pending]) -> Vec<u64> {
+    let answers = storage.commit(batch(blobs)).await.unwrap();
+    answers
+        .into_iter()
+        .map(|answer| answer.unwrap().cursor)
+        .collect()
+}
+
+async fn groups_are_made_once_and_bounded(storage: &dyn Storage) {
+    let unknown = storage
+        .open_group(OpenGroup {
+            create: false,
+            ..open(A)
+        })
+        .await;
+    assert!(matches!(unknown, Err(OpenError::Unknown)));
+    let made = storage.open_group(open(A)).await.unwrap();
+    assert_eq!(
+        (made.max_cursor, made.epoch, made.access_pub),
+        (0, 0, [3; 32])
+    );
+    assert_eq!(cursors(storage, &[pending(A, 1, 10)]).await, [1]);
+    let again = OpenGroup {
+        access_pub: [9; 32],
+        ..open(A)
+    };
+    let found = storage.open_group(again).await.unwrap();
+    assert_eq!(
+        (found.max_cursor, found.access_pub),
+        (1, [3; 32]),
+        "the first key stays"
+    );
+    let full = storage
+        .open_group(OpenGroup {
+            max_groups: 1,
+            ..open(B)
+        })
+        .await;
+    assert!(matches!(full, Err(OpenError::TooMany)));
+    assert!(
+        storage
+            .open_group(OpenGroup {
+                max_groups: 1,
+                ..open(A)
+            })
+            .await
+            .is_ok()
+    );
+}
+
+async fn cursors_are_gapless_and_ids_idempotent(storage: &dyn Storage) {
+    storage.open_group(open(A)).await.unwrap();
+    storage.open_group(open(B)).await.unwrap();
+    let first = [
+        pending(A, 1, 10),
+        pending(B, 1, 10),
+        pending(A, 2, 10),
+        pending(A, 1, 10),
+    ];
+    assert_eq!(
+        cursors(storage, &first).await,
+        [1, 1, 2, 1],
+        "ids belong to their group"
+    );
+
+    let late = Timestamp(NOW.0 + 5_000);
+    let blobs = [pending(A, 2, 99), pending(A, 3, 10)];
+    let answers = storage
+        .commit(Batch {
+            now: late,
+            ..batch(&blobs)
+        })
+        .await
+        .unwrap();
+    let old = Stored {
+        cursor: 2,
+        timestamp: NOW,
+    };
+    assert_eq!(
+        answers,
+        [
+            Ok(old),
+            Ok(Stored {
+                cursor: 3,
+                timestamp: late
+            })
+        ]
+    );
+    let page = storage.read(A, 0, 10, 1 << 20).await.unwrap();
+    assert_eq!(page.blobs[1].payload.len(), 10, "the first stays");
+
+    let unknown = [pending(GroupId([9; 32]), 1, 1)];
+    let answers = storage.commit(batch(&unknown)).await.unwrap();
+    assert_eq!(answers, [Err(Refused::UnknownGroup)]);
+
+    let many: Vec<Pending> = (10..610).map(|n| pending(A, n, 10)).collect();
+    assert_eq!(cursors(storage, &many).await, (4..604).collect::<Vec<_>>());
+    let asked = vec![id(700), id(609), id(1), id(701), id(10)];
+    assert_eq!(
+        storage.has(A, asked).await.unwrap(),
+        [id(609), id(1), id(10)]
+    );
+    assert_eq!(storage.has(B, vec![id(2), id(1)]).await.unwrap(), [id(1)]);
+    assert_eq!(storage.has(A, vec![]).await.unwrap(), []);
+}
+
+async fn a_reader_sees_every_cursor_once_under_many_pushers(storage: Arc<dyn Storage>) {
+    const PUSHERS: u64 = 4;
+    const EACH: u64 = 40;
+    storage.open_group(open(A)).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for pusher in 0..PUSHERS {
+        let storage = Arc::clone(&storage);
+        tasks.spawn(async move {
+            for n in 0..EACH {
+                cursors(&*storage, &[pending(A, pusher * EACH + n, 100)]).await;
+            }
+        });
+    }
+    let mut after = 0;
+    let mut seen = HashSet::new();
+    while after < PUSHERS * EACH {
+        let page = storage.read(A, after, 7, 1 << 20).await.unwrap();
+        for blob in &page.blobs {
+            assert_eq!(blob.cursor, after + 1, "no cursor is ever skipped");
+            assert!(seen.insert(blob.blob_id));
+            after = blob.cursor;
+        }
+        assert_eq!(
+            page.up_to, after,
+            "nothing that is not there yet is passed over"
+        );
+        assert!(page.max_cursor >= after);
+    }
+    tasks.join_all().await;
+    assert_eq!(seen.len() as u64, PUSHERS * EACH);
+}
+
+async fn quota_is_a_running_total(storage: &dyn Storage) {
+    storage.open_group(open(A)).await.unwrap();
+    storage.open_group(open(B)).await.unwrap();
+    let session = |mut pending: Pending, session| {
+        pending.session = session;
+        pending
+    };
+    let blobs = [
+        session(pending(A, 1, 60), 1),
+        session(pending(A, 2, 60), 1),
+        session(pending(A, 3, 10), 1),
+        session(pending(A, 4, 10), 2),
+        session(pending(B, 5, 60), 3),
+        session(pending(A, 1, 60), 2),
+    ];
+    let answers = storage
+        .commit(Batch {
+            quota: 100,
+            ..batch(&blobs)
+        })
+        .await
+        .unwrap();
+    let cursor = |at: usize| answers[at].map(|stored| stored.cursor);
+    assert_eq!((cursor(0), cursor(1)), (Ok(1), Err(Refused::Quota)));
+    assert_eq!(
+        cursor(2),
+        Err(Refused::AfterRefusal),
+        "nothing overtakes a refused blob"
+    );
+    assert_eq!(
+        (cursor(3), cursor(4)),
+        (Ok(2), Ok(1)),
+        "others go on, without a hole"
+    );
+    assert_eq!(cursor(5), Ok(1), "what is stored needs no room");
+    assert_eq!(
+        storage.stats().await.unwrap(),
+        Stats {
+            groups: 2,
+            blobs: 3,
+            bytes: 130
+        }
+    );
+
+    let again = [pending(A, 2, 60)];
+    let answers = storage
+        .commit(Batch {
+            quota: 130,
+            ..batch(&again)
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        answers[0].map(|stored| stored.cursor),
+        Ok(3),
+        "a raised quota is enough"
+    );
+}
+
+async fn pages_are_bounded_in_rows_and_bytes(storage: &dyn Storage) {
+    storage.open_group(open(A)).await.unwrap();
+    storage.open_group(open(B)).await.unwrap();
+    let empty = storage.read(A, 0, 10, 100).await.unwrap();
+    assert_eq!(
+        (empty.blobs.len(), empty.up_to, empty.has_more),
+        (0, 0, false)
+    );
+
+    let large = 1 << 20;
+    let blobs = [
+        pending(A, 1, 10),
+        pending(A, 2, large),
+        pending(A, 3, 10),
+        pending(A, 4, 10),
+    ];
+    cursors(storage, &blobs).await;
+    cursors(storage, &[pending(B, 1, 10)]).await;
+    let read = async |after, max_blobs, max_bytes| {
+        let page = storage.read(A, after, max_blobs, max_bytes).await.unwrap();
+        assert_eq!(page.max_cursor, 4);
+        let cursors: Vec<u64> = page.blobs.iter().map(|blob| blob.cursor).collect();
+        (cursors, page.up_to, page.has_more)
+    };
+    assert_eq!(read(0, 10, 1000).await, (vec![1], 1, true));
+    assert_eq!(
+        read(1, 10, 1000).await,
+        (vec![2], 2, true),
+        "one is given even if it is too large"
+    );
+    assert_eq!(read(2, 10, 1000).await, (vec![3, 4], 4, false));
+    assert_eq!(read(2, 1, 1000).await, (vec![3], 3, true));
+    assert_eq!(read(0, 2, 2 * large).await, (vec![1, 2], 2, true));
+    assert_eq!(read(0, 10, 2 * large).await, (vec![1, 2, 3, 4], 4, false));
+    assert_eq!(read(4, 10, 1000).await, (vec![], 4, false));
+    assert_eq!(read(u64::MAX, 10, 1000).await.0, Vec::<u64>::new());
+    assert_eq!(
+        storage
+            .read(GroupId([9; 32]), 0, 10, 10)
+            .await
+            .unwrap()
+            .max_cursor,
+        0
+    );
+}
+
+async fn holes_do_not_stop_a_reader(storage: &dyn Storage) {
+    storage.open_group(open(A)).await.unwrap();
+    let mut blobs: Vec<Pending> = (1..=6).map(|n| pending(A, n, 10)).collect();
+    for at in [1, 2, 5] {
+        blobs[at].blob.ttl = 1;
+    }
+    cursors(storage, &blobs).await;
+    assert_eq!(
+        storage
+            .expire(NOW.plus(Duration::from_secs(2)), 100)
+            .await
+            .unwrap(),
+        3
+    );
+    let page = storage.read(A, 0, 2, 1000).await.unwrap();
+    assert_eq!(
+        page.blobs
+            .iter()
+            .map(|blob| blob.cursor)
+            .collect::<Vec<_>>(),
+        [1, 4]
+    );
+    assert_eq!((page.up_to, page.has_more), (4, true));
+    let page = storage.read(A, 4, 2, 1000).await.unwrap();
+    assert_eq!(page.blobs.len(), 1);
+    assert_eq!((page.up_to, page.has_more, page.max_cursor), (6, false, 6));
+    assert_eq!(
+        cursors(storage, &[pending(A, 7, 10)]).await,
+        [7],
+        "cursors are not used again"
+    );
+}
+
+async fn expiry_frees_what_it_deletes(storage: &dyn Storage) {
+    storage.open_group(open(A)).await.unwrap();
+    let blobs: Vec<Pending> = (0..10).map(|n| pending(A, n, 10)).collect();
+    cursors(storage, &blobs).await;
+    let before = NOW.plus(Duration::from_secs(59));
+    assert_eq!(storage.expire(before, 100).await.unwrap(), 0);
+    let after = NOW.plus(Duration::from_secs(60));
+    assert_eq!(storage.expire(after, 4).await.unwrap(), 4);
+    assert_eq!(
+        storage.stats().await.unwrap(),
+        Stats {
+            groups: 1,
+            blobs: 6,
+            bytes: 60
+        }
+    );
+    assert_eq!(storage.expire(after, 100).await.unwrap(), 6);
+    assert_eq!(
+        storage.stats().await.unwrap(),
+        Stats {
+            groups: 1,
+            blobs: 0,
+            bytes: 0
+        }
+    );
+    assert_eq!(cursors(storage, &[pending(A, 1, 10)]).await, [11]);
+}
+
+async fn devices_are_seen(storage: &dyn Storage) {
+    storage.open_group(open(A)).await.unwrap();
+    let seen = |device, acked| Seen {
+        group_id: A,
+        device: DeviceId([device; 32]),
+        acked,
+        at: NOW,
+    };
+    let unknown = Seen {
+        group_id: B,
+        ..seen(1, 1)
+    };
+    let some = [seen(1, 5), seen(2, 0), unknown];
+    storage
+        .commit(Batch {
+            seen: &some,
+            ..batch(&[])
+        })
+        .await
+        .unwrap();
+    let some = [seen(1, 0), seen(2, 7)];
+    storage
+        .commit(Batch {
+            seen: &some,
+            ..batch(&[])
+        })
+        .await
+        .unwrap();
+}
+
+async fn invites_are_kept_changed_and_forgotten(storage: &dyn Storage) {
+    let expires = NOW.plus(Duration::from_secs(10));
+    let invite = |n| Invite::new(InviteLookup([n; 16]), [7; 32], vec![8], vec![9], expires);
+    storage.put_invite(&invite(1), 2, NOW).await.unwrap();
+    let taken = storage.put_invite(&invite(1), 2, NOW).await;
+    assert!(matches!(taken, Err(PutInviteError::Taken)));
+    storage.put_invite(&invite(2), 2, NOW).await.unwrap();
+    let full = storage.put_invite(&invite(3), 2, NOW).await;
+    assert!(matches!(full, Err(PutInviteError::TooMany)));
+
+    let lookup = InviteLookup([1; 16]);
+    assert_eq!(storage.invite(lookup).await.unwrap(), Some(invite(1)));
+    let claimant = [6; 16];
+    let mut claim = |invite: &mut Invite| {
+        invite.state = InviteState::Claimed { claimant };
+        invite.wrong_tokens = 3;
+    };
+    assert!(storage.change_invite(lookup, &mut claim).await.unwrap());
+    assert!(
+        !storage
+            .change_invite(InviteLookup([9; 16]), &mut claim)
+            .await
+            .unwrap()
+    );
+    let found = storage.invite(lookup).await.unwrap().unwrap();
+    assert_eq!(
+        (found.state, found.wrong_tokens),
+        (InviteState::Claimed { claimant }, 3)
+    );
+
+    storage.expire_invites(expires).await.unwrap();
+    let tombstone = storage.invite(lookup).await.unwrap().unwrap();
+    assert!(tombstone.offer.is_empty() && tombstone.secrets.is_empty());
+    assert_eq!(tombstone.state, InviteState::Claimed { claimant });
+    storage.put_invite(&invite(3), 2, expires).await.unwrap();
+    storage.expire_invites(tombstone.forget_at()).await.unwrap();
+    assert_eq!(storage.invite(lookup).await.unwrap(), None);
+}

@@ -1,1 +1,201 @@
+//! The writer over a storage that can be told to fail or to wait.
 
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use zerok_sync_shared::ids::{BlobId, Incarnation, InviteLookup};
+use zerok_sync_shared::session::{GroupInfo, Page};
+use zerok_sync_shared::time::Timestamp;
+
+use super::*;
+use crate::invites::Invite;
+use crate::storage::{InviteChange, OpenError, OpenGroup, PutInviteError, Stats, StorageError};
+
+const GROUP: GroupId = GroupId([1; 32]);
+
+/// Stores ids in a list, whose length is the cursor.
+#[derive(Default)]
+struct Fake {
+    stored: Mutex<Vec<u8>>,
+    batches: Mutex<Vec<usize>>,
+    fails: AtomicBool,
+    gate: Gate,
+}
+
+/// Holds commits back until it is opened.
+struct Gate(Semaphore);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Semaphore::new(1_000))
+    }
+}
+
+#[async_trait]
+impl Storage for Fake {
+    fn incarnation(&self) -> Incarnation {
+        Incarnation([0; 16])
+    }
+    async fn open_group(&self, _: OpenGroup) -> Result<GroupInfo, OpenError> {
+        Err(OpenError::Unknown)
+    }
+    async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Stored, Refused>>, StorageError> {
+        self.gate.0.acquire().await.unwrap().forget();
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(StorageError("full".into()));
+        }
+        self.batches.lock().unwrap().push(batch.blobs.len());
+        let mut stored = self.stored.lock().unwrap();
+        let store = |pending: &Pending| {
+            stored.push(pending.blob.blob_id.0[0]);
+            Ok(Stored {
+                cursor: stored.len() as u64,
+                timestamp: batch.now,
+            })
+        };
+        Ok(batch.blobs.iter().map(store).collect())
+    }
+    async fn read(&self, _: GroupId, _: u64, _: u32, _: usize) -> Result<Page, StorageError> {
+        Err(StorageError(String::new()))
+    }
+    async fn has(&self, _: GroupId, _: Vec<BlobId>) -> Result<Vec<BlobId>, StorageError> {
+        Ok(vec![])
+    }
+    async fn expire(&self, _: Timestamp, _: u32) -> Result<u64, StorageError> {
+        Ok(0)
+    }
+    async fn put_invite(&self, _: &Invite, _: u64, _: Timestamp) -> Result<(), PutInviteError> {
+        Ok(())
+    }
+    async fn invite(&self, _: InviteLookup) -> Result<Option<Invite>, StorageError> {
+        Ok(None)
+    }
+    async fn change_invite(
+        &self,
+        _: InviteLookup,
+        _: InviteChange<'_>,
+    ) -> Result<bool, StorageError> {
+        Ok(false)
+    }
+    async fn expire_invites(&self, _: Timestamp) -> Result<(), StorageError> {
+        Ok(())
+    }
+    async fn stats(&self) -> Result<Stats, StorageError> {
+        Ok(Stats::default())
+    }
+    async fn check(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+    async fn close(&self) {}
+}
+
+fn start(storage: &Arc<Fake>) -> (Writer, Arc<Groups>, JoinHandle<()>) {
+    let groups = Arc::new(Groups::default());
+    let context = WriterContext {
+        storage: Arc::clone(storage) as Arc<dyn Storage>,
+        groups: Arc::clone(&groups),
+        metrics: Arc::default(),
+        clock: Arc::default(),
+        quota: 0,
+    };
+    let (writer, task) = Writer::start(context);
+    (writer, groups, task)
+}
+
+fn blob(n: u8) -> NewBlob {
+    NewBlob {
+        group_id: GROUP,
+        blob_id: BlobId([n; 16]),
+        sender: DeviceId([2; 32]),
+        epoch: 0,
+        ttl: 1,
+        payload: Bytes::from_static(b"payload"),
+    }
+}
+
+#[tokio::test]
+async fn what_waits_shares_a_transaction_and_is_announced_after_it() {
+    let storage = Arc::new(Fake {
+        gate: Gate(Semaphore::new(0)),
+        ..Fake::default()
+    });
+    let (writer, groups, _task) = start(&storage);
+    let mut member = groups.join(GROUP);
+    let (sender, mut answers) = mpsc::channel(100);
+    let session = writer.session(sender);
+    session.store(blob(0)).await.unwrap();
+    tokio::task::yield_now().await;
+    for n in 1..50 {
+        session.store(blob(n)).await.unwrap();
+    }
+    assert!(answers.try_recv().is_err(), "no answer before the commit");
+    storage.gate.0.add_permits(2);
+    for cursor in 1..=50 {
+        assert_eq!(answers.recv().await.unwrap().unwrap().cursor, cursor);
+    }
+    assert_eq!(*storage.batches.lock().unwrap(), [1, 49]);
+    while member.grown().await < 50 {}
+}
+
+#[tokio::test]
+async fn after_a_failure_the_session_is_refused_and_others_go_on() {
+    let storage = Arc::new(Fake::default());
+    let (writer, _groups, _task) = start(&storage);
+    let (sender, mut answers) = mpsc::channel(100);
+    let session = writer.session(sender);
+    storage.fails.store(true, Ordering::Relaxed);
+    session.store(blob(1)).await.unwrap();
+    let error = answers.recv().await.unwrap().unwrap_err();
+    assert_eq!(error.code, ErrorCode::StorageFailed);
+    assert!(error.retry_after_ms.is_some() && writer.is_failing());
+
+    storage.fails.store(false, Ordering::Relaxed);
+    session.store(blob(2)).await.unwrap();
+    assert!(
+        answers.recv().await.unwrap().is_err(),
+        "nothing overtakes what was refused"
+    );
+
+    let (sender, mut answers) = mpsc::channel(100);
+    let other = writer.session(sender);
+    other.store(blob(3)).await.unwrap();
+    assert_eq!(answers.recv().await.unwrap().unwrap().cursor, 1);
+    assert!(!writer.is_failing());
+    assert_eq!(*storage.stored.lock().unwrap(), [3]);
+}
+
+#[tokio::test]
+async fn what_was_handed_over_is_written_before_the_writer_ends() {
+    let storage = Arc::new(Fake::default());
+    let (writer, _groups, task) = start(&storage);
+    let (sender, _answers) = mpsc::channel(100);
+    let session = writer.session(sender);
+    for n in 0..20 {
+        session.store(blob(n)).await.unwrap();
+    }
+    drop((session, writer));
+    task.await.unwrap();
+    assert_eq!(storage.stored.lock().unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn waiting_bytes_are_bounded() {
+    let storage = Arc::new(Fake {
+        gate: Gate(Semaphore::new(0)),
+        ..Fake::default()
+    });
+    let (writer, _groups, _task) = start(&storage);
+    let (sender, _answers) = mpsc::channel(1000);
+    let session = writer.session(sender);
+    let size = 1024 * 1024;
+    let large = |n| NewBlob {
+        payload: Bytes::from(vec![0; size]),
+        ..blob(n)
+    };
+    for n in 0..limits::WRITER_BYTES / size {
+        session.store(large(n as u8)).await.unwrap();
+    }
+    let more = tokio::time::timeout(Duration::from_millis(50), session.store(large(255)));
+    assert!(more.await.is_err());
+}

@@ -1,5 +1,11 @@
 //! A relay on free ports, and a device that speaks the bare protocol.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    dead_code,
+    missing_docs
+)]
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -32,6 +38,15 @@ pub async fn start() -> (Relay, TempDir) {
     (relay, folder)
 }
 
+/// An HTTP client.
+pub fn http() -> reqwest::Client {
+    // reqwest asks for a provider even where it speaks plain HTTP.
+    let _ = (*zerok_sync_transport::tls::provider())
+        .clone()
+        .install_default();
+    reqwest::Client::new()
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
     Udp,
@@ -47,7 +62,9 @@ pub struct Device {
 impl Device {
     /// Connects as `/.well-known/iroh` says.
     pub async fn connect(url: &str, way: Way) -> Self {
-        let found: serde_json::Value = reqwest::get(format!("{url}/.well-known/iroh"))
+        let found: serde_json::Value = http()
+            .get(format!("{url}/.well-known/iroh"))
+            .send()
             .await
             .unwrap()
             .json()
@@ -68,13 +85,21 @@ impl Device {
             }
             Way::WebSocket => {
                 address = address.with_relay_url(relay_url.clone());
-                builder.relay_mode(RelayMode::custom([relay_url])).clear_ip_transports()
+                builder
+                    .relay_mode(RelayMode::custom([relay_url]))
+                    .clear_ip_transports()
             }
         };
         let endpoint = builder.bind().await.unwrap();
-        let connection =
-            tokio::time::timeout(PATIENCE, endpoint.connect(address, ALPN)).await.unwrap().unwrap();
-        Self { endpoint, connection, relay }
+        let connection = tokio::time::timeout(PATIENCE, endpoint.connect(address, ALPN))
+            .await
+            .unwrap()
+            .unwrap();
+        Self {
+            endpoint,
+            connection,
+            relay,
+        }
     }
 
     pub async fn open(&self) -> (SendStream, RecvStream) {
@@ -111,7 +136,10 @@ impl Device {
     /// A stream without a HELLO.
     pub async fn stream(&self) -> Session {
         let (send, receive) = self.open().await;
-        Session { writer: FrameWriter::new(send), reader: FrameReader::new(receive) }
+        Session {
+            writer: FrameWriter::new(send),
+            reader: FrameReader::new(receive),
+        }
     }
 }
 
@@ -133,7 +161,10 @@ impl Session {
     /// The next message, or `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<Message> {
         let next = tokio::time::timeout(PATIENCE, self.reader.next(MAX_FRAME)).await;
-        next.expect("the relay answers").ok().flatten().map(Result::unwrap)
+        next.expect("the relay answers")
+            .ok()
+            .flatten()
+            .map(Result::unwrap)
     }
 
     pub async fn receive(&mut self) -> Message {
@@ -142,7 +173,9 @@ impl Session {
 
     /// Expects an ERROR and then the end of the stream.
     pub async fn refused(&mut self) -> WireError {
-        let Message::Error(error) = self.receive().await else { panic!("not an error") };
+        let Message::Error(error) = self.receive().await else {
+            panic!("not an error")
+        };
         assert_eq!(self.next().await, None);
         error
     }
@@ -159,7 +192,11 @@ impl Session {
     }
 
     pub async fn subscribe(&mut self, after_cursor: u64) {
-        self.send(Message::Subscribe(Subscribe { after_cursor, window: 1 << 20 })).await;
+        self.send(Message::Subscribe(Subscribe {
+            after_cursor,
+            window: 1 << 20,
+        }))
+        .await;
     }
 }
 

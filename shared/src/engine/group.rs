@@ -139,10 +139,10 @@ impl Group {
         self.session.is_none() && self.staging == 0 && self.retry_at.is_none_or(|at| at <= now)
     }
 
-    pub(super) fn next_wake(&self) -> Option<Timestamp> {
+    pub(super) fn next_wake(&self, connected: bool) -> Option<Timestamp> {
         match &self.session {
             Some(session) => session.next_wake(),
-            None => self.retry_at,
+            None => self.retry_at.filter(|_| connected && self.staging == 0),
         }
     }
 

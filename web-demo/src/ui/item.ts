@@ -65,9 +65,10 @@ export class ItemRow {
       if (save && text !== "" && text !== before) actions.edit(this.#item.id, text);
     };
     input.addEventListener("keydown", (event) => {
-      if (event.isComposing) return;
-      if (event.key === "Enter") finish(true, true);
-      if (event.key === "Escape") finish(false, true);
+      if (event.isComposing || (event.key !== "Enter" && event.key !== "Escape")) return;
+      // Focus moves to the text, which this key would press.
+      event.preventDefault();
+      finish(event.key === "Enter", true);
     });
     input.addEventListener("blur", () => finish(true, false));
     this.#text.replaceWith(input);

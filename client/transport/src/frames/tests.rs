@@ -16,7 +16,10 @@ struct Chunks {
 
 impl Chunks {
     fn new(chunks: impl IntoIterator<Item = Bytes>) -> Self {
-        Self { left: chunks.into_iter().collect(), ready: false }
+        Self {
+            left: chunks.into_iter().collect(),
+            ready: false,
+        }
     }
 }
 
@@ -26,18 +29,24 @@ impl ChunkSource for Chunks {
             tokio::task::yield_now().await;
         }
         self.ready = false;
-        let Some(chunk) = self.left.pop_front() else { return Ok(false) };
+        let Some(chunk) = self.left.pop_front() else {
+            return Ok(false);
+        };
         buffer.extend_from_slice(&chunk);
         Ok(true)
     }
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 fn message() -> impl Strategy<Value = Message> {
-    let payload = prop_oneof![0..200usize, 4000..9000usize].prop_map(|len| Bytes::from(vec![7; len]));
+    let payload =
+        prop_oneof![0..200usize, 4000..9000usize].prop_map(|len| Bytes::from(vec![7; len]));
     prop_oneof![
         any::<u64>().prop_map(|cursor| Message::Ack { cursor }),
         "[a-z]{0,40}".prop_map(|reason| Message::Bye { reason }),
@@ -60,7 +69,10 @@ fn message() -> impl Strategy<Value = Message> {
 }
 
 fn cut(bytes: &[u8], cuts: Vec<usize>) -> Vec<Bytes> {
-    let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % (bytes.len() + 1)).collect();
+    let mut cuts: Vec<usize> = cuts
+        .into_iter()
+        .map(|cut| cut % (bytes.len() + 1))
+        .collect();
     cuts.sort_unstable();
     let mut rest = bytes;
     let mut chunks = Vec::new();
@@ -122,10 +134,16 @@ proptest! {
 
 #[test]
 fn a_stream_that_ends_inside_a_frame_is_an_error() {
-    let frame = codec::encode(&Message::Bye { reason: "done".into() });
+    let frame = codec::encode(&Message::Bye {
+        reason: "done".into(),
+    });
     for len in 1..frame.len() {
         let source = Chunks::new([Bytes::copy_from_slice(&frame[..len])]);
-        assert_eq!(block_on(read_all(source, false)), Err(ReadError::Truncated), "{len} bytes");
+        assert_eq!(
+            block_on(read_all(source, false)),
+            Err(ReadError::Truncated),
+            "{len} bytes"
+        );
     }
 }
 
@@ -134,7 +152,13 @@ fn a_length_over_the_limit_is_refused_before_anything_is_buffered() {
     let source = Chunks::new([Bytes::from_static(&[0xFF, 0xFF, 0xFF, 0x7F])]);
     let mut reader = FrameReader::new(source);
     let next = block_on(reader.next(1000)).unwrap().unwrap();
-    assert_eq!(next, Err(DecodeError::TooLong { length: 0x7FFF_FFFF, limit: 1000 }));
+    assert_eq!(
+        next,
+        Err(DecodeError::TooLong {
+            length: 0x7FFF_FFFF,
+            limit: 1000
+        })
+    );
     assert!(reader.buffer.capacity() < 1000);
 }
 

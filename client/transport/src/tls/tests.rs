@@ -94,7 +94,9 @@ fn server(provider: Arc<CryptoProvider>) -> ServerConnection {
         .with_protocol_versions(&[&TLS13])
         .unwrap()
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(Arc::new(certified))));
+        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(Arc::new(
+            certified,
+        ))));
     ServerConnection::new(Arc::new(config)).unwrap()
 }
 
@@ -132,9 +134,19 @@ fn assert_negotiated(mut client: ClientConnection, mut server: ServerConnection)
     handshake(&mut client, &mut server, |_| {}).unwrap();
     let group = client.negotiated_key_exchange_group().unwrap().name();
     assert_eq!(group, NamedGroup::X25519MLKEM768);
-    assert_eq!(server.negotiated_key_exchange_group().unwrap().name(), group);
-    let ours = client.export_keying_material([0u8; 32], b"test", None).unwrap();
-    assert_eq!(ours, server.export_keying_material([0u8; 32], b"test", None).unwrap());
+    assert_eq!(
+        server.negotiated_key_exchange_group().unwrap().name(),
+        group
+    );
+    let ours = client
+        .export_keying_material([0u8; 32], b"test", None)
+        .unwrap();
+    assert_eq!(
+        ours,
+        server
+            .export_keying_material([0u8; 32], b"test", None)
+            .unwrap()
+    );
 }
 
 #[test]
@@ -154,13 +166,19 @@ fn agrees_with_aws_lc_in_both_roles() {
 
 #[test]
 fn a_peer_without_the_hybrid_group_gets_x25519_without_another_round_trip() {
-    let classical =
-        Arc::new(CryptoProvider { kx_groups: vec![kx_group::X25519], ..(*provider()).clone() });
+    let classical = Arc::new(CryptoProvider {
+        kx_groups: vec![kx_group::X25519],
+        ..(*provider()).clone()
+    });
     let (mut client, mut server) = (client(provider()), server(classical));
     handshake(&mut client, &mut server, |_| {}).unwrap();
     let group = client.negotiated_key_exchange_group().unwrap().name();
     assert_eq!(group, NamedGroup::X25519);
-    assert_eq!(client.handshake_kind(), Some(rustls::HandshakeKind::Full), "no retry request");
+    assert_eq!(
+        client.handshake_kind(),
+        Some(rustls::HandshakeKind::Full),
+        "no retry request"
+    );
 }
 
 #[test]
@@ -207,15 +225,23 @@ fn shares_of_a_wrong_length_or_value_are_refused() {
 #[test]
 fn both_halves_matter() {
     let started = X25519_MLKEM768.start().unwrap();
-    let done = X25519_MLKEM768.start_and_complete(started.pub_key()).unwrap();
+    let done = X25519_MLKEM768
+        .start_and_complete(started.pub_key())
+        .unwrap();
     let secret = started.complete(&done.pub_key).unwrap();
     assert_eq!(secret.secret_bytes(), done.secret.secret_bytes());
 
     for at in [0, CIPHERTEXT_LEN] {
         let started = X25519_MLKEM768.start().unwrap();
-        let mut done = X25519_MLKEM768.start_and_complete(started.pub_key()).unwrap();
+        let mut done = X25519_MLKEM768
+            .start_and_complete(started.pub_key())
+            .unwrap();
         done.pub_key[at] ^= 1;
         let secret = started.complete(&done.pub_key).unwrap();
-        assert_ne!(secret.secret_bytes(), done.secret.secret_bytes(), "byte {at}");
+        assert_ne!(
+            secret.secret_bytes(),
+            done.secret.secret_bytes(),
+            "byte {at}"
+        );
     }
 }

@@ -49,7 +49,11 @@ async fn groups(
     connection: &mut SqliteConnection,
     batch: &Batch<'_>,
 ) -> Result<HashMap<GroupId, Totals>, StorageError> {
-    let ids: HashSet<GroupId> = batch.blobs.iter().map(|pending| pending.blob.group_id).collect();
+    let ids: HashSet<GroupId> = batch
+        .blobs
+        .iter()
+        .map(|pending| pending.blob.group_id)
+        .collect();
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
@@ -96,7 +100,13 @@ async fn known(
         .map(|row| {
             let id = (int(number(row, 0)?), BlobId(bytes(row, 1)?));
             let timestamp = Timestamp(number(row, 3)?);
-            Ok((id, Stored { cursor: number(row, 2)?, timestamp }))
+            Ok((
+                id,
+                Stored {
+                    cursor: number(row, 2)?,
+                    timestamp,
+                },
+            ))
         })
         .collect()
 }
@@ -112,7 +122,9 @@ async fn insert(
             rest = after;
             let mut query = sqlx::query(AssertSqlSafe(sql.clone()));
             for row in rows {
-                let Some(pending) = batch.blobs.get(row.at) else { continue };
+                let Some(pending) = batch.blobs.get(row.at) else {
+                    continue;
+                };
                 let blob = &pending.blob;
                 let ttl = blob.ttl.saturating_mul(1000);
                 query = query
@@ -140,7 +152,12 @@ async fn update_totals(
         .values()
         .filter(|group| group.changed)
         .map(|group| {
-            [group.key, int(group.max_cursor), int(group.bytes_used), int(group.blob_count)]
+            [
+                group.key,
+                int(group.max_cursor),
+                int(group.bytes_used),
+                int(group.blob_count),
+            ]
         })
         .collect();
     if rows.is_empty() {
@@ -148,7 +165,10 @@ async fn update_totals(
     }
     let sql = "UPDATE groups SET max_cursor = j.value ->> 1, bytes_used = j.value ->> 2, \
                blob_count = j.value ->> 3 FROM json_each(?) j WHERE groups.id = j.value ->> 0";
-    sqlx::query(sql).bind(json(&rows)?).execute(connection).await?;
+    sqlx::query(sql)
+        .bind(json(&rows)?)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
@@ -160,7 +180,12 @@ async fn seen(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<()
         .seen
         .iter()
         .map(|seen| {
-            (seen.group_id.to_string(), seen.device.to_string(), int(seen.acked), int(seen.at.0))
+            (
+                seen.group_id.to_string(),
+                seen.device.to_string(),
+                int(seen.acked),
+                int(seen.at.0),
+            )
         })
         .collect();
     // "WHERE true" keeps the parser from taking ON CONFLICT for a join.
@@ -169,7 +194,10 @@ async fn seen(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<()
                FROM json_each(?) j JOIN groups g ON g.group_id = unhex(j.value ->> 0) WHERE true \
                ON CONFLICT (group_ref, device_id) DO UPDATE SET \
                acked = max(acked, excluded.acked), last_seen = max(last_seen, excluded.last_seen)";
-    sqlx::query(sql).bind(json(&rows)?).execute(connection).await?;
+    sqlx::query(sql)
+        .bind(json(&rows)?)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
@@ -196,14 +224,21 @@ pub(super) async fn expire(
     if freed.is_empty() {
         return Ok(0);
     }
-    let freed: Vec<[i64; 3]> =
-        freed.into_iter().map(|(key, [count, size])| [key, count, size]).collect();
+    let freed: Vec<[i64; 3]> = freed
+        .into_iter()
+        .map(|(key, [count, size])| [key, count, size])
+        .collect();
     let sql = "UPDATE groups SET blob_count = blob_count - (j.value ->> 1), \
                bytes_used = bytes_used - (j.value ->> 2) \
                FROM json_each(?) j WHERE groups.id = j.value ->> 0";
-    sqlx::query(sql).bind(json(&freed)?).execute(&mut *connection).await?;
+    sqlx::query(sql)
+        .bind(json(&freed)?)
+        .execute(&mut *connection)
+        .await?;
     let vacuum = format!("PRAGMA incremental_vacuum({})", limits::VACUUM_PAGES);
-    sqlx::query(AssertSqlSafe(vacuum)).execute(connection).await?;
+    sqlx::query(AssertSqlSafe(vacuum))
+        .execute(connection)
+        .await?;
     Ok(rows.len() as u64)
 }
 

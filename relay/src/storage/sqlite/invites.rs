@@ -19,7 +19,10 @@ pub(super) async fn put(
     now: Timestamp,
 ) -> Result<(), PutInviteError> {
     let sql = "SELECT count(*) FROM invites WHERE forget_at > ?1 AND expires_at > ?1";
-    let row = sqlx::query(sql).bind(int(now.0)).fetch_one(&mut *connection).await;
+    let row = sqlx::query(sql)
+        .bind(int(now.0))
+        .fetch_one(&mut *connection)
+        .await;
     if number(&row.map_err(StorageError::from)?, 0)? >= max {
         return Err(PutInviteError::TooMany);
     }
@@ -37,7 +40,11 @@ pub(super) async fn put(
         .execute(connection)
         .await
         .map_err(StorageError::from)?;
-    if done.rows_affected() == 0 { Err(PutInviteError::Taken) } else { Ok(()) }
+    if done.rows_affected() == 0 {
+        Err(PutInviteError::Taken)
+    } else {
+        Ok(())
+    }
 }
 
 pub(super) async fn get(
@@ -46,11 +53,16 @@ pub(super) async fn get(
 ) -> Result<Option<Invite>, StorageError> {
     let sql = "SELECT claim_hash, offer, secrets, state, claimant, wrong_tokens, expires_at \
                FROM invites WHERE lookup = ?";
-    let row = sqlx::query(sql).bind(lookup.0.to_vec()).fetch_optional(connection).await?;
+    let row = sqlx::query(sql)
+        .bind(lookup.0.to_vec())
+        .fetch_optional(connection)
+        .await?;
     let Some(row) = row else { return Ok(None) };
     let state = match row.try_get::<i64, _>(3)? {
         OPEN => InviteState::Open,
-        CLAIMED => InviteState::Claimed { claimant: bytes(&row, 4)? },
+        CLAIMED => InviteState::Claimed {
+            claimant: bytes(&row, 4)?,
+        },
         _ => InviteState::Cancelled,
     };
     Ok(Some(Invite {
@@ -69,7 +81,9 @@ pub(super) async fn change(
     lookup: InviteLookup,
     change: InviteChange<'_>,
 ) -> Result<bool, StorageError> {
-    let Some(mut invite) = get(connection, lookup).await? else { return Ok(false) };
+    let Some(mut invite) = get(connection, lookup).await? else {
+        return Ok(false);
+    };
     let before = invite.clone();
     change(&mut invite);
     if invite == before {
@@ -100,8 +114,14 @@ pub(super) async fn expire(
 ) -> Result<(), StorageError> {
     let sql = "UPDATE invites SET offer = x'', secrets = x'' \
                WHERE expires_at <= ? AND length(secrets) > 0";
-    sqlx::query(sql).bind(int(now.0)).execute(&mut *connection).await?;
+    sqlx::query(sql)
+        .bind(int(now.0))
+        .execute(&mut *connection)
+        .await?;
     let sql = "DELETE FROM invites WHERE forget_at <= ?";
-    sqlx::query(sql).bind(int(now.0)).execute(connection).await?;
+    sqlx::query(sql)
+        .bind(int(now.0))
+        .execute(connection)
+        .await?;
     Ok(())
 }

@@ -1,1 +1,147 @@
+//! The suite, and what only a database in a file can do wrong.
 
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use zerok_sync_shared::ids::GroupId;
+
+use super::*;
+use crate::storage::suite::{batch, conformance, open, pending};
+
+const A: GroupId = GroupId([1; 32]);
+
+async fn at(folder: &TempDir) -> SqliteStorage {
+    SqliteStorage::open(folder.path()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_conforms() {
+    let folders = std::sync::Mutex::new(Vec::new());
+    conformance(async || {
+        let folder = tempfile::tempdir().unwrap();
+        let storage: Arc<dyn Storage> = Arc::new(at(&folder).await);
+        folders.lock().unwrap().push(folder);
+        storage
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restart_keeps_everything_and_a_new_file_is_a_new_life() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = at(&folder).await;
+    let life = storage.incarnation();
+    storage.open_group(open(A)).await.unwrap();
+    storage.commit(batch(&[pending(A, 1, 10)])).await.unwrap();
+    storage.close().await;
+
+    let storage = at(&folder).await;
+    assert_eq!(storage.incarnation(), life);
+    assert_eq!(storage.read(A, 0, 10, 100).await.unwrap().blobs.len(), 1);
+    storage.close().await;
+
+    std::fs::remove_file(folder.path().join(FILE_NAME)).unwrap();
+    let storage = at(&folder).await;
+    assert_ne!(storage.incarnation(), life);
+}
+
+#[tokio::test]
+async fn every_commit_is_flushed_to_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = at(&folder).await;
+    let mut slot = storage.writer.lock().await;
+    let pragma = async |connection: &mut SqliteConnection, name: &'static str| {
+        let row = sqlx::query(name).fetch_one(connection).await.unwrap();
+        row.try_get::<i64, _>(0)
+            .ok()
+            .map_or_else(|| row.get::<String, _>(0), |n| n.to_string())
+    };
+    let connection = slot.as_mut().unwrap();
+    assert_eq!(pragma(connection, "PRAGMA journal_mode").await, "wal");
+    assert_eq!(pragma(connection, "PRAGMA synchronous").await, "2", "FULL");
+    assert_eq!(
+        pragma(connection, "PRAGMA auto_vacuum").await,
+        "2",
+        "INCREMENTAL"
+    );
+    assert_eq!(pragma(connection, "PRAGMA foreign_keys").await, "1");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_the_batch_and_burns_no_cursor() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = at(&folder).await;
+    storage.open_group(open(A)).await.unwrap();
+    storage.commit(batch(&[pending(A, 1, 10)])).await.unwrap();
+
+    let limit = async |sql: &'static str| {
+        let mut slot = storage.writer.lock().await;
+        sqlx::query(sql)
+            .execute(slot.as_mut().unwrap())
+            .await
+            .unwrap();
+    };
+    // The smallest that SQLite takes: what the database has now.
+    limit("PRAGMA max_page_count = 1").await;
+    let blobs = [pending(A, 2, 100_000), pending(A, 3, 100_000)];
+    for _ in 0..3 {
+        assert!(storage.commit(batch(&blobs)).await.is_err());
+        assert!(storage.check().await.is_err());
+    }
+    assert_eq!(
+        storage.read(A, 0, 10, 1 << 20).await.unwrap().max_cursor,
+        1,
+        "reading goes on"
+    );
+
+    limit("PRAGMA max_page_count = 1000000").await;
+    storage.check().await.unwrap();
+    let answers = storage.commit(batch(&blobs)).await.unwrap();
+    let cursors: Vec<u64> = answers
+        .into_iter()
+        .map(|answer| answer.unwrap().cursor)
+        .collect();
+    assert_eq!(cursors, [2, 3]);
+}
+
+#[tokio::test]
+async fn a_database_that_was_deleted_or_replaced_takes_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = at(&folder).await;
+    storage.open_group(open(A)).await.unwrap();
+    let path = folder.path().join(FILE_NAME);
+    let away = folder.path().join("away");
+    std::fs::rename(&path, &away).unwrap();
+    assert!(storage.commit(batch(&[pending(A, 1, 10)])).await.is_err());
+    assert!(storage.check().await.is_err());
+    std::fs::write(&path, "another").unwrap();
+    assert!(storage.commit(batch(&[pending(A, 1, 10)])).await.is_err());
+    std::fs::rename(&away, &path).unwrap();
+    storage.commit(batch(&[pending(A, 1, 10)])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(FILE_NAME), vec![b'x'; 8192]).unwrap();
+    let error = SqliteStorage::open(folder.path()).await.unwrap_err();
+    assert!(error.0.contains("not a database"), "{error}");
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_given_up_half_way_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = at(&folder).await;
+    storage.open_group(open(A)).await.unwrap();
+    let stuck = storage.write::<(), StorageError>(async |connection| {
+        execute(connection, "UPDATE groups SET max_cursor = 99").await?;
+        std::future::pending().await
+    });
+    assert!(
+        tokio::time::timeout(Duration::from_millis(200), stuck)
+            .await
+            .is_err()
+    );
+    let answers = storage.commit(batch(&[pending(A, 1, 10)])).await.unwrap();
+    assert_eq!(answers[0].unwrap().cursor, 1);
+}

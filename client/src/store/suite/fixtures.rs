@@ -1,0 +1,130 @@
+//! What the cases write.
+
+use bytes::Bytes;
+use zerok_sync_shared::crypto::blob::Kind;
+use zerok_sync_shared::crypto::keys::Secret;
+use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation};
+use zerok_sync_shared::store::{Batch, Bookmark, GroupState, LogRecord, Sequences, Write};
+use zerok_sync_shared::time::Timestamp;
+
+/// A group id.
+#[must_use]
+pub const fn group(number: u8) -> GroupId {
+    GroupId([number; 32])
+}
+
+/// The id that follows.
+pub(super) const fn neighbour(GroupId(mut id): GroupId) -> GroupId {
+    id[31] += 1;
+    GroupId(id)
+}
+
+/// A batch of these writes.
+#[must_use]
+pub fn batch(writes: impl IntoIterator<Item = Write>) -> Batch {
+    Batch {
+        writes: writes.into_iter().collect(),
+    }
+}
+
+/// Makes the group, with a small state.
+#[must_use]
+pub fn state(group: GroupId) -> Write {
+    let state = GroupState {
+        epochs: vec![(0, Secret::new([7; 32]))],
+        relays: Vec::new(),
+        founded: true,
+        position: 0,
+        seen: [].into(),
+        pins: [].into(),
+        bookmarks: [].into(),
+        last_synced: None,
+    };
+    Write::State {
+        group,
+        state: Box::new(state),
+    }
+}
+
+/// Appends a record with a payload of `length` bytes, which waits to be sent.
+#[must_use]
+pub fn append(group: GroupId, position: u64, length: usize) -> Write {
+    Write::Append {
+        group,
+        record: record(position, length),
+        unsent: true,
+    }
+}
+
+/// The record that [`append`] appends.
+#[must_use]
+pub fn record(position: u64, length: usize) -> LogRecord {
+    let mut blob_id = [0; 16];
+    blob_id[..8].copy_from_slice(&position.to_be_bytes());
+    LogRecord {
+        position,
+        blob_id: BlobId(blob_id),
+        sender: DeviceId([3; 32]),
+        epoch: 4,
+        seq: position,
+        kind: Kind::App,
+        ttl: 5,
+        cursor: 0,
+        timestamp: Timestamp(1_000_000 + position),
+        payload: payload(position, length),
+    }
+}
+
+/// Noise that differs by position and that no store can compress, like ciphertext.
+fn payload(position: u64, length: usize) -> Bytes {
+    let noise = |at: usize| {
+        let mixed = (at as u64 ^ position << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ mixed >> 32).to_le_bytes()[0]
+    };
+    (0..length).map(noise).collect()
+}
+
+pub(super) fn sent(group: GroupId, position: u64) -> Write {
+    Write::Sent {
+        group,
+        position,
+        cursor: 1_000 + position,
+        timestamp: Timestamp(2_000_000 + position),
+    }
+}
+
+/// A state that uses all of its fields.
+pub(super) fn full_state() -> GroupState {
+    let (near, far) = (DeviceId([8; 32]), DeviceId([9; 32]));
+    let mut seen = Sequences::up_to(5);
+    seen.insert(9);
+    let bookmark = Bookmark {
+        incarnation: Incarnation([6; 16]),
+        cursor: u64::MAX,
+        held_to: 3,
+    };
+    GroupState {
+        epochs: vec![(0, Secret::new([1; 32])), (7, Secret::new([2; 32]))],
+        relays: vec![
+            "https://relay.example".to_owned(),
+            "https://ünïcode.example/path".to_owned(),
+        ],
+        founded: true,
+        position: 0,
+        seen: [(near, seen), (far, Sequences::up_to(u64::MAX))].into(),
+        pins: [("https://relay.example".to_owned(), near)].into(),
+        bookmarks: [
+            (near, bookmark),
+            (
+                far,
+                Bookmark {
+                    held_to: 0,
+                    ..bookmark
+                },
+            ),
+        ]
+        .into(),
+        last_synced: Some(Timestamp(1_700_000_000_000)),
+    }
+}
