@@ -1,4 +1,5 @@
-//! What a rejected promise carries: an `Error` with `code`, `retryable`, and where they apply `reason` and `retryAfterMs`.
+//! What a rejected promise carries: an `Error` with `code` and `retryable`, and where they apply `reason` and
+//! `retryAfterMs`.
 
 use wasm_bindgen::{JsCast, JsValue};
 use zerok_sync_client::SyncError;

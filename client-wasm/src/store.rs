@@ -1,14 +1,14 @@
 //! A device's data in IndexedDB.
 //!
-//! **Layout.** Five object stores, described in [`layout`]. Records of the log are MessagePack in one byte array each; what
-//! a relay says later about a record that was sent lies beside it in a store of its own, so that it costs neither reading
-//! back nor writing again up to a mebibyte of payload.
+//! **Layout.** Five object stores, described in `layout`. Records of the log are MessagePack in one byte array each;
+//! what a relay says later about a record that was sent lies beside it in a store of its own, so that it costs neither
+//! reading back nor writing again up to a mebibyte of payload.
 //!
 //! **One transaction per batch.** Every request of a batch is issued before anything is awaited: a browser ends a
-//! transaction that has nothing to do. It is opened with [`transaction::DURABILITY`].
+//! transaction that has nothing to do. It is opened with `transaction::DURABILITY`.
 //!
-//! **One owner.** Opening the database raises its `fence`. Each write transaction reads the fence first and undoes itself
-//! if another owner has raised it since: a tab that slept through its replacement can't write.
+//! **One owner.** Opening the database raises its `fence`. Each write transaction reads the fence first and undoes
+//! itself if another owner has raised it since: a tab that slept through its replacement can't write.
 //!
 //! **Secrets.** The device key and the secrets of groups are stored as they are. Whoever can read this origin's
 //! IndexedDB, such as a script in the page, or someone with the browser's profile folder, can read them.
@@ -56,8 +56,8 @@ impl IndexedDbStore {
     /// Opens or makes the database with this name, and takes it over from whoever has it open.
     ///
     /// # Errors
-    /// [`StoreError::Failed`] with what the user can do: there is no IndexedDB here, this window may not store anything, a
-    /// tab with an older version is in the way, or the data was written by a newer version.
+    /// [`StoreError::Failed`] with what the user can do: there is no IndexedDB here, this window may not store
+    /// anything, a tab with an older version is in the way, or the data was written by a newer version.
     pub async fn open(name: &str) -> Result<Self, StoreError> {
         let connection = Connection::open(&database_name(name)).await?;
         let fence = take_over(&connection).await?;
@@ -259,5 +259,7 @@ fn read_secret(value: &JsValue) -> Result<Option<Secret>, StoreError> {
 
 /// Something is there that this version didn't write.
 fn unreadable<E>(_: E) -> StoreError {
-    StoreError::Failed("the database holds something that this version can't read; reload the page to get the newest version".into())
+    StoreError::Failed(
+        "the database holds something that this version can't read; reload the page to get the newest".into(),
+    )
 }

@@ -150,8 +150,8 @@ async fn commits_wait_for_each_other(open: &impl AsyncFn(&str) -> IndexedDbStore
     store.close().await;
 }
 
-/// Writes blobs of a mebibyte until the store refuses, at most `most`; then checks that the refused one left no trace and
-/// that removing the group makes room again. Gives the code of the refusal, or `undefined`. For a page whose quota the
+/// Writes blobs of a mebibyte until the store refuses, at most `most`; then checks that the refused one left no trace
+/// and that removing the group makes room again. Gives the code of the refusal, or `undefined`. For a page whose quota the
 /// test has lowered, and before this origin first used IndexedDB: Chromium remembers for a while how much room it had.
 ///
 /// # Errors

@@ -90,7 +90,11 @@ impl Client {
     /// # Errors
     /// `INVALID_ARGUMENT` for a relay URL that is none; `STORAGE_FAILED`
     pub async fn open(config: Config) -> Result<Self, SyncError> {
-        let relays = config.relays.iter().map(|url| normal_url(url)).collect::<Result<Vec<_>, _>>()?;
+        let relays = config
+            .relays
+            .iter()
+            .map(|url| normal_url(url))
+            .collect::<Result<Vec<_>, _>>()?;
         let loaded = config.store.load().await?;
         let key = match loaded.device_key {
             Some(key) => key,
@@ -100,14 +104,33 @@ impl Client {
                 config.store.keep_device_key(&Secret::new(fresh)).await?
             }
         };
-        let device = DeviceId(*iroh::SecretKey::from_bytes(key.expose()).public().as_bytes());
+        let device = DeviceId(
+            *iroh::SecretKey::from_bytes(key.expose())
+                .public()
+                .as_bytes(),
+        );
         let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
         let network = Network::new(&key, config.path, events);
         let entropy = |bytes: &mut [u8]| platform::fill_random(bytes);
         let engine = Engine::new(device, loaded.groups, Box::new(entropy));
-        let (commands, mirror) = driver::start(engine, config.store.clone(), network, event_queue, config.on_event);
+        let (commands, mirror) = driver::start(
+            engine,
+            config.store.clone(),
+            network,
+            event_queue,
+            config.on_event,
+        );
         let (store, invites) = (config.store, Mutex::default());
-        Ok(Self { inner: Arc::new(Inner { device, relays, store, commands, mirror, invites }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                device,
+                relays,
+                store,
+                commands,
+                mirror,
+                invites,
+            }),
+        })
     }
 
     /// This device's id.
@@ -140,14 +163,22 @@ impl Client {
     /// `INVALID_ARGUMENT` without relays; `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
     pub async fn create_group(&self) -> Result<GroupId, SyncError> {
         if self.inner.relays.is_empty() {
-            return Err(SyncError::new(code::INVALID_ARGUMENT, "a group needs at least one relay URL"));
+            return Err(SyncError::new(
+                code::INVALID_ARGUMENT,
+                "a group needs at least one relay URL",
+            ));
         }
         let mut secret = [0; 32];
         platform::fill_random(&mut secret);
         let secret = Secret::new(secret);
         let group = EpochKeys::derive(0, secret.clone()).founded_group();
         let state = fresh_state(vec![(0, secret)], self.inner.relays.clone(), true);
-        self.request(|reply| Command::AddGroup { group, state: Box::new(state), reply }).await?;
+        self.request(|reply| Command::AddGroup {
+            group,
+            state: Box::new(state),
+            reply,
+        })
+        .await?;
         Ok(group)
     }
 
@@ -157,8 +188,9 @@ impl Client {
     /// `INVITE_INVALID`, `INVITE_EXPIRED`, `RELAY_UNREACHABLE`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
     pub async fn join(&self, link: &str) -> Result<GroupId, SyncError> {
         let (key, relay) = InviteKey::parse(link).map_err(|error| invite::invite_error(&error))?;
-        let relay = normal_url(&relay)
-            .map_err(|error| SyncError::new(code::INVITE_INVALID, error.message).because("malformed"))?;
+        let relay = normal_url(&relay).map_err(|error| {
+            SyncError::new(code::INVITE_INVALID, error.message).because("malformed")
+        })?;
         let offer = invite::fetch_offer(&relay, &key).await?;
         let group = offer.group_id;
         if self.inner.mirror.group(group).is_some() {
@@ -168,7 +200,12 @@ impl Client {
         let secrets = invite::claim(&relay, &key).await?;
         check_secrets(&secrets, group)?;
         let state = fresh_state(secrets.epochs, relays, false);
-        self.request(|reply| Command::AddGroup { group, state: Box::new(state), reply }).await?;
+        self.request(|reply| Command::AddGroup {
+            group,
+            state: Box::new(state),
+            reply,
+        })
+        .await?;
         Ok(group)
     }
 
@@ -177,7 +214,14 @@ impl Client {
     /// # Errors
     /// `BLOB_TOO_LARGE`, `UNKNOWN_GROUP`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
     pub async fn push(&self, group: GroupId, body: Bytes, ttl: u32) -> Result<Pushed, SyncError> {
-        let (blob_id, position) = self.request(|reply| Command::Push { group, body, ttl, reply }).await?;
+        let (blob_id, position) = self
+            .request(|reply| Command::Push {
+                group,
+                body,
+                ttl,
+                reply,
+            })
+            .await?;
         Ok(Pushed { blob_id, position })
     }
 
@@ -191,9 +235,16 @@ impl Client {
             changes.borrow_and_update();
             self.mirror(group)?;
             let records = self.read(group, position.saturating_sub(1), 1, 1).await?;
-            let record = records.into_iter().find(|record| record.position == position);
+            let record = records
+                .into_iter()
+                .find(|record| record.position == position);
             match record {
-                None => return Err(SyncError::new(code::INVALID_ARGUMENT, "nothing is at this position of the log")),
+                None => {
+                    return Err(SyncError::new(
+                        code::INVALID_ARGUMENT,
+                        "nothing is at this position of the log",
+                    ));
+                }
                 Some(record) if record.cursor != 0 => return Ok(record.cursor),
                 Some(_) => changes.changed().await.map_err(|_| closed())?,
             }
@@ -204,10 +255,20 @@ impl Client {
     ///
     /// # Errors
     /// `UNKNOWN_GROUP`, `STORAGE_FAILED`
-    pub async fn pull(&self, group: GroupId, after: u64, limit: usize, include_own: bool) -> Result<Page, SyncError> {
+    pub async fn pull(
+        &self,
+        group: GroupId,
+        after: u64,
+        limit: usize,
+        include_own: bool,
+    ) -> Result<Page, SyncError> {
         let GroupMirror { keys, .. } = self.mirror(group)?;
         let limit = limit.clamp(1, MAX_PAGE);
-        let mut page = Page { blobs: Vec::new(), has_more: false, next: after };
+        let mut page = Page {
+            blobs: Vec::new(),
+            has_more: false,
+            next: after,
+        };
         let mut bytes = 0;
         loop {
             let wanted = limit - page.blobs.len();
@@ -215,7 +276,9 @@ impl Client {
                 page.has_more = self.mirror(group)?.view.position > page.next;
                 return Ok(page);
             }
-            let records = self.read(group, page.next, wanted, MAX_PAGE_BYTES - bytes).await?;
+            let records = self
+                .read(group, page.next, wanted, MAX_PAGE_BYTES - bytes)
+                .await?;
             if records.is_empty() {
                 return Ok(page);
             }
@@ -223,7 +286,8 @@ impl Client {
                 page.next = record.position;
                 bytes += record.payload.len();
                 if record.kind == Kind::App && (include_own || record.sender != self.inner.device) {
-                    page.blobs.push(open_record(group, record, &keys, self.inner.device)?);
+                    page.blobs
+                        .push(open_record(group, record, &keys, self.inner.device)?);
                 }
             }
         }
@@ -249,10 +313,17 @@ impl Client {
     ///
     /// # Errors
     /// `UNKNOWN_GROUP`, `RELAY_UNREACHABLE`, `RATE_LIMITED`
-    pub async fn create_invite(&self, group: GroupId, app_url: Option<&str>) -> Result<Invite, SyncError> {
+    pub async fn create_invite(
+        &self,
+        group: GroupId,
+        app_url: Option<&str>,
+    ) -> Result<Invite, SyncError> {
         let GroupMirror { view, keys } = self.mirror(group)?;
         let relays: Vec<String> = view.relays.into_iter().map(|(url, _)| url).collect();
-        let relay = view.relay.or_else(|| relays.first().cloned()).unwrap_or_default();
+        let relay = view
+            .relay
+            .or_else(|| relays.first().cloned())
+            .unwrap_or_default();
         let mut entropy = |bytes: &mut [u8]| platform::fill_random(bytes);
         let key = InviteKey::random(&mut entropy);
         let offer = Offer {
@@ -262,13 +333,22 @@ impl Client {
             created_by: self.inner.device,
             expires: platform::Clock::start().now().plus(limits::INVITE_TTL),
         };
-        let secrets = Secrets { epochs: keys.iter().map(|keys| (keys.epoch(), keys.secret().clone())).collect() };
+        let secrets = Secrets {
+            epochs: keys
+                .iter()
+                .map(|keys| (keys.epoch(), keys.secret().clone()))
+                .collect(),
+        };
         let sealed = key.seal(&offer, &secrets, &mut entropy);
         let expires = invite::create(&relay, &sealed).await?;
         let link = key.link(app_url.unwrap_or_default(), &relay);
         let lookup = key.lookup;
         self.invites().insert(lookup, (relay, key));
-        Ok(Invite { link, lookup, expires })
+        Ok(Invite {
+            link,
+            lookup,
+            expires,
+        })
     }
 
     /// Takes back an invite that this client made. One that is over is no error.
@@ -277,9 +357,13 @@ impl Client {
     /// `RELAY_UNREACHABLE`
     pub async fn cancel_invite(&self, lookup: InviteLookup) -> Result<(), SyncError> {
         let known = self.invites().get(&lookup).cloned();
-        let Some((relay, key)) = known else { return Ok(()) };
+        let Some((relay, key)) = known else {
+            return Ok(());
+        };
         match invite::cancel(&relay, &key).await {
-            Err(error) if error.code == code::RELAY_UNREACHABLE || error.retryable => return Err(error),
+            Err(error) if error.code == code::RELAY_UNREACHABLE || error.retryable => {
+                return Err(error);
+            }
             Ok(()) | Err(_) => {}
         }
         self.invites().remove(&lookup);
@@ -291,7 +375,8 @@ impl Client {
     /// # Errors
     /// `STORAGE_FAILED`, `CLOSED`
     pub async fn leave(&self, group: GroupId) -> Result<(), SyncError> {
-        self.request(|reply| Command::RemoveGroup { group, reply }).await
+        self.request(|reply| Command::RemoveGroup { group, reply })
+            .await
     }
 
     /// Says that the device's network came, went or changed, or that the device woke up.
@@ -309,22 +394,42 @@ impl Client {
 
     fn mirror(&self, group: GroupId) -> Result<GroupMirror, SyncError> {
         self.inner.mirror.group(group).ok_or_else(|| {
-            SyncError::new(code::UNKNOWN_GROUP, "this group is not on this device; join it, or create one")
+            SyncError::new(
+                code::UNKNOWN_GROUP,
+                "this group is not on this device; join it, or create one",
+            )
         })
     }
 
     fn invites(&self) -> std::sync::MutexGuard<'_, BTreeMap<InviteLookup, (String, InviteKey)>> {
-        self.inner.invites.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .invites
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn read(&self, group: GroupId, after: u64, records: usize, bytes: usize) -> Result<Vec<LogRecord>, SyncError> {
-        self.inner.store.read(group, after, records, bytes).await.map_err(|error| match error {
-            StoreError::Taken => closed(),
-            other => other.into(),
-        })
+    async fn read(
+        &self,
+        group: GroupId,
+        after: u64,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Vec<LogRecord>, SyncError> {
+        self.inner
+            .store
+            .read(group, after, records, bytes)
+            .await
+            .map_err(|error| match error {
+                StoreError::Taken => closed(),
+                other => other.into(),
+            })
     }
 
-    async fn wait_for(&self, group: GroupId, holds: impl Fn(&GroupView) -> bool) -> Result<(), SyncError> {
+    async fn wait_for(
+        &self,
+        group: GroupId,
+        holds: impl Fn(&GroupView) -> bool,
+    ) -> Result<(), SyncError> {
         let mut changes = self.inner.mirror.changed.clone();
         loop {
             changes.borrow_and_update();
@@ -337,14 +442,19 @@ impl Client {
 
     async fn request<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, SyncError> {
         let (reply, answer) = oneshot::channel();
-        self.inner.commands.send(command(reply)).map_err(|_| closed())?;
+        self.inner
+            .commands
+            .send(command(reply))
+            .map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("device", &self.inner.device).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("device", &self.inner.device)
+            .finish_non_exhaustive()
     }
 }
 
@@ -365,8 +475,9 @@ fn fresh_state(epochs: Vec<(u32, Secret)>, relays: Vec<String>, founded: bool) -
 fn offered_relays(offer: &Offer, relay: &str) -> Result<Vec<String>, SyncError> {
     let mut relays = Vec::new();
     for url in &offer.relays {
-        let url = normal_url(url)
-            .map_err(|error| SyncError::new(code::INVITE_INVALID, error.message).because("malformed"))?;
+        let url = normal_url(url).map_err(|error| {
+            SyncError::new(code::INVITE_INVALID, error.message).because("malformed")
+        })?;
         if !relays.contains(&url) {
             relays.push(url);
         }
@@ -380,13 +491,24 @@ fn offered_relays(offer: &Offer, relay: &str) -> Result<Vec<String>, SyncError> 
 /// The secrets must be those of the group that was offered.
 fn check_secrets(secrets: &Secrets, group: GroupId) -> Result<(), SyncError> {
     let founded = secrets.epochs.first().filter(|(epoch, _)| *epoch == 0);
-    if founded.is_some_and(|(epoch, secret)| EpochKeys::derive(*epoch, secret.clone()).founded_group() == group) {
+    if founded.is_some_and(|(epoch, secret)| {
+        EpochKeys::derive(*epoch, secret.clone()).founded_group() == group
+    }) {
         return Ok(());
     }
-    Err(SyncError::new(code::INVITE_INVALID, "the invite's keys are not those of its group").because("wrong-key"))
+    Err(SyncError::new(
+        code::INVITE_INVALID,
+        "the invite's keys are not those of its group",
+    )
+    .because("wrong-key"))
 }
 
-fn open_record(group: GroupId, record: LogRecord, keys: &[EpochKeys], device: DeviceId) -> Result<ReceivedBlob, SyncError> {
+fn open_record(
+    group: GroupId,
+    record: LogRecord,
+    keys: &[EpochKeys],
+    device: DeviceId,
+) -> Result<ReceivedBlob, SyncError> {
     let plain = keys
         .iter()
         .find(|keys| keys.epoch() == record.epoch)
@@ -394,7 +516,10 @@ fn open_record(group: GroupId, record: LogRecord, keys: &[EpochKeys], device: De
         .and_then(|keys| blob::open(keys, &record.address(group), &record.payload))
         // It was opened once when it was taken into the log, so the device's disk has changed it.
         .map_err(|_| {
-            let text = format!("the entry at position {} of the log is damaged on this device", record.position);
+            let text = format!(
+                "the entry at position {} of the log is damaged on this device",
+                record.position
+            );
             SyncError::new(code::STORAGE_FAILED, text).because("damaged")
         })?;
     Ok(ReceivedBlob {

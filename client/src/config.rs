@@ -117,18 +117,30 @@ impl Config {
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("relays", &self.relays).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("relays", &self.relays)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
 /// A relay's URL in its one form: http or https, no query, no fragment, no slash at the end.
 pub(crate) fn normal_url(text: &str) -> Result<String, SyncError> {
-    let wrong = |why: &str| SyncError::new(code::INVALID_ARGUMENT, format!("{text:?} is not a relay URL: {why}"));
+    let wrong = |why: &str| {
+        SyncError::new(
+            code::INVALID_ARGUMENT,
+            format!("{text:?} is not a relay URL: {why}"),
+        )
+    };
     let url = Url::parse(text.trim()).map_err(|error| wrong(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(wrong("it must start with http:// or https://"));
     }
-    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+    if url.query().is_some()
+        || url.fragment().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
         return Err(wrong("it must not have a user, a query or a fragment"));
     }
     let normal = url.as_str().trim_end_matches('/').to_owned();
@@ -144,11 +156,31 @@ mod tests {
 
     #[test]
     fn relay_urls_have_one_form() {
-        assert_eq!(normal_url(" https://Sync.Example.com/ ").unwrap(), "https://sync.example.com");
-        assert_eq!(normal_url("http://localhost:8080").unwrap(), "http://localhost:8080");
-        assert_eq!(normal_url("https://example.com/sync/").unwrap(), "https://example.com/sync");
-        for wrong in ["", "localhost:8080", "ftp://example.com", "https://a@example.com", "https://example.com/?x=1", "https://example.com/#x"] {
-            assert_eq!(normal_url(wrong).unwrap_err().code, "INVALID_ARGUMENT", "{wrong}");
+        assert_eq!(
+            normal_url(" https://Sync.Example.com/ ").unwrap(),
+            "https://sync.example.com"
+        );
+        assert_eq!(
+            normal_url("http://localhost:8080").unwrap(),
+            "http://localhost:8080"
+        );
+        assert_eq!(
+            normal_url("https://example.com/sync/").unwrap(),
+            "https://example.com/sync"
+        );
+        for wrong in [
+            "",
+            "localhost:8080",
+            "ftp://example.com",
+            "https://a@example.com",
+            "https://example.com/?x=1",
+            "https://example.com/#x",
+        ] {
+            assert_eq!(
+                normal_url(wrong).unwrap_err().code,
+                "INVALID_ARGUMENT",
+                "{wrong}"
+            );
         }
     }
 }

@@ -24,11 +24,27 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, SyncError>>;
 
 /// What the client's methods ask of the loop.
 pub(crate) enum Command {
-    Push { group: GroupId, body: Bytes, ttl: u32, reply: Reply<(BlobId, u64)> },
-    AddGroup { group: GroupId, state: Box<GroupState>, reply: Reply<()> },
-    RemoveGroup { group: GroupId, reply: Reply<()> },
-    NetworkChanged { online: bool },
-    Close { reply: oneshot::Sender<()> },
+    Push {
+        group: GroupId,
+        body: Bytes,
+        ttl: u32,
+        reply: Reply<(BlobId, u64)>,
+    },
+    AddGroup {
+        group: GroupId,
+        state: Box<GroupState>,
+        reply: Reply<()>,
+    },
+    RemoveGroup {
+        group: GroupId,
+        reply: Reply<()>,
+    },
+    NetworkChanged {
+        online: bool,
+    },
+    Close {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// A group as the client's methods see it without asking the loop.
@@ -48,15 +64,27 @@ pub(crate) struct Mirror {
 
 impl Mirror {
     pub(crate) fn group(&self, group: GroupId) -> Option<GroupMirror> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
+        self.groups
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&group)
+            .cloned()
     }
 
     pub(crate) fn groups(&self) -> Vec<GroupId> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+        self.groups
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .copied()
+            .collect()
     }
 
     pub(crate) fn device(&self) -> DeviceView {
-        self.device.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.device
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -128,7 +156,10 @@ impl Driver {
         while open || !self.engine.is_idle() {
             self.show_changes();
             let now = self.clock.now();
-            let wake = self.engine.next_wake().map_or(MAX_SLEEP, |at| at.since(now).min(MAX_SLEEP));
+            let wake = self
+                .engine
+                .next_wake()
+                .map_or(MAX_SLEEP, |at| at.since(now).min(MAX_SLEEP));
             tokio::select! {
                 biased;
                 Some(input) = done.recv() => self.feed(input),
@@ -160,13 +191,31 @@ impl Driver {
         let token = self.next_token;
         self.next_token += 1;
         match command {
-            Command::Push { group, body, ttl, reply } => {
+            Command::Push {
+                group,
+                body,
+                ttl,
+                reply,
+            } => {
                 self.waiting.insert(token, Waiting::Push(reply));
-                self.feed(Input::Push { group, body, ttl, token });
+                self.feed(Input::Push {
+                    group,
+                    body,
+                    ttl,
+                    token,
+                });
             }
-            Command::AddGroup { group, state, reply } => {
+            Command::AddGroup {
+                group,
+                state,
+                reply,
+            } => {
                 self.waiting.insert(token, Waiting::Change(reply));
-                self.feed(Input::AddGroup { group, state, token });
+                self.feed(Input::AddGroup {
+                    group,
+                    state,
+                    token,
+                });
             }
             Command::RemoveGroup { group, reply } => {
                 self.waiting.insert(token, Waiting::Change(reply));
@@ -186,12 +235,26 @@ impl Driver {
 
     fn on_network(&mut self, event: NetworkEvent) {
         match event {
-            NetworkEvent::Connected { relay, attempt, connection, relay_id, exporter } => {
+            NetworkEvent::Connected {
+                relay,
+                attempt,
+                connection,
+                relay_id,
+                exporter,
+            } => {
                 if self.network.accept(&relay, attempt, Some(connection)) {
-                    self.feed(Input::Connected { relay, relay_id, exporter });
+                    self.feed(Input::Connected {
+                        relay,
+                        relay_id,
+                        exporter,
+                    });
                 }
             }
-            NetworkEvent::Disconnected { relay, attempt, error } => {
+            NetworkEvent::Disconnected {
+                relay,
+                attempt,
+                error,
+            } => {
                 if self.network.accept(&relay, attempt, None) {
                     self.feed(Input::Disconnected { relay, error });
                 }
@@ -210,13 +273,19 @@ impl Driver {
         let mut outputs = Vec::new();
         self.engine.handle(now, input, &mut outputs);
         // An app that is answered must already see what the answer is about.
-        if outputs.iter().any(|output| matches!(output, Output::Pushed { .. } | Output::Done { .. } | Output::Event(_))) {
+        if outputs.iter().any(|output| {
+            matches!(
+                output,
+                Output::Pushed { .. } | Output::Done { .. } | Output::Event(_)
+            )
+        }) {
             self.show_changes();
         }
         for output in outputs {
             self.carry_out(output);
         }
-        self.network.set_gates(|stream| self.engine.wants_frames(stream));
+        self.network
+            .set_gates(|stream| self.engine.wants_frames(stream));
     }
 
     fn carry_out(&mut self, output: Output) {
@@ -233,14 +302,31 @@ impl Driver {
                     let _ = done.send(Input::Written(result));
                 });
             }
-            Output::Load { group, purpose, after, max_records, max_bytes } => {
+            Output::Load {
+                group,
+                purpose,
+                after,
+                max_records,
+                max_bytes,
+            } => {
                 let (store, done) = (self.store.clone(), self.done.clone());
                 task::spawn(async move {
-                    let records = store.read(group, after, max_records, max_bytes).await.map_err(SyncError::from);
-                    let _ = done.send(Input::Loaded { group, purpose, records });
+                    let records = store
+                        .read(group, after, max_records, max_bytes)
+                        .await
+                        .map_err(SyncError::from);
+                    let _ = done.send(Input::Loaded {
+                        group,
+                        purpose,
+                        records,
+                    });
                 });
             }
-            Output::Pushed { token, blob_id, position } => {
+            Output::Pushed {
+                token,
+                blob_id,
+                position,
+            } => {
                 if let Some(Waiting::Push(reply)) = self.waiting.remove(&token) {
                     let _ = reply.send(Ok((blob_id, position)));
                 }
@@ -258,12 +344,40 @@ impl Driver {
             Output::Event(event) => (self.on_event)(match event {
                 Event::GroupJoined(group) => ClientEvent::GroupJoined(group),
                 Event::GroupLeft(group) => ClientEvent::GroupLeft(group),
-                Event::Pushed { group, blob_id, position, cursor } => {
-                    ClientEvent::Pushed { group, blob_id, position, cursor }
+                Event::Pushed {
+                    group,
+                    blob_id,
+                    position,
+                    cursor,
+                } => ClientEvent::Pushed {
+                    group,
+                    blob_id,
+                    position,
+                    cursor,
+                },
+                Event::DeviceJoined { group, device } => {
+                    ClientEvent::DeviceJoined { group, device }
                 }
-                Event::DeviceJoined { group, device } => ClientEvent::DeviceJoined { group, device },
-                Event::Gap { group, sender, from, to } => ClientEvent::Gap { group, sender, from, to },
-                Event::Error { group, error, cursor } => ClientEvent::Error { group, error, cursor },
+                Event::Gap {
+                    group,
+                    sender,
+                    from,
+                    to,
+                } => ClientEvent::Gap {
+                    group,
+                    sender,
+                    from,
+                    to,
+                },
+                Event::Error {
+                    group,
+                    error,
+                    cursor,
+                } => ClientEvent::Error {
+                    group,
+                    error,
+                    cursor,
+                },
             }),
         }
     }
@@ -273,7 +387,11 @@ impl Driver {
         let mut told = false;
         for group in self.engine.take_changed() {
             let view = self.engine.view(group);
-            let mut groups = self.mirror.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut groups = self
+                .mirror
+                .groups
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             match view {
                 None => told |= groups.remove(&group).is_some(),
                 Some(view) => {
@@ -281,7 +399,13 @@ impl Driver {
                         continue;
                     }
                     let keys = self.engine.keys(group).unwrap_or_default().into();
-                    groups.insert(group, GroupMirror { view: view.clone(), keys });
+                    groups.insert(
+                        group,
+                        GroupMirror {
+                            view: view.clone(),
+                            keys,
+                        },
+                    );
                     drop(groups);
                     told = true;
                     (self.on_event)(ClientEvent::Group { group, view });
@@ -293,7 +417,11 @@ impl Driver {
         }
         let device = self.engine.device_view();
         let before = {
-            let mut known = self.mirror.device.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self
+                .mirror
+                .device
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             core::mem::replace(&mut *known, device.clone())
         };
         if before != device {

@@ -3,7 +3,9 @@
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use zerok_sync_shared::crypto::invite::{self, InviteError, InviteKey, Offer, SealedInvite, Secrets};
+use zerok_sync_shared::crypto::invite::{
+    self, InviteError, InviteKey, Offer, SealedInvite, Secrets,
+};
 use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::InviteLookup;
 use zerok_sync_shared::limits;
@@ -69,7 +71,8 @@ pub(crate) async fn create(relay: &str, sealed: &SealedInvite) -> Result<Timesta
 pub(crate) async fn fetch_offer(relay: &str, key: &InviteKey) -> Result<Offer, SyncError> {
     let answer = request(relay, "GET", &path(key.lookup), None).await?;
     let offer: OfferAnswer = parse(relay, &answer)?;
-    key.open_offer(&decode(relay, &offer.offer)?).map_err(|error| invite_error(&error))
+    key.open_offer(&decode(relay, &offer.offer)?)
+        .map_err(|error| invite_error(&error))
 }
 
 /// Uses an invite up and gets the group's secrets.
@@ -78,15 +81,24 @@ pub(crate) async fn claim(relay: &str, key: &InviteKey) -> Result<Secrets, SyncE
     let mut claimant = [0; 16];
     platform::fill_random(&mut claimant);
     let body = json!({ "token": encode(&key.claim_token()), "claimant": encode(&claimant) });
-    let answer = request(relay, "POST", &format!("{}/claim", path(key.lookup)), Some(body)).await?;
+    let answer = request(
+        relay,
+        "POST",
+        &format!("{}/claim", path(key.lookup)),
+        Some(body),
+    )
+    .await?;
     let claimed: ClaimAnswer = parse(relay, &answer)?;
-    key.open_secrets(&decode(relay, &claimed.secrets)?).map_err(|error| invite_error(&error))
+    key.open_secrets(&decode(relay, &claimed.secrets)?)
+        .map_err(|error| invite_error(&error))
 }
 
 /// Takes an invite back.
 pub(crate) async fn cancel(relay: &str, key: &InviteKey) -> Result<(), SyncError> {
     let body = json!({ "token": encode(&key.claim_token()) });
-    request(relay, "DELETE", &path(key.lookup), Some(body)).await.map(|_| ())
+    request(relay, "DELETE", &path(key.lookup), Some(body))
+        .await
+        .map(|_| ())
 }
 
 /// The error for a link that is not one.
@@ -103,7 +115,12 @@ fn path(lookup: InviteLookup) -> String {
     format!("/v1/invites/{}", encode(lookup.as_bytes()))
 }
 
-async fn request(relay: &str, method: &str, path: &str, body: Option<Value>) -> Result<HttpResponse, SyncError> {
+async fn request(
+    relay: &str,
+    method: &str,
+    path: &str,
+    body: Option<Value>,
+) -> Result<HttpResponse, SyncError> {
     let url = format!("{relay}{path}");
     let body = body.map(|body| body.to_string().into_bytes());
     let mut attempt = 1;
@@ -117,7 +134,11 @@ async fn request(relay: &str, method: &str, path: &str, body: Option<Value>) -> 
             Err(_) => attempt += 1,
         }
     };
-    if (200..300).contains(&answer.status) { Ok(answer) } else { Err(refusal(relay, &answer)) }
+    if (200..300).contains(&answer.status) {
+        Ok(answer)
+    } else {
+        Err(refusal(relay, &answer))
+    }
 }
 
 fn refusal(relay: &str, answer: &HttpResponse) -> SyncError {
@@ -127,9 +148,16 @@ fn refusal(relay: &str, answer: &HttpResponse) -> SyncError {
     } else {
         refusal.message
     };
-    let reason = ["unknown", "claimed", "cancelled", "wrong-key", "version", "malformed"]
-        .into_iter()
-        .find(|reason| refusal.reason.as_deref() == Some(reason));
+    let reason = [
+        "unknown",
+        "claimed",
+        "cancelled",
+        "wrong-key",
+        "version",
+        "malformed",
+    ]
+    .into_iter()
+    .find(|reason| refusal.reason.as_deref() == Some(reason));
     let error = match refusal.code.as_str() {
         "INVITE_EXPIRED" => SyncError::new(code::INVITE_EXPIRED, message),
         "INVITE_INVALID" => SyncError::new(code::INVITE_INVALID, message),
@@ -138,7 +166,11 @@ fn refusal(relay: &str, answer: &HttpResponse) -> SyncError {
         "RELAY_OVERLOADED" => SyncError::passing("RELAY_OVERLOADED", message),
         _ => SyncError::passing(code::RELAY_UNREACHABLE, message),
     };
-    SyncError { reason, retry_after_ms: refusal.retry_after_ms, ..error }
+    SyncError {
+        reason,
+        retry_after_ms: refusal.retry_after_ms,
+        ..error
+    }
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(relay: &str, answer: &HttpResponse) -> Result<T, SyncError> {
@@ -155,5 +187,7 @@ fn encode(bytes: &[u8]) -> String {
 }
 
 fn decode(relay: &str, text: &str) -> Result<Vec<u8>, SyncError> {
-    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| strange(relay))
+    BASE64URL_NOPAD
+        .decode(text.as_bytes())
+        .map_err(|_| strange(relay))
 }

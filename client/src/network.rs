@@ -32,10 +32,25 @@ const CLOSE_TIMEOUT: time::Duration = time::Duration::from_secs(2);
 
 /// What the network reports.
 pub(crate) enum NetworkEvent {
-    Connected { relay: String, attempt: u64, connection: Connection, relay_id: RelayId, exporter: [u8; 32] },
-    Disconnected { relay: String, attempt: u64, error: SyncError },
-    Frame { stream: StreamId, message: Result<Message, DecodeError> },
-    StreamEnded { stream: StreamId },
+    Connected {
+        relay: String,
+        attempt: u64,
+        connection: Connection,
+        relay_id: RelayId,
+        exporter: [u8; 32],
+    },
+    Disconnected {
+        relay: String,
+        attempt: u64,
+        error: SyncError,
+    },
+    Frame {
+        stream: StreamId,
+        message: Result<Message, DecodeError>,
+    },
+    StreamEnded {
+        stream: StreamId,
+    },
 }
 
 struct Link {
@@ -61,8 +76,18 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new(key: &Secret, path: Path, events: mpsc::Sender<NetworkEvent>) -> Self {
-        let endpoint = Arc::new(LazyEndpoint { key: SecretKey::from_bytes(key.expose()), path, cell: OnceCell::new() });
-        Self { endpoint, events, links: HashMap::new(), streams: HashMap::new(), attempts: 0 }
+        let endpoint = Arc::new(LazyEndpoint {
+            key: SecretKey::from_bytes(key.expose()),
+            path,
+            cell: OnceCell::new(),
+        });
+        Self {
+            endpoint,
+            events,
+            links: HashMap::new(),
+            streams: HashMap::new(),
+            attempts: 0,
+        }
     }
 
     /// Connects in the background and reports how it went, and later how it ended.
@@ -78,7 +103,13 @@ impl Network {
             let error = match dialled {
                 Ok((connection, relay_id, exporter)) => {
                     let closed = connection.clone();
-                    let event = NetworkEvent::Connected { relay: url.clone(), attempt, connection, relay_id, exporter };
+                    let event = NetworkEvent::Connected {
+                        relay: url.clone(),
+                        attempt,
+                        connection,
+                        relay_id,
+                        exporter,
+                    };
                     if events.send(event).await.is_err() {
                         return;
                     }
@@ -86,15 +117,36 @@ impl Network {
                 }
                 Err(error) => error,
             };
-            let _ = events.send(NetworkEvent::Disconnected { relay: url, attempt, error }).await;
+            let _ = events
+                .send(NetworkEvent::Disconnected {
+                    relay: url,
+                    attempt,
+                    error,
+                })
+                .await;
         });
-        let link = Link { attempt, connection: None, _task: AbortOnDropHandle::new(task) };
+        let link = Link {
+            attempt,
+            connection: None,
+            _task: AbortOnDropHandle::new(task),
+        };
         self.links.insert(relay, link);
     }
 
     /// Whether a report is about the newest attempt; a connection that was made is kept then.
-    pub(crate) fn accept(&mut self, relay: &str, attempt: u64, connection: Option<Connection>) -> bool {
-        let Some(link) = self.links.get_mut(relay).filter(|link| link.attempt == attempt) else { return false };
+    pub(crate) fn accept(
+        &mut self,
+        relay: &str,
+        attempt: u64,
+        connection: Option<Connection>,
+    ) -> bool {
+        let Some(link) = self
+            .links
+            .get_mut(relay)
+            .filter(|link| link.attempt == attempt)
+        else {
+            return false;
+        };
         if connection.is_some() {
             link.connection = connection;
         } else {
@@ -104,7 +156,11 @@ impl Network {
     }
 
     pub(crate) fn disconnect(&mut self, relay: &str) {
-        if let Some(connection) = self.links.get(relay).and_then(|link| link.connection.as_ref()) {
+        if let Some(connection) = self
+            .links
+            .get(relay)
+            .and_then(|link| link.connection.as_ref())
+        {
             connection.close(VarInt::from_u32(0), b"bye");
         }
         self.forget(relay);
@@ -116,7 +172,13 @@ impl Network {
     }
 
     pub(crate) fn open_stream(&mut self, id: StreamId, relay: String) {
-        let Some(connection) = self.links.get(&relay).and_then(|link| link.connection.clone()) else { return };
+        let Some(connection) = self
+            .links
+            .get(&relay)
+            .and_then(|link| link.connection.clone())
+        else {
+            return;
+        };
         let (outgoing, queue) = mpsc::unbounded_channel();
         let (gate, gated) = watch::channel(true);
         let events = self.events.clone();
@@ -125,7 +187,14 @@ impl Network {
             run_stream(&connection, id, queue, gated, &events).await;
             let _ = events.send(NetworkEvent::StreamEnded { stream: id }).await;
         });
-        self.streams.insert(id, Stream { outgoing, gate, relay });
+        self.streams.insert(
+            id,
+            Stream {
+                outgoing,
+                gate,
+                relay,
+            },
+        );
     }
 
     /// Bounded by the engine, which keeps a window of unanswered pushes.
@@ -144,7 +213,9 @@ impl Network {
     pub(crate) fn set_gates(&self, wants_frames: impl Fn(StreamId) -> bool) {
         for (id, stream) in &self.streams {
             let open = wants_frames(*id);
-            stream.gate.send_if_modified(|gate| core::mem::replace(gate, open) != open);
+            stream
+                .gate
+                .send_if_modified(|gate| core::mem::replace(gate, open) != open);
         }
     }
 
@@ -179,7 +250,8 @@ struct LazyEndpoint {
 impl LazyEndpoint {
     async fn get(&self) -> Result<&Endpoint, String> {
         let bind = || async {
-            let builder = transport::builder(self.key.clone()).relay_mode(RelayMode::Custom(RelayMap::empty()));
+            let builder = transport::builder(self.key.clone())
+                .relay_mode(RelayMode::Custom(RelayMap::empty()));
             #[cfg(not(target_family = "wasm"))]
             let builder = match self.path {
                 Path::Any => builder,
@@ -194,21 +266,30 @@ impl LazyEndpoint {
         let node = Directory::fetch(url).await?.node(url)?;
         let endpoint = self.get().await.map_err(|error| unreachable(url, &error))?;
         let relay_config = iroh::RelayConfig::new(node.relay_url.clone(), None);
-        endpoint.insert_relay(node.relay_url.clone(), Arc::new(relay_config)).await;
+        endpoint
+            .insert_relay(node.relay_url.clone(), Arc::new(relay_config))
+            .await;
         let mut address = EndpointAddr::new(node.endpoint_id).with_relay_url(node.relay_url);
         if self.path == Path::Any {
             for udp in node.udp {
                 address = address.with_ip_addr(udp);
             }
         }
-        let connection = endpoint.connect(address, ALPN).await.map_err(|error| unreachable(url, &error.to_string()))?;
-        let exporter = transport::export(&connection).map_err(|error| unreachable(url, &error.to_string()))?;
+        let connection = endpoint
+            .connect(address, ALPN)
+            .await
+            .map_err(|error| unreachable(url, &error.to_string()))?;
+        let exporter =
+            transport::export(&connection).map_err(|error| unreachable(url, &error.to_string()))?;
         Ok((connection, transport::device_id(node.endpoint_id), exporter))
     }
 }
 
 fn unreachable(url: &str, why: &str) -> SyncError {
-    SyncError::passing(code::RELAY_UNREACHABLE, format!("{url} cannot be reached: {why}"))
+    SyncError::passing(
+        code::RELAY_UNREACHABLE,
+        format!("{url} cannot be reached: {why}"),
+    )
 }
 
 /// What a relay says at `/.well-known/iroh`.
@@ -239,27 +320,42 @@ impl Directory {
             .map_err(|error| unreachable(url, &error))?;
         match answer.status {
             200 => serde_json::from_slice(&answer.body).map_err(|_| not_a_relay(url)),
-            429 | 500.. => Err(unreachable(url, &format!("it answers with HTTP status {}", answer.status))),
+            429 | 500.. => Err(unreachable(
+                url,
+                &format!("it answers with HTTP status {}", answer.status),
+            )),
             _ => Err(not_a_relay(url)),
         }
     }
 
     fn node(self, url: &str) -> Result<Node, SyncError> {
         if self.version != 1 {
-            let text = format!("{url} speaks another version of the protocol; update the app or the relay");
+            let text = format!(
+                "{url} speaks another version of the protocol; update the app or the relay"
+            );
             return Err(SyncError::new("UNSUPPORTED_VERSION", text));
         }
-        let node = self.nodes.into_iter().next().ok_or_else(|| not_a_relay(url))?;
+        let node = self
+            .nodes
+            .into_iter()
+            .next()
+            .ok_or_else(|| not_a_relay(url))?;
         Ok(Node {
             endpoint_id: node.endpoint_id.parse().map_err(|_| not_a_relay(url))?,
             relay_url: node.relay_url.parse().map_err(|_| not_a_relay(url))?,
-            udp: node.udp_addrs.iter().filter_map(|address| address.parse().ok()).collect(),
+            udp: node
+                .udp_addrs
+                .iter()
+                .filter_map(|address| address.parse().ok())
+                .collect(),
         })
     }
 }
 
 fn not_a_relay(url: &str) -> SyncError {
-    let text = format!("{url} is not a 0k-Sync relay: it does not answer at /.well-known/iroh as one; check the URL");
+    let text = format!(
+        "{url} is not a 0k-Sync relay: it does not answer at /.well-known/iroh as one; check the URL"
+    );
     SyncError::passing(code::RELAY_UNREACHABLE, text).because("not-a-relay")
 }
 
@@ -271,7 +367,9 @@ async fn run_stream(
     mut gate: watch::Receiver<bool>,
     events: &mpsc::Sender<NetworkEvent>,
 ) {
-    let Ok((send, recv)) = connection.open_bi().await else { return };
+    let Ok((send, recv)) = connection.open_bi().await else {
+        return;
+    };
     let mut writer = FrameWriter::new(send);
     let mut reader = FrameReader::new(recv);
     let write = async {
@@ -290,9 +388,19 @@ async fn run_stream(
     };
     let read = async {
         while gate.wait_for(|open| *open).await.is_ok() {
-            let Ok(Some(message)) = reader.next(limits::MAX_FRAME).await else { return };
+            let Ok(Some(message)) = reader.next(limits::MAX_FRAME).await else {
+                return;
+            };
             let broken = message.is_err();
-            if events.send(NetworkEvent::Frame { stream: id, message }).await.is_err() || broken {
+            if events
+                .send(NetworkEvent::Frame {
+                    stream: id,
+                    message,
+                })
+                .await
+                .is_err()
+                || broken
+            {
                 return;
             }
         }

@@ -29,7 +29,10 @@ pub(crate) struct HttpResponse {
 /// Fills `bytes` from the operating system, or the browser.
 pub(crate) fn fill_random(bytes: &mut [u8]) {
     // A device without randomness cannot make a nonce that is safe; going on would be worse than stopping.
-    #[expect(clippy::expect_used, reason = "there is nothing that could be done instead")]
+    #[expect(
+        clippy::expect_used,
+        reason = "there is nothing that could be done instead"
+    )]
     getrandom::fill(bytes).expect("the system gives random bytes");
 }
 
@@ -42,14 +45,20 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { base: wall_clock(), since: Instant::now() }
+        Self {
+            base: wall_clock(),
+            since: Instant::now(),
+        }
     }
 
     pub(crate) fn now(&mut self) -> Timestamp {
         let steady = self.base.plus(self.since.elapsed());
         let wall = wall_clock();
         if wall > steady {
-            *self = Self { base: wall, since: Instant::now() };
+            *self = Self {
+                base: wall,
+                since: Instant::now(),
+            };
             return wall;
         }
         steady
@@ -57,6 +66,8 @@ impl Clock {
 }
 
 fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp::default().plus(since)
 }

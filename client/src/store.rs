@@ -53,7 +53,10 @@ impl From<StoreError> for SyncError {
             StoreError::Taken => code::CLOSED,
             StoreError::Failed(_) => code::STORAGE_FAILED,
         };
-        Self { retryable: error != StoreError::Taken, ..Self::new(code, error.to_string()) }
+        Self {
+            retryable: error != StoreError::Taken,
+            ..Self::new(code, error.to_string())
+        }
     }
 }
 

@@ -38,7 +38,11 @@ pub enum DecodeError {
 /// [`DecodeError::TooLong`]
 pub fn frame_length(prefix: [u8; PREFIX_LEN], limit: usize) -> Result<usize, DecodeError> {
     let length = u32::from_le_bytes(prefix) as usize;
-    if length > limit { Err(DecodeError::TooLong { length, limit }) } else { Ok(length) }
+    if length > limit {
+        Err(DecodeError::TooLong { length, limit })
+    } else {
+        Ok(length)
+    }
 }
 
 /// A message as a whole frame, with its length prefix.
@@ -63,7 +67,9 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Ack { cursor } => write(&mut out, &(cursor,)),
         Message::Pull(fields) => write(&mut out, fields),
         Message::PullResponse(fields) => write(&mut out, fields),
-        Message::Has { blob_ids } | Message::HasResponse { blob_ids } => write(&mut out, &(blob_ids,)),
+        Message::Has { blob_ids } | Message::HasResponse { blob_ids } => {
+            write(&mut out, &(blob_ids,))
+        }
         Message::Bye { reason } => write(&mut out, &(reason,)),
         Message::Error(fields) => write(&mut out, fields),
     }
@@ -78,7 +84,10 @@ pub fn encode(message: &Message) -> Vec<u8> {
 /// [`DecodeError`]; nothing is ever allocated beyond the length of `frame`.
 pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
     if frame.len() > limits::MAX_FRAME {
-        return Err(DecodeError::TooLong { length: frame.len(), limit: limits::MAX_FRAME });
+        return Err(DecodeError::TooLong {
+            length: frame.len(),
+            limit: limits::MAX_FRAME,
+        });
     }
     // The code is written in one form only, so that a frame has one encoding.
     let [0x92, 0xCC, code, fields @ ..] = frame else {
@@ -113,7 +122,10 @@ pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
 #[must_use]
 pub fn encode_blob(blob: &crate::message::Blob) -> (Vec<u8>, Bytes) {
     let payload = blob.payload.clone();
-    let head = crate::message::Blob { payload: Bytes::new(), ..blob.clone() };
+    let head = crate::message::Blob {
+        payload: Bytes::new(),
+        ..blob.clone()
+    };
     let mut out = encode(&Message::Blob(head));
     // The payload is the last field, so an empty `bin` (0xC4 0x00) ends the frame; put the real header in its place.
     out.truncate(out.len() - 2);
@@ -139,7 +151,11 @@ pub(crate) fn write<T: Serialize>(out: &mut Vec<u8>, value: &T) {
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let mut rest = bytes;
     let value = read_prefix(&mut rest)?;
-    if rest.is_empty() { Ok(value) } else { Err(DecodeError::Malformed) }
+    if rest.is_empty() {
+        Ok(value)
+    } else {
+        Err(DecodeError::Malformed)
+    }
 }
 
 /// Reads one value and leaves what follows it.
@@ -162,4 +178,3 @@ pub fn to_bytes<T: Serialize>(value: &T) -> Vec<u8> {
 pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     read(bytes)
 }
-

@@ -50,7 +50,7 @@ pub struct StreamId(pub u64);
 pub type Token = u64;
 
 /// What happened.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Input {
     /// The app pushes a blob.
     Push {
@@ -258,8 +258,15 @@ pub enum Event {
 /// A request that changes which groups there are.
 #[derive(Debug)]
 enum Admin {
-    Add { group: GroupId, state: Box<GroupState>, token: Token },
-    Remove { group: GroupId, token: Token },
+    Add {
+        group: GroupId,
+        state: Box<GroupState>,
+        token: Token,
+    },
+    Remove {
+        group: GroupId,
+        token: Token,
+    },
 }
 
 /// The write under way.
@@ -283,7 +290,11 @@ impl Context<'_> {
     }
 
     fn error(&mut self, group: GroupId, error: SyncError, cursor: Option<u64>) {
-        self.event(Event::Error { group: Some(group), error, cursor });
+        self.event(Event::Error {
+            group: Some(group),
+            error,
+            cursor,
+        });
     }
 }
 
@@ -305,9 +316,15 @@ pub struct Engine {
 impl Engine {
     /// The device as the store left it. [`Input::Tick`] starts it.
     #[must_use]
-    pub fn new(device: DeviceId, stored: Vec<StoredGroup>, entropy: Box<dyn Entropy + Send>) -> Self {
-        let groups: BTreeMap<_, _> =
-            stored.into_iter().map(|stored| (stored.group, Group::load(stored))).collect();
+    pub fn new(
+        device: DeviceId,
+        stored: Vec<StoredGroup>,
+        entropy: Box<dyn Entropy + Send>,
+    ) -> Self {
+        let groups: BTreeMap<_, _> = stored
+            .into_iter()
+            .map(|stored| (stored.group, Group::load(stored)))
+            .collect();
         Self {
             device,
             entropy,
@@ -325,16 +342,35 @@ impl Engine {
     /// Takes in what happened and appends what to do about it.
     pub fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>) {
         match input {
-            Input::Push { group, body, ttl, token } => self.on_push(group, body, ttl, token, out),
-            Input::AddGroup { group, state, token } => {
-                let pending = self.admin.iter().any(|a| matches!(a, Admin::Add { group: g, .. } if *g == group));
+            Input::Push {
+                group,
+                body,
+                ttl,
+                token,
+            } => self.on_push(group, body, ttl, token, out),
+            Input::AddGroup {
+                group,
+                state,
+                token,
+            } => {
+                let pending = self
+                    .admin
+                    .iter()
+                    .any(|a| matches!(a, Admin::Add { group: g, .. } if *g == group));
                 if self.groups.contains_key(&group) || pending {
                     out.push(Output::Done { token });
                 } else if self.groups.len() >= limits::MAX_GROUPS {
                     let text = "this device is in too many groups; leave one first";
-                    out.push(Output::Refused { token, error: SyncError::new(code::INVALID_ARGUMENT, text) });
+                    out.push(Output::Refused {
+                        token,
+                        error: SyncError::new(code::INVALID_ARGUMENT, text),
+                    });
                 } else {
-                    self.admin.push_back(Admin::Add { group, state, token });
+                    self.admin.push_back(Admin::Add {
+                        group,
+                        state,
+                        token,
+                    });
                 }
             }
             Input::RemoveGroup { group, token } => {
@@ -344,7 +380,11 @@ impl Engine {
                     out.push(Output::Done { token });
                 }
             }
-            Input::Connected { relay, relay_id, exporter } => {
+            Input::Connected {
+                relay,
+                relay_id,
+                exporter,
+            } => {
                 if let Some(link) = self.links.get_mut(&relay) {
                     link.on_connected(relay_id, exporter);
                 }
@@ -354,11 +394,17 @@ impl Engine {
             Input::Frame { stream, message } => self.on_frame(now, stream, message, out),
             Input::StreamEnded { stream } => {
                 if let Some(group) = self.streams.remove(&stream) {
-                    self.with_group(now, group, out, |group, context| group.on_stream_ended(context));
+                    self.with_group(now, group, out, |group, context| {
+                        group.on_stream_ended(context)
+                    });
                 }
             }
             Input::Written(result) => self.on_written(now, result, out),
-            Input::Loaded { group, purpose, records } => {
+            Input::Loaded {
+                group,
+                purpose,
+                records,
+            } => {
                 self.with_group(now, group, out, |group, context| {
                     group.on_loaded(purpose, records, context);
                 });
@@ -374,11 +420,19 @@ impl Engine {
     pub fn next_wake(&self) -> Option<Timestamp> {
         let links = self.links.values().filter_map(Link::next_wake);
         let groups = self.groups.values().filter_map(|group| {
-            let connected = self.links.get(group.relay()).and_then(Link::connection).is_some();
+            let connected = self
+                .links
+                .get(group.relay())
+                .and_then(Link::connection)
+                .is_some();
             group.next_wake(connected)
         });
         // Only moments at which something will be done: one that passed without effect would wake the device for ever.
-        let storage = self.storage_trouble.iter().map(|(_, at, _)| *at).filter(|_| self.writing.is_none());
+        let storage = self
+            .storage_trouble
+            .iter()
+            .map(|(_, at, _)| *at)
+            .filter(|_| self.writing.is_none());
         links.chain(groups).chain(storage).min()
     }
 
@@ -399,7 +453,9 @@ impl Engine {
     /// Whether nothing waits to be written.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.writing.is_none() && self.admin.is_empty() && !self.groups.values().any(Group::has_intents)
+        self.writing.is_none()
+            && self.admin.is_empty()
+            && !self.groups.values().any(Group::has_intents)
     }
 
     /// The groups on this device.
@@ -417,17 +473,30 @@ impl Engine {
     #[must_use]
     pub fn view(&self, group: GroupId) -> Option<GroupView> {
         let storage_error = self.storage_trouble.as_ref().map(|(_, _, error)| error);
-        self.groups.get(&group).map(|group| group.view(&self.links, storage_error))
+        self.groups
+            .get(&group)
+            .map(|group| group.view(&self.links, storage_error))
     }
 
     /// What an app sees of the device as a whole.
     #[must_use]
     pub fn device_view(&self) -> DeviceView {
         let storage_error = self.storage_trouble.as_ref().map(|(_, _, error)| error);
-        status::device_view(self.groups.values().map(|group| group.view(&self.links, storage_error)))
+        status::device_view(
+            self.groups
+                .values()
+                .map(|group| group.view(&self.links, storage_error)),
+        )
     }
 
-    fn on_push(&mut self, group: GroupId, body: Bytes, ttl: u32, token: Token, out: &mut Vec<Output>) {
+    fn on_push(
+        &mut self,
+        group: GroupId,
+        body: Bytes,
+        ttl: u32,
+        token: Token,
+        out: &mut Vec<Output>,
+    ) {
         let refused = if body.len() > limits::MAX_BODY {
             let text = format!(
                 "{} bytes do not fit one blob, at most {} do; split the data into several pushes",
@@ -437,10 +506,14 @@ impl Engine {
             Err(SyncError::new(code::BLOB_TOO_LARGE, text))
         } else {
             let text = "this group is not on this device";
-            self.groups.get_mut(&group).ok_or_else(|| SyncError::new(code::UNKNOWN_GROUP, text))
+            self.groups
+                .get_mut(&group)
+                .ok_or_else(|| SyncError::new(code::UNKNOWN_GROUP, text))
         };
         match refused {
-            Ok(group) => group.pushes.push_back(group::PendingPush { body, ttl, token }),
+            Ok(group) => group
+                .pushes
+                .push_back(group::PendingPush { body, ttl, token }),
             Err(error) => out.push(Output::Refused { token, error }),
         }
     }
@@ -452,33 +525,58 @@ impl Engine {
         message: Result<Message, DecodeError>,
         out: &mut Vec<Output>,
     ) {
-        let Some(&group) = self.streams.get(&stream) else { return };
+        let Some(&group) = self.streams.get(&stream) else {
+            return;
+        };
         if matches!(message, Ok(Message::Welcome(_)))
-            && let Some(relay) = self.groups.get(&group).map(|group| group.relay().to_owned())
+            && let Some(relay) = self
+                .groups
+                .get(&group)
+                .map(|group| group.relay().to_owned())
             && let Some(link) = self.links.get_mut(&relay)
         {
             link.on_welcome();
         }
-        self.with_group(now, group, out, |group, context| group.on_frame(message, context));
+        self.with_group(now, group, out, |group, context| {
+            group.on_frame(message, context)
+        });
     }
 
-    fn on_disconnected(&mut self, now: Timestamp, relay: &str, error: &SyncError, out: &mut Vec<Output>) {
-        let Some(link) = self.links.get_mut(relay) else { return };
+    fn on_disconnected(
+        &mut self,
+        now: Timestamp,
+        relay: &str,
+        error: &SyncError,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(link) = self.links.get_mut(relay) else {
+            return;
+        };
         link.on_disconnected(now, error.clone(), &mut *self.entropy);
-        for group in self.groups.values_mut().filter(|group| group.relay() == relay) {
+        for group in self
+            .groups
+            .values_mut()
+            .filter(|group| group.relay() == relay)
+        {
             self.changed.insert(group.id);
             if let Some(stream) = group.drop_session() {
                 self.streams.remove(&stream);
             }
             group.try_next_relay();
         }
-        out.push(Output::Event(Event::Error { group: None, error: error.clone(), cursor: None }));
+        out.push(Output::Event(Event::Error {
+            group: None,
+            error: error.clone(),
+            cursor: None,
+        }));
     }
 
     fn on_network(&mut self, now: Timestamp, online: bool, out: &mut Vec<Output>) {
         for (relay, link) in &mut self.links {
             if link.on_network(now, online) {
-                out.push(Output::Disconnect { relay: relay.clone() });
+                out.push(Output::Disconnect {
+                    relay: relay.clone(),
+                });
             }
         }
         for group in self.groups.values_mut() {
@@ -503,8 +601,15 @@ impl Engine {
         out: &mut Vec<Output>,
         work: impl FnOnce(&mut Group, &mut Context<'_>),
     ) {
-        let Some(group) = self.groups.get_mut(&id) else { return };
-        let mut context = Context { now, device: self.device, entropy: &mut *self.entropy, out };
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let mut context = Context {
+            now,
+            device: self.device,
+            entropy: &mut *self.entropy,
+            out,
+        };
         work(group, &mut context);
         self.changed.insert(id);
     }
@@ -513,7 +618,12 @@ impl Engine {
     fn advance(&mut self, now: Timestamp, out: &mut Vec<Output>) {
         self.advance_links(now, out);
         for group in self.groups.values_mut() {
-            let mut context = Context { now, device: self.device, entropy: &mut *self.entropy, out };
+            let mut context = Context {
+                now,
+                device: self.device,
+                entropy: &mut *self.entropy,
+                out,
+            };
             if let Some(stream) = group.expire(&mut context) {
                 self.streams.remove(&stream);
                 self.changed.insert(group.id);
@@ -533,7 +643,12 @@ impl Engine {
         self.start_write(now, out);
         // What could not be written was refused, or is being tried again: otherwise the trouble is over until it shows
         // again.
-        if self.writing.is_none() && self.storage_trouble.as_ref().is_some_and(|(_, at, _)| *at <= now) {
+        if self.writing.is_none()
+            && self
+                .storage_trouble
+                .as_ref()
+                .is_some_and(|(_, at, _)| *at <= now)
+        {
             self.storage_trouble = None;
             self.changed.extend(self.groups.keys());
         }
@@ -549,29 +664,42 @@ impl Engine {
             let used = self.groups.values().any(|group| group.relay() == relay);
             if !used {
                 if link.is_open() {
-                    out.push(Output::Disconnect { relay: relay.clone() });
+                    out.push(Output::Disconnect {
+                        relay: relay.clone(),
+                    });
                 }
                 return false;
             }
             if link.start_if_due(now) {
-                out.push(Output::Connect { relay: relay.clone() });
+                out.push(Output::Connect {
+                    relay: relay.clone(),
+                });
             }
             true
         });
     }
 
     fn start_write(&mut self, now: Timestamp, out: &mut Vec<Output>) {
-        let waiting = self.storage_trouble.as_ref().is_some_and(|(_, at, _)| *at > now);
+        let waiting = self
+            .storage_trouble
+            .as_ref()
+            .is_some_and(|(_, at, _)| *at > now);
         let pushes_wait = self.groups.values().any(|group| !group.pushes.is_empty());
         // After a failed write the device tries again later, or at once when the app asks for something.
         if self.writing.is_some() || (waiting && !pushes_wait && self.admin.is_empty()) {
             return;
         }
         let mut batch = Batch::default();
-        let mut staged = Staged { admin: self.admin.drain(..).collect(), groups: Vec::new() };
+        let mut staged = Staged {
+            admin: self.admin.drain(..).collect(),
+            groups: Vec::new(),
+        };
         for admin in &staged.admin {
             batch.writes.push(match admin {
-                Admin::Add { group, state, .. } => Write::State { group: *group, state: state.clone() },
+                Admin::Add { group, state, .. } => Write::State {
+                    group: *group,
+                    state: state.clone(),
+                },
                 Admin::Remove { group, .. } => Write::Remove { group: *group },
             });
         }
@@ -583,8 +711,17 @@ impl Engine {
                 Admin::Add { .. } => None,
             })
             .collect();
-        for group in self.groups.values_mut().filter(|group| !removed.contains(&group.id)) {
-            let mut context = Context { now, device: self.device, entropy: &mut *self.entropy, out };
+        for group in self
+            .groups
+            .values_mut()
+            .filter(|group| !removed.contains(&group.id))
+        {
+            let mut context = Context {
+                now,
+                device: self.device,
+                entropy: &mut *self.entropy,
+                out,
+            };
             if let Some(work) = group.stage(&mut batch, &mut context) {
                 staged.groups.push((group.id, work));
             }
@@ -596,15 +733,25 @@ impl Engine {
     }
 
     fn on_written(&mut self, now: Timestamp, result: Result<(), SyncError>, out: &mut Vec<Output>) {
-        let Some(staged) = self.writing.take() else { return };
+        let Some(staged) = self.writing.take() else {
+            return;
+        };
         if let Err(error) = result {
             return self.on_write_failed(now, staged, &error, out);
         }
         self.storage_trouble = None;
         for admin in staged.admin {
             match admin {
-                Admin::Add { group, state, token } => {
-                    let stored = StoredGroup { group, state: *state, unsent: Vec::new() };
+                Admin::Add {
+                    group,
+                    state,
+                    token,
+                } => {
+                    let stored = StoredGroup {
+                        group,
+                        state: *state,
+                        unsent: Vec::new(),
+                    };
                     self.groups.insert(group, Group::load(stored));
                     self.changed.insert(group);
                     out.push(Output::Event(Event::GroupJoined(group)));
@@ -617,8 +764,14 @@ impl Engine {
                             out.push(Output::CloseStream { stream });
                         }
                         for push in removed.pushes {
-                            let error = SyncError::new(code::UNKNOWN_GROUP, "this device has left the group");
-                            out.push(Output::Refused { token: push.token, error });
+                            let error = SyncError::new(
+                                code::UNKNOWN_GROUP,
+                                "this device has left the group",
+                            );
+                            out.push(Output::Refused {
+                                token: push.token,
+                                error,
+                            });
                         }
                     }
                     self.changed.insert(group);
@@ -632,19 +785,37 @@ impl Engine {
         }
     }
 
-    fn on_write_failed(&mut self, now: Timestamp, staged: Staged, error: &SyncError, out: &mut Vec<Output>) {
-        let failures = self.storage_trouble.as_ref().map_or(0, |(failures, ..)| *failures);
+    fn on_write_failed(
+        &mut self,
+        now: Timestamp,
+        staged: Staged,
+        error: &SyncError,
+        out: &mut Vec<Output>,
+    ) {
+        let failures = self
+            .storage_trouble
+            .as_ref()
+            .map_or(0, |(failures, ..)| *failures);
         let retry_at = now.plus(link::backoff(failures, &mut *self.entropy));
         if failures == 0 {
-            out.push(Output::Event(Event::Error { group: None, error: error.clone(), cursor: None }));
+            out.push(Output::Event(Event::Error {
+                group: None,
+                error: error.clone(),
+                cursor: None,
+            }));
         }
         self.storage_trouble = Some((failures.saturating_add(1), retry_at, error.clone()));
         for admin in staged.admin {
             let (Admin::Add { token, .. } | Admin::Remove { token, .. }) = admin;
-            out.push(Output::Refused { token, error: error.clone() });
+            out.push(Output::Refused {
+                token,
+                error: error.clone(),
+            });
         }
         for (id, work) in staged.groups {
-            self.with_group(now, id, out, |group, context| group.roll_back(&work, error, context));
+            self.with_group(now, id, out, |group, context| {
+                group.roll_back(&work, error, context)
+            });
         }
         self.changed.extend(self.groups.keys());
     }
@@ -652,6 +823,8 @@ impl Engine {
 
 impl core::fmt::Debug for Engine {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Engine").field("groups", &self.groups.len()).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("groups", &self.groups.len())
+            .finish_non_exhaustive()
     }
 }

@@ -52,19 +52,31 @@ impl SyncError {
     /// An error that repeating does not cure.
     #[must_use]
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retryable: false, retry_after_ms: None, reason: None }
+        Self {
+            code,
+            message: message.into(),
+            retryable: false,
+            retry_after_ms: None,
+            reason: None,
+        }
     }
 
     /// An error that can pass by itself.
     #[must_use]
     pub fn passing(code: &'static str, message: impl Into<String>) -> Self {
-        Self { retryable: true, ..Self::new(code, message) }
+        Self {
+            retryable: true,
+            ..Self::new(code, message)
+        }
     }
 
     /// The same with the case it is.
     #[must_use]
     pub fn because(self, reason: &'static str) -> Self {
-        Self { reason: Some(reason), ..self }
+        Self {
+            reason: Some(reason),
+            ..self
+        }
     }
 
     /// What a relay refused.

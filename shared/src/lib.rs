@@ -21,6 +21,8 @@ pub mod message;
 pub mod session;
 pub mod store;
 pub mod time;
+#[cfg(test)]
+mod vectors;
 
 /// Random bytes from outside, for the code here that needs some.
 pub trait Entropy {

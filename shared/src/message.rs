@@ -211,7 +211,11 @@ impl WireError {
     /// An error without a waiting time.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), retry_after_ms: None }
+        Self {
+            code,
+            message: message.into(),
+            retry_after_ms: None,
+        }
     }
 }
 
@@ -260,17 +264,27 @@ impl Message {
     pub(crate) fn broken_limit(&self) -> Option<&'static str> {
         let capabilities_fit = |list: &[String]| {
             list.len() <= limits::MAX_CAPABILITIES
-                && list.iter().all(|name| name.len() <= limits::MAX_CAPABILITY_LEN)
+                && list
+                    .iter()
+                    .all(|name| name.len() <= limits::MAX_CAPABILITY_LEN)
         };
         let broken = |ok: bool, what| if ok { None } else { Some(what) };
         match self {
             Self::Hello(hello) => broken(capabilities_fit(&hello.capabilities), "capabilities")
-                .or(broken(hello.certificates.len() <= limits::MAX_CERTIFICATES, "certificates"))
                 .or(broken(
-                    hello.access_token.as_ref().is_none_or(|t| t.len() <= limits::MAX_ACCESS_TOKEN),
+                    hello.certificates.len() <= limits::MAX_CERTIFICATES,
+                    "certificates",
+                ))
+                .or(broken(
+                    hello
+                        .access_token
+                        .as_ref()
+                        .is_none_or(|t| t.len() <= limits::MAX_ACCESS_TOKEN),
                     "access_token",
                 )),
-            Self::Welcome(welcome) => broken(capabilities_fit(&welcome.capabilities), "capabilities"),
+            Self::Welcome(welcome) => {
+                broken(capabilities_fit(&welcome.capabilities), "capabilities")
+            }
             Self::Has { blob_ids } | Self::HasResponse { blob_ids } => {
                 broken(blob_ids.len() <= limits::MAX_HAS_IDS, "blob_ids")
             }

@@ -25,6 +25,9 @@ use crate::message::{
 };
 use crate::time::Timestamp;
 
+#[cfg(test)]
+mod tests;
+
 /// What a relay knows before the first frame.
 #[derive(Debug, Clone)]
 pub struct SessionConfig {
@@ -106,7 +109,7 @@ pub enum Purpose {
 }
 
 /// What happened.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Input {
     /// A frame arrived.
     Frame(Result<Message, DecodeError>),
@@ -218,7 +221,11 @@ impl Session {
     /// A stream that has just been accepted.
     #[must_use]
     pub fn new(config: SessionConfig, now: Timestamp) -> Self {
-        Self { config, state: State::AwaitingHello, opened_at: now }
+        Self {
+            config,
+            state: State::AwaitingHello,
+            opened_at: now,
+        }
     }
 
     /// When [`Input::DeadlinePassed`] is due.
@@ -272,12 +279,17 @@ impl Session {
         match (&mut self.state, input) {
             (State::Closing, _) => {}
             (_, Input::Shutdown) => {
-                out.push(Output::Send(Message::Bye { reason: "relay shutting down".into() }));
+                out.push(Output::Send(Message::Bye {
+                    reason: "relay shutting down".into(),
+                }));
                 self.close(out);
             }
             (_, Input::Frame(Ok(Message::Bye { .. }))) => self.close(out),
             (_, Input::Frame(Err(error))) => {
-                self.fail(WireError::new(ErrorCode::InvalidMessage, error.to_string()), out);
+                self.fail(
+                    WireError::new(ErrorCode::InvalidMessage, error.to_string()),
+                    out,
+                );
             }
             (State::AwaitingHello, Input::Frame(Ok(Message::Hello(hello)))) => {
                 self.on_hello(hello, out);
@@ -344,10 +356,21 @@ impl Session {
 
     fn on_hello(&mut self, hello: Hello, out: &mut Vec<Output>) {
         let refusal = if hello.version < message::OLDEST_VERSION {
-            Some((ErrorCode::UnsupportedVersion, "this relay speaks version 1 of the protocol"))
+            Some((
+                ErrorCode::UnsupportedVersion,
+                "this relay speaks version 1 of the protocol",
+            ))
         } else if hello.epoch == 0 && access::group_id(&hello.access_pub) != hello.group_id {
-            Some((ErrorCode::Unauthorized, "the access key does not belong to this group"))
-        } else if !access::verify_hello(&hello, self.config.relay_id, self.config.device, &self.config.exporter) {
+            Some((
+                ErrorCode::Unauthorized,
+                "the access key does not belong to this group",
+            ))
+        } else if !access::verify_hello(
+            &hello,
+            self.config.relay_id,
+            self.config.device,
+            &self.config.exporter,
+        ) {
             Some((ErrorCode::Unauthorized, "the proof of membership is wrong"))
         } else {
             None
@@ -362,7 +385,9 @@ impl Session {
             create: hello.epoch == 0,
             access_token: hello.access_token.clone(),
         });
-        self.state = State::Opening { hello: Box::new(hello) };
+        self.state = State::Opening {
+            hello: Box::new(hello),
+        };
     }
 
     fn on_group_opened(
@@ -371,9 +396,13 @@ impl Session {
         now: Timestamp,
         out: &mut Vec<Output>,
     ) {
-        let State::Opening { hello } = &self.state else { return };
+        let State::Opening { hello } = &self.state else {
+            return;
+        };
         let group = match result {
-            Ok(group) if group.epoch == hello.epoch && group.access_pub == hello.access_pub => group,
+            Ok(group) if group.epoch == hello.epoch && group.access_pub == hello.access_pub => {
+                group
+            }
             Ok(_) => {
                 let text = "the group's keys are not those that this relay knows";
                 return self.fail(WireError::new(ErrorCode::StaleEpoch, text), out);
@@ -406,11 +435,16 @@ impl Session {
     }
 
     fn on_frame(&mut self, message: Message, out: &mut Vec<Output>) {
-        let State::Active(active) = &mut self.state else { return };
+        let State::Active(active) = &mut self.state else {
+            return;
+        };
         match message {
             Message::Push(push) => active.on_push(push, &self.config, out),
             Message::Subscribe(_) if active.subscription.is_some() => {
-                self.fail(WireError::new(ErrorCode::InvalidMessage, "a second SUBSCRIBE"), out);
+                self.fail(
+                    WireError::new(ErrorCode::InvalidMessage, "a second SUBSCRIBE"),
+                    out,
+                );
             }
             Message::Subscribe(subscribe) => {
                 let window = subscribe.window as usize;
@@ -476,9 +510,15 @@ impl Active {
             return;
         }
         let refusal = if push.epoch > self.epoch {
-            Some((ErrorCode::StaleEpoch, "the blob is of an epoch that this relay does not know"))
+            Some((
+                ErrorCode::StaleEpoch,
+                "the blob is of an epoch that this relay does not know",
+            ))
         } else if push.payload.len() > config.limits.max_payload as usize {
-            Some((ErrorCode::BlobTooLarge, "the blob is larger than this relay stores"))
+            Some((
+                ErrorCode::BlobTooLarge,
+                "the blob is larger than this relay stores",
+            ))
         } else if push.payload.is_empty() {
             Some((ErrorCode::InvalidMessage, "a blob without a payload"))
         } else {
@@ -505,7 +545,9 @@ impl Active {
     }
 
     fn on_stored(&mut self, result: Result<Stored, WireError>, out: &mut Vec<Output>) {
-        let Some((blob_id, len)) = self.storing.pop_front() else { return };
+        let Some((blob_id, len)) = self.storing.pop_front() else {
+            return;
+        };
         self.storing_bytes -= len;
         match result {
             Ok(Stored { cursor, timestamp }) => {
@@ -515,7 +557,11 @@ impl Active {
                 {
                     subscription.own.insert(cursor);
                 }
-                out.push(Output::Send(Message::PushAck(PushAck { blob_id, cursor, timestamp })));
+                out.push(Output::Send(Message::PushAck(PushAck {
+                    blob_id,
+                    cursor,
+                    timestamp,
+                })));
             }
             Err(_) if self.refusing => {}
             Err(error) => {
@@ -527,7 +573,9 @@ impl Active {
 
     fn on_page(&mut self, page: Page, device: DeviceId, out: &mut Vec<Output>) {
         self.max_cursor = self.max_cursor.max(page.max_cursor);
-        let Some(subscription) = &mut self.subscription else { return };
+        let Some(subscription) = &mut self.subscription else {
+            return;
+        };
         if !subscription.reading {
             return;
         }
@@ -544,7 +592,9 @@ impl Active {
             out.push(Output::Send(Message::Blob(blob)));
         }
         subscription.next_after = subscription.next_after.max(page.up_to);
-        subscription.own = subscription.own.split_off(&subscription.next_after.saturating_add(1));
+        subscription.own = subscription
+            .own
+            .split_off(&subscription.next_after.saturating_add(1));
         if let Some(target) = subscription.target
             && subscription.next_after >= target
         {
@@ -556,7 +606,9 @@ impl Active {
 
     /// Asks for the next page when there is one and the last has left.
     fn read_on(&mut self, out: &mut Vec<Output>) {
-        let Some(subscription) = &mut self.subscription else { return };
+        let Some(subscription) = &mut self.subscription else {
+            return;
+        };
         if subscription.reading || subscription.unflushed {
             return;
         }

@@ -46,7 +46,12 @@ impl LogRecord {
     /// What the payload is bound to.
     #[must_use]
     pub const fn address(&self, group_id: GroupId) -> Address {
-        Address { group_id, epoch: self.epoch, sender: self.sender, blob_id: self.blob_id }
+        Address {
+            group_id,
+            epoch: self.epoch,
+            sender: self.sender,
+            blob_id: self.blob_id,
+        }
     }
 }
 

@@ -1,5 +1,13 @@
 //! What end-to-end tests, simulations and benchmarks share.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "everything here is for tests: a broken promise ends them"
+)]
+
 pub mod proxy;
+pub mod raw;
 pub mod relay;
 pub mod sim;

@@ -37,7 +37,12 @@ impl Options {
     /// Data and log in a folder, any port.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
-        Self { data: folder.join("data"), log: folder.join("relay.log"), port: 0, args: Vec::new() }
+        Self {
+            data: folder.join("data"),
+            log: folder.join("relay.log"),
+            port: 0,
+            args: Vec::new(),
+        }
     }
 }
 
@@ -47,7 +52,10 @@ impl RelayProcess {
     /// # Errors
     /// When the binary is missing, or ends before it is ready: the message has its log.
     pub async fn start(options: Options) -> Result<Self> {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(&options.log)?;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&options.log)?;
         let mut child = Command::new(binary()?)
             .arg("--data-dir")
             .arg(&options.data)
@@ -60,7 +68,10 @@ impl RelayProcess {
             .stderr(log)
             .kill_on_drop(true)
             .spawn()?;
-        let stdout = child.stdout.take().context("the relay has no standard output")?;
+        let stdout = child
+            .stdout
+            .take()
+            .context("the relay has no standard output")?;
         let mut lines = BufReader::new(stdout).lines();
         let ready = async {
             while let Some(line) = lines.next_line().await? {
@@ -80,9 +91,17 @@ impl RelayProcess {
             }
             Err(_) => bail!("the relay is not ready after {START_TIMEOUT:?}"),
         };
-        let port = url.rsplit(':').next().and_then(|port| port.trim_end_matches('/').parse().ok());
+        let port = url
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.trim_end_matches('/').parse().ok());
         let port = port.with_context(|| format!("no port in {url}"))?;
-        Ok(Self { child, options, port, url: format!("http://127.0.0.1:{port}") })
+        Ok(Self {
+            child,
+            options,
+            port,
+            url: format!("http://127.0.0.1:{port}"),
+        })
     }
 
     /// The URL for clients.
@@ -115,7 +134,10 @@ impl RelayProcess {
     /// When the process cannot be killed.
     pub async fn kill(mut self) -> Result<Options> {
         self.child.kill().await?;
-        Ok(Options { port: self.port, ..self.options.clone() })
+        Ok(Options {
+            port: self.port,
+            ..self.options.clone()
+        })
     }
 
     /// SIGTERM, and gone when this returns, or an error after a time in which it should have ended.
@@ -124,11 +146,17 @@ impl RelayProcess {
     /// When it does not end by itself, or not with success.
     pub async fn terminate(mut self) -> Result<Options> {
         let pid = self.pid().context("the relay has ended already")?;
-        let status = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+        let status = Command::new("kill")
+            .args(["-TERM", &pid.to_string()])
+            .status()
+            .await?;
         anyhow::ensure!(status.success(), "kill failed");
         let status = time::timeout(Duration::from_secs(20), self.child.wait()).await??;
         anyhow::ensure!(status.success(), "the relay ended with {status}");
-        Ok(Options { port: self.port, ..self.options.clone() })
+        Ok(Options {
+            port: self.port,
+            ..self.options.clone()
+        })
     }
 }
 
@@ -138,6 +166,10 @@ fn binary() -> Result<PathBuf> {
         return Ok(path.into());
     }
     let test = std::env::current_exe()?;
-    let found = test.ancestors().skip(1).map(|folder| folder.join("zerok-relay")).find(|path| path.is_file());
+    let found = test
+        .ancestors()
+        .skip(1)
+        .map(|folder| folder.join("zerok-relay"))
+        .find(|path| path.is_file());
     found.context("the relay is not built: run `cargo build --package zerok-sync-relay`")
 }

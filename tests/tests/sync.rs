@@ -1,5 +1,10 @@
 //! Two and more devices in sync through a real relay process.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod common;
 
@@ -13,7 +18,10 @@ use zerok_sync_tests::relay::RelayProcess;
 
 async fn both_directions(path_a: Path, path_b: Path) {
     let world = world().await;
-    let (a, b) = (Device::open(world.relay.url(), path_a).await, Device::open(world.relay.url(), path_b).await);
+    let (a, b) = (
+        Device::open(world.relay.url(), path_a).await,
+        Device::open(world.relay.url(), path_b).await,
+    );
     let group = a.client.create_group().await.unwrap();
     a.push(group, "from a").await;
     patient(b.join(&a, group)).await;
@@ -26,10 +34,17 @@ async fn both_directions(path_a: Path, path_b: Path) {
     let vector = |device: &Device| device.client.group_view(group).unwrap().version_vector;
     assert_eq!(vector(&a), vector(&b));
     wait_until("both are synced", || {
-        [&a, &b].iter().all(|device| device.client.group_view(group).unwrap().state == State::Synced)
+        [&a, &b]
+            .iter()
+            .all(|device| device.client.group_view(group).unwrap().state == State::Synced)
     })
     .await;
-    assert!(a.errors().is_empty() && b.errors().is_empty(), "{:?} {:?}", a.errors(), b.errors());
+    assert!(
+        a.errors().is_empty() && b.errors().is_empty(),
+        "{:?} {:?}",
+        a.errors(),
+        b.errors()
+    );
     a.client.close().await;
     b.client.close().await;
 }
@@ -73,7 +88,10 @@ async fn what_is_pushed_offline_arrives_after_a_restart_of_the_device() {
         device.client.network_changed(true);
     }
     a.flush(group).await;
-    let expected: Vec<_> = (0..20).map(|n| format!("offline {n}")).chain(["after the restart".into()]).collect();
+    let expected: Vec<_> = (0..20)
+        .map(|n| format!("offline {n}"))
+        .chain(["after the restart".into()])
+        .collect();
     assert_eq!(b.wait_texts(group, 21).await, expected);
     assert_eq!(a.texts(group).await, expected);
 }
@@ -91,7 +109,9 @@ async fn a_relay_that_is_killed_while_devices_push_loses_and_doubles_nothing() {
         a.push(group, &format!("a{n}")).await;
         b.push(group, &format!("b{n}")).await;
         if n % 100 == 50 {
-            relay = RelayProcess::start(relay.kill().await.unwrap()).await.unwrap();
+            relay = RelayProcess::start(relay.kill().await.unwrap())
+                .await
+                .unwrap();
         }
     }
     a.flush(group).await;
@@ -99,7 +119,11 @@ async fn a_relay_that_is_killed_while_devices_push_loses_and_doubles_nothing() {
     for device in [&a, &b] {
         let texts = device.wait_texts(group, 2 * count).await;
         for sender in ["a", "b"] {
-            let theirs: Vec<_> = texts.iter().filter(|text| text.starts_with(sender)).cloned().collect();
+            let theirs: Vec<_> = texts
+                .iter()
+                .filter(|text| text.starts_with(sender))
+                .cloned()
+                .collect();
             let expected: Vec<_> = (0..count).map(|n| format!("{sender}{n}")).collect();
             assert_eq!(theirs, expected, "in order, each once");
         }
@@ -125,7 +149,12 @@ async fn a_relay_that_lost_its_database_gets_everything_back_from_the_devices() 
     let options = world.relay.kill().await.unwrap();
     for file in std::fs::read_dir(&options.data).unwrap() {
         let file = file.unwrap().path();
-        if file.file_name().unwrap().to_string_lossy().starts_with("relay.db") {
+        if file
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .starts_with("relay.db")
+        {
             std::fs::remove_file(file).unwrap();
         }
     }
@@ -139,12 +168,23 @@ async fn a_relay_that_lost_its_database_gets_everything_back_from_the_devices() 
     patient(c.join(&b, group)).await;
     let texts = c.wait_texts(group, 702).await;
     assert_eq!(texts.len(), 702);
-    let from_a: Vec<_> = texts.iter().filter(|text| text.starts_with('a')).cloned().collect();
-    assert_eq!(from_a, (0..700).map(|n| format!("a{n}")).collect::<Vec<_>>());
+    let from_a: Vec<_> = texts
+        .iter()
+        .filter(|text| text.starts_with('a'))
+        .cloned()
+        .collect();
+    assert_eq!(
+        from_a,
+        (0..700).map(|n| format!("a{n}")).collect::<Vec<_>>()
+    );
     assert!(texts.contains(&"b0".into()) && texts.contains(&"b1".into()));
     let vector = |device: &Device| device.client.group_view(group).unwrap().version_vector;
     assert_eq!(vector(&b), vector(&c));
-    assert_eq!(b.texts(group).await.len(), 702, "the own log has nothing twice");
+    assert_eq!(
+        b.texts(group).await.len(),
+        702,
+        "the own log has nothing twice"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,11 +214,18 @@ async fn large_and_many_blobs_arrive_whole() {
         a.push(group, &n.to_string()).await;
     }
     a.push(group, "").await;
-    let error = a.client.push(group, format!("{large}!").into(), 0).await.unwrap_err();
+    let error = a
+        .client
+        .push(group, format!("{large}!").into(), 0)
+        .await
+        .unwrap_err();
     assert_eq!(error.code, "BLOB_TOO_LARGE");
     let texts = b.wait_texts(group, 1002).await;
     assert!(texts[0] == large && texts[1001].is_empty());
-    assert_eq!(texts[1..1001], (0..1000).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(
+        texts[1..1001],
+        (0..1000).map(|n| n.to_string()).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,7 +241,10 @@ async fn a_group_that_was_left_is_gone_and_can_be_joined_again() {
     b.flush(group).await;
     b.client.leave(group).await.unwrap();
     assert!(b.client.groups().is_empty());
-    assert_eq!(b.client.push(group, "x".into(), 0).await.unwrap_err().code, "UNKNOWN_GROUP");
+    assert_eq!(
+        b.client.push(group, "x".into(), 0).await.unwrap_err().code,
+        "UNKNOWN_GROUP"
+    );
     patient(b.join(&a, group)).await;
     assert_eq!(b.wait_texts(group, 2).await, ["one", "two"]);
     b.push(group, "three").await;

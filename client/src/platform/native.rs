@@ -10,7 +10,9 @@ use zerok_sync_transport::tls;
 use super::{HTTP_TIMEOUT, HttpResponse, MAX_HTTP_BODY};
 
 static CLIENT: LazyLock<Result<Client, String>> = LazyLock::new(|| {
-    let tls = CaTlsConfig::default().client_config(tls::provider()).map_err(|error| error.to_string())?;
+    let tls = CaTlsConfig::default()
+        .client_config(tls::provider())
+        .map_err(|error| error.to_string())?;
     Client::builder()
         .tls_backend_preconfigured(tls)
         .timeout(HTTP_TIMEOUT)
@@ -19,15 +21,24 @@ static CLIENT: LazyLock<Result<Client, String>> = LazyLock::new(|| {
 });
 
 /// One HTTP request with an optional JSON body.
-pub(crate) async fn fetch(method: &str, url: &str, json: Option<Vec<u8>>) -> Result<HttpResponse, String> {
+pub(crate) async fn fetch(
+    method: &str,
+    url: &str,
+    json: Option<Vec<u8>>,
+) -> Result<HttpResponse, String> {
     let client = CLIENT.as_ref().map_err(Clone::clone)?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|error| error.to_string())?;
     let mut request = client.request(method, url);
     if let Some(json) = json {
-        request = request.header("content-type", "application/json").body(json);
+        request = request
+            .header("content-type", "application/json")
+            .body(json);
     }
     // The URL of a request can hold a lookup id: it does not belong into a message.
-    let response = request.send().await.map_err(|error| describe(&error.without_url()))?;
+    let response = request
+        .send()
+        .await
+        .map_err(|error| describe(&error.without_url()))?;
     let status = response.status().as_u16();
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();

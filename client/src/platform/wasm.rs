@@ -8,7 +8,11 @@ use wasm_bindgen_futures::JsFuture;
 use super::{HTTP_TIMEOUT, HttpResponse, MAX_HTTP_BODY};
 
 /// One HTTP request with an optional JSON body.
-pub(crate) async fn fetch(method: &str, url: &str, json: Option<Vec<u8>>) -> Result<HttpResponse, String> {
+pub(crate) async fn fetch(
+    method: &str,
+    url: &str,
+    json: Option<Vec<u8>>,
+) -> Result<HttpResponse, String> {
     match time::timeout(HTTP_TIMEOUT, request(method, url, json)).await {
         Ok(result) => result.map_err(|error| describe(&error)),
         Err(_) => Err("it took too long".into()),
@@ -29,12 +33,22 @@ async fn request(method: &str, url: &str, json: Option<Vec<u8>>) -> Result<HttpR
         set(&headers, "content-type", &"application/json".into())?;
         set(&init, "headers", &headers)?;
     }
-    let response = JsFuture::from(fetch.call2(&global, &url.into(), &init)?.dyn_into::<Promise>()?).await?;
+    let response = JsFuture::from(
+        fetch
+            .call2(&global, &url.into(), &init)?
+            .dyn_into::<Promise>()?,
+    )
+    .await?;
     let status = get(&response, "status")?.as_f64().unwrap_or_default();
     let announced = get(&response, "headers")?;
     let announced_len: Function = get(&announced, "get")?.dyn_into()?;
-    let announced_len = announced_len.call1(&announced, &"content-length".into())?.as_string();
-    if announced_len.and_then(|len| len.parse::<usize>().ok()).is_some_and(|len| len > MAX_HTTP_BODY) {
+    let announced_len = announced_len
+        .call1(&announced, &"content-length".into())?
+        .as_string();
+    if announced_len
+        .and_then(|len| len.parse::<usize>().ok())
+        .is_some_and(|len| len > MAX_HTTP_BODY)
+    {
         return Err("the answer is too long".into());
     }
     let read: Function = get(&response, "arrayBuffer")?.dyn_into()?;
@@ -44,8 +58,15 @@ async fn request(method: &str, url: &str, json: Option<Vec<u8>>) -> Result<HttpR
         return Err("the answer is too long".into());
     }
     // An HTTP status is a small integer.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "100 to 599")]
-    Ok(HttpResponse { status: status as u16, body: body.to_vec() })
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "100 to 599"
+    )]
+    Ok(HttpResponse {
+        status: status as u16,
+        body: body.to_vec(),
+    })
 }
 
 fn get(object: &JsValue, name: &str) -> Result<JsValue, JsValue> {
@@ -57,6 +78,10 @@ fn set(object: &Object, name: &str, value: &JsValue) -> Result<(), JsValue> {
 }
 
 fn describe(error: &JsValue) -> String {
-    let message = get(error, "message").ok().and_then(|message| message.as_string());
-    message.or_else(|| error.as_string()).unwrap_or_else(|| "the request failed".into())
+    let message = get(error, "message")
+        .ok()
+        .and_then(|message| message.as_string());
+    message
+        .or_else(|| error.as_string())
+        .unwrap_or_else(|| "the request failed".into())
 }

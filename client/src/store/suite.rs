@@ -206,7 +206,8 @@ cases! {
         ];
         for last in impossible {
             let changed = Write::State { group: id, state: Box::new(full_state()) };
-            let result = store.commit(&batch([changed, append(id, 2, 20), sent(id, 1), state(group(3)), last.clone()])).await;
+            let possible = [changed, append(id, 2, 20), sent(id, 1), state(group(3))];
+            let result = store.commit(&batch(possible.into_iter().chain([last.clone()]))).await;
             assert!(matches!(result, Err(StoreError::Failed(_))), "{last:?} gave {result:?}");
             assert_eq!(only_group(&store).await, before, "after {last:?}");
             assert_eq!(store.read(id, 0, 10, usize::MAX).await, Ok(vec![record(1, 10)]), "after {last:?}");
@@ -242,7 +243,8 @@ cases! {
         let store = open("groups").await;
         let ids = [GroupId([0; 32]), group(1), neighbour(group(1)), GroupId([0xff; 32])];
         for (number, id) in (1..).zip(ids) {
-            commit(&store, core::iter::once(state(id)).chain((1..=number).map(|position| append(id, position, 10)))).await;
+            let log = (1..=number).map(|position| append(id, position, 10));
+            commit(&store, core::iter::once(state(id)).chain(log)).await;
         }
         for (number, id) in (1_u64..).zip(ids) {
             assert_eq!(positions(&store, id, 0).await, (1..=number).collect::<Vec<_>>());

@@ -25,5 +25,5 @@ async function readWasm(): Promise<WasmSource> {
 /** Node has a WebSocket of its own only since version 22. */
 async function provideWebSocket(): Promise<void> {
   const scope = globalThis as { WebSocket?: unknown };
-  scope.WebSocket ??= (await import("ws")).WebSocket;
+  scope.WebSocket ??= (await import("../node-websocket.js")).NodeWebSocket;
 }

@@ -19,14 +19,18 @@ pub struct Forged;
 
 /// Encrypts `message[from..]` in place and appends the tag (XChaCha20-Poly1305, draft-irtf-cfrg-xchacha-03).
 #[inline(never)]
-pub fn seal(key: &[u8; 32], nonce: &[u8; NONCE_LEN], aad: &[u8], message: &mut Vec<u8>, from: usize) {
+pub fn seal(
+    key: &[u8; 32],
+    nonce: &[u8; NONCE_LEN],
+    aad: &[u8],
+    message: &mut Vec<u8>,
+    from: usize,
+) {
     let cipher = XChaCha20Poly1305::new(key.into());
     // Fails only for messages over 256 GiB, which cannot be held in memory here.
-    if let Ok(tag) = cipher.encrypt_inout_detached(
-        &XNonce::from(*nonce),
-        aad,
-        (&mut message[from..]).into(),
-    ) {
+    if let Ok(tag) =
+        cipher.encrypt_inout_detached(&XNonce::from(*nonce), aad, (&mut message[from..]).into())
+    {
         message.extend_from_slice(&tag);
     }
 }
@@ -90,13 +94,19 @@ mod tests {
         assert_eq!(good, b"hello");
 
         let mut wrong_aad = sealed.clone();
-        assert_eq!(open(&[7; 32], &[1; 24], b"AAD", &mut wrong_aad), Err(Forged));
+        assert_eq!(
+            open(&[7; 32], &[1; 24], b"AAD", &mut wrong_aad),
+            Err(Forged)
+        );
         assert!(wrong_aad.is_empty());
         for at in 0..sealed.len() {
             let mut flipped = sealed.clone();
             flipped[at] ^= 1;
             assert_eq!(open(&[7; 32], &[1; 24], b"aad", &mut flipped), Err(Forged));
         }
-        assert_eq!(open(&[7; 32], &[1; 24], b"aad", &mut vec![1, 2]), Err(Forged));
+        assert_eq!(
+            open(&[7; 32], &[1; 24], b"aad", &mut vec![1, 2]),
+            Err(Forged)
+        );
     }
 }

@@ -43,16 +43,21 @@ pub fn hello_proof(
     group: GroupId,
     exporter: &[u8; 32],
 ) -> [u8; 64] {
-    keys.access().sign(&proof_text(relay, device, group, keys.epoch(), exporter)).to_bytes()
+    keys.access()
+        .sign(&proof_text(relay, device, group, keys.epoch(), exporter))
+        .to_bytes()
 }
 
 /// Whether the HELLO was made for this connection by a holder of the access key that it names.
 #[must_use]
 pub fn verify_hello(hello: &Hello, relay: RelayId, device: DeviceId, exporter: &[u8; 32]) -> bool {
-    let Ok(key) = VerifyingKey::from_bytes(&hello.access_pub) else { return false };
+    let Ok(key) = VerifyingKey::from_bytes(&hello.access_pub) else {
+        return false;
+    };
     let text = proof_text(relay, device, hello.group_id, hello.epoch, exporter);
     // Strict: no small-order keys, one encoding of each signature.
-    key.verify_strict(&text, &Signature::from_bytes(&hello.proof)).is_ok()
+    key.verify_strict(&text, &Signature::from_bytes(&hello.proof))
+        .is_ok()
 }
 
 #[cfg(test)]
@@ -78,15 +83,33 @@ mod tests {
             access_token: None,
         };
         assert!(verify_hello(&hello, relay, device, &exporter));
-        assert!(!verify_hello(&hello, DeviceId([9; 32]), device, &exporter), "another relay");
-        assert!(!verify_hello(&hello, relay, DeviceId([9; 32]), &exporter), "another device");
-        assert!(!verify_hello(&hello, relay, device, &[9; 32]), "another connection");
-        let other_group = Hello { group_id: GroupId([9; 32]), ..hello.clone() };
+        assert!(
+            !verify_hello(&hello, DeviceId([9; 32]), device, &exporter),
+            "another relay"
+        );
+        assert!(
+            !verify_hello(&hello, relay, DeviceId([9; 32]), &exporter),
+            "another device"
+        );
+        assert!(
+            !verify_hello(&hello, relay, device, &[9; 32]),
+            "another connection"
+        );
+        let other_group = Hello {
+            group_id: GroupId([9; 32]),
+            ..hello.clone()
+        };
         assert!(!verify_hello(&other_group, relay, device, &exporter));
-        let other_epoch = Hello { epoch: 1, ..hello.clone() };
+        let other_epoch = Hello {
+            epoch: 1,
+            ..hello.clone()
+        };
         assert!(!verify_hello(&other_epoch, relay, device, &exporter));
         let other_key = EpochKeys::derive(0, Secret::new([6; 32]));
-        let stranger = Hello { access_pub: other_key.access_pub(), ..hello };
+        let stranger = Hello {
+            access_pub: other_key.access_pub(),
+            ..hello
+        };
         assert!(!verify_hello(&stranger, relay, device, &exporter));
     }
 }

@@ -133,15 +133,28 @@ pub enum OpenError {
 
 /// Seals a blob.
 #[must_use]
-pub fn seal(keys: &EpochKeys, address: &Address, plain: &Plain, entropy: &mut dyn Entropy) -> Bytes {
+pub fn seal(
+    keys: &EpochKeys,
+    address: &Address,
+    plain: &Plain,
+    entropy: &mut dyn Entropy,
+) -> Bytes {
     let nonce: [u8; zerok_sync_aead::NONCE_LEN] = crate::random(entropy);
     let mut out = Vec::with_capacity(
-        nonce.len() + padded_len(plain.body.len() + limits::MAX_ENVELOPE) + zerok_sync_aead::TAG_LEN,
+        nonce.len()
+            + padded_len(plain.body.len() + limits::MAX_ENVELOPE)
+            + zerok_sync_aead::TAG_LEN,
     );
     out.extend_from_slice(&nonce);
     codec::write(&mut out, plain);
     out.resize(nonce.len() + padded_len(out.len() - nonce.len()), 0);
-    zerok_sync_aead::seal(keys.blob().expose(), &nonce, &address.associated_data(), &mut out, nonce.len());
+    zerok_sync_aead::seal(
+        keys.blob().expose(),
+        &nonce,
+        &address.associated_data(),
+        &mut out,
+        nonce.len(),
+    );
     out.into()
 }
 
@@ -157,8 +170,13 @@ pub fn open(keys: &EpochKeys, address: &Address, payload: &[u8]) -> Result<Plain
         return Err(OpenError::Forged);
     };
     let mut message = sealed.to_vec();
-    zerok_sync_aead::open(keys.blob().expose(), nonce, &address.associated_data(), &mut message)
-        .map_err(|_| OpenError::Forged)?;
+    zerok_sync_aead::open(
+        keys.blob().expose(),
+        nonce,
+        &address.associated_data(),
+        &mut message,
+    )
+    .map_err(|_| OpenError::Forged)?;
     let mut rest = message.as_slice();
     let plain: Plain = codec::read_prefix(&mut rest).map_err(|_| OpenError::Malformed)?;
     let padding_holds = rest.iter().all(|byte| *byte == 0)
@@ -176,13 +194,25 @@ mod tests {
     use proptest::prelude::*;
 
     fn address() -> Address {
-        Address { group_id: GroupId([1; 32]), epoch: 4, sender: DeviceId([2; 32]), blob_id: BlobId([3; 16]) }
+        Address {
+            group_id: GroupId([1; 32]),
+            epoch: 4,
+            sender: DeviceId([2; 32]),
+            blob_id: BlobId([3; 16]),
+        }
     }
 
     fn sealed(body: &'static [u8]) -> (EpochKeys, Bytes) {
         let keys = EpochKeys::derive(4, Secret::new([8; 32]));
-        let plain = Plain { kind: Kind::App, seq: 1, witness: None, body: Bytes::from_static(body) };
-        let payload = seal(&keys, &address(), &plain, &mut |bytes: &mut [u8]| bytes.fill(7));
+        let plain = Plain {
+            kind: Kind::App,
+            seq: 1,
+            witness: None,
+            body: Bytes::from_static(body),
+        };
+        let payload = seal(&keys, &address(), &plain, &mut |bytes: &mut [u8]| {
+            bytes.fill(7)
+        });
         (keys, payload)
     }
 
@@ -192,15 +222,30 @@ mod tests {
         let good = address();
         assert_eq!(open(&keys, &good, &payload).unwrap().body, "milk");
         for wrong in [
-            Address { group_id: GroupId([9; 32]), ..good },
-            Address { sender: DeviceId([9; 32]), ..good },
-            Address { blob_id: BlobId([9; 16]), ..good },
+            Address {
+                group_id: GroupId([9; 32]),
+                ..good
+            },
+            Address {
+                sender: DeviceId([9; 32]),
+                ..good
+            },
+            Address {
+                blob_id: BlobId([9; 16]),
+                ..good
+            },
         ] {
             assert_eq!(open(&keys, &wrong, &payload), Err(OpenError::Forged));
         }
         let other_epoch = EpochKeys::derive(5, Secret::new([8; 32]));
-        assert_eq!(open(&other_epoch, &Address { epoch: 5, ..good }, &payload), Err(OpenError::Forged));
-        assert_eq!(open(&other_epoch, &good, &payload), Err(OpenError::UnknownEpoch));
+        assert_eq!(
+            open(&other_epoch, &Address { epoch: 5, ..good }, &payload),
+            Err(OpenError::Forged)
+        );
+        assert_eq!(
+            open(&other_epoch, &good, &payload),
+            Err(OpenError::UnknownEpoch)
+        );
     }
 
     #[test]
@@ -212,19 +257,39 @@ mod tests {
             assert_eq!(open(&keys, &address(), &flipped), Err(OpenError::Forged));
         }
         for len in 0..payload.len() {
-            assert_eq!(open(&keys, &address(), &payload[..len]), Err(OpenError::Forged));
+            assert_eq!(
+                open(&keys, &address(), &payload[..len]),
+                Err(OpenError::Forged)
+            );
         }
     }
 
     #[test]
     fn the_longest_body_fits_the_longest_payload() {
         let keys = EpochKeys::derive(4, Secret::new([8; 32]));
-        let witness = Witness { relay_id: DeviceId([1; 32]), incarnation: Incarnation([1; 16]), cursor: u64::MAX, head: [1; 32] };
-        let plain = Plain { kind: Kind::App, seq: u64::MAX, witness: Some(witness), body: vec![1; limits::MAX_BODY].into() };
-        let payload = seal(&keys, &address(), &plain, &mut |bytes: &mut [u8]| bytes.fill(7));
+        let witness = Witness {
+            relay_id: DeviceId([1; 32]),
+            incarnation: Incarnation([1; 16]),
+            cursor: u64::MAX,
+            head: [1; 32],
+        };
+        let plain = Plain {
+            kind: Kind::App,
+            seq: u64::MAX,
+            witness: Some(witness),
+            body: vec![1; limits::MAX_BODY].into(),
+        };
+        let payload = seal(&keys, &address(), &plain, &mut |bytes: &mut [u8]| {
+            bytes.fill(7)
+        });
         assert!(payload.len() <= limits::MAX_PAYLOAD, "{}", payload.len());
         assert_eq!(open(&keys, &address(), &payload).unwrap(), plain);
-        let envelope = codec::to_bytes(&Plain { body: Bytes::new(), ..plain }).len() + 8;
+        let envelope = codec::to_bytes(&Plain {
+            body: Bytes::new(),
+            ..plain
+        })
+        .len()
+            + 8;
         assert!(envelope <= limits::MAX_ENVELOPE, "{envelope}");
     }
 

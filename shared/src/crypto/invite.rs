@@ -80,7 +80,10 @@ impl InviteKey {
     /// A fresh one.
     #[must_use]
     pub fn random(entropy: &mut dyn Entropy) -> Self {
-        Self { lookup: InviteLookup(crate::random(entropy)), secret: Secret::new(crate::random(entropy)) }
+        Self {
+            lookup: InviteLookup(crate::random(entropy)),
+            secret: Secret::new(crate::random(entropy)),
+        }
     }
 
     /// The token that claims or cancels the invite.
@@ -91,7 +94,12 @@ impl InviteKey {
 
     /// Seals what the relay will keep.
     #[must_use]
-    pub fn seal(&self, offer: &Offer, secrets: &Secrets, entropy: &mut dyn Entropy) -> SealedInvite {
+    pub fn seal(
+        &self,
+        offer: &Offer,
+        secrets: &Secrets,
+        entropy: &mut dyn Entropy,
+    ) -> SealedInvite {
         SealedInvite {
             lookup: self.lookup,
             claim_hash: hash_claim(&self.claim_token()),
@@ -105,7 +113,8 @@ impl InviteKey {
     /// # Errors
     /// [`InviteError::WrongKey`] or [`InviteError::Version`]
     pub fn open_offer(&self, sealed: &[u8]) -> Result<Offer, InviteError> {
-        codec::from_bytes(&self.open_part(domain::INVITE_OFFER, sealed)?).map_err(|_| InviteError::Version)
+        codec::from_bytes(&self.open_part(domain::INVITE_OFFER, sealed)?)
+            .map_err(|_| InviteError::Version)
     }
 
     /// Opens the secrets and checks that they are those of the offered group.
@@ -113,7 +122,8 @@ impl InviteKey {
     /// # Errors
     /// [`InviteError::WrongKey`] or [`InviteError::Version`]
     pub fn open_secrets(&self, sealed: &[u8]) -> Result<Secrets, InviteError> {
-        codec::from_bytes(&self.open_part(domain::INVITE_SECRETS, sealed)?).map_err(|_| InviteError::Version)
+        codec::from_bytes(&self.open_part(domain::INVITE_SECRETS, sealed)?)
+            .map_err(|_| InviteError::Version)
     }
 
     fn associated_data(&self, domain: &[u8]) -> Vec<u8> {
@@ -124,7 +134,13 @@ impl InviteKey {
         let nonce: [u8; zerok_sync_aead::NONCE_LEN] = crate::random(entropy);
         let mut out = [nonce.as_slice(), plain].concat();
         let key = self.secret.derive(domain);
-        zerok_sync_aead::seal(key.expose(), &nonce, &self.associated_data(domain), &mut out, nonce.len());
+        zerok_sync_aead::seal(
+            key.expose(),
+            &nonce,
+            &self.associated_data(domain),
+            &mut out,
+            nonce.len(),
+        );
         out
     }
 
@@ -132,8 +148,13 @@ impl InviteKey {
         let (nonce, rest) = sealed.split_first_chunk().ok_or(InviteError::WrongKey)?;
         let mut message = rest.to_vec();
         let key = self.secret.derive(domain);
-        zerok_sync_aead::open(key.expose(), nonce, &self.associated_data(domain), &mut message)
-            .map_err(|_| InviteError::WrongKey)?;
+        zerok_sync_aead::open(
+            key.expose(),
+            nonce,
+            &self.associated_data(domain),
+            &mut message,
+        )
+        .map_err(|_| InviteError::WrongKey)?;
         Ok(message)
     }
 
@@ -141,8 +162,16 @@ impl InviteKey {
     #[must_use]
     pub fn link(&self, app_url: &str, relay_url: &str) -> String {
         let base = app_url.split_once('#').map_or(app_url, |(base, _)| base);
-        let bytes = [self.lookup.as_bytes().as_slice(), self.secret.expose(), relay_url.as_bytes()].concat();
-        format!("{base}#{FRAGMENT}{VERSION}.{}", BASE64URL_NOPAD.encode(&bytes))
+        let bytes = [
+            self.lookup.as_bytes().as_slice(),
+            self.secret.expose(),
+            relay_url.as_bytes(),
+        ]
+        .concat();
+        format!(
+            "{base}#{FRAGMENT}{VERSION}.{}",
+            BASE64URL_NOPAD.encode(&bytes)
+        )
     }
 
     /// Reads a link, or only its fragment; gives the key and the URL of the relay that holds the invite.
@@ -152,7 +181,9 @@ impl InviteKey {
     pub fn parse(text: &str) -> Result<(Self, String), InviteError> {
         let text = text.trim();
         let fragment = text.rsplit_once('#').map_or(text, |(_, fragment)| fragment);
-        let rest = fragment.strip_prefix(FRAGMENT).ok_or(InviteError::Malformed)?;
+        let rest = fragment
+            .strip_prefix(FRAGMENT)
+            .ok_or(InviteError::Malformed)?;
         let (version, data) = rest.split_once('.').ok_or(InviteError::Malformed)?;
         let version: u32 = version.parse().map_err(|_| InviteError::Malformed)?;
         if version != u32::from(VERSION) {
@@ -161,14 +192,22 @@ impl InviteKey {
         if data.len() > 2 * (limits::MAX_RELAY_URL + 48) {
             return Err(InviteError::Malformed);
         }
-        let bytes = BASE64URL_NOPAD.decode(data.as_bytes()).map_err(|_| InviteError::Malformed)?;
+        let bytes = BASE64URL_NOPAD
+            .decode(data.as_bytes())
+            .map_err(|_| InviteError::Malformed)?;
         let (lookup, rest) = bytes.split_first_chunk().ok_or(InviteError::Malformed)?;
         let (secret, url) = rest.split_first_chunk().ok_or(InviteError::Malformed)?;
         let url = core::str::from_utf8(url).map_err(|_| InviteError::Malformed)?;
         if url.is_empty() || url.len() > limits::MAX_RELAY_URL {
             return Err(InviteError::Malformed);
         }
-        Ok((Self { lookup: InviteLookup(*lookup), secret: Secret::new(*secret) }, url.to_owned()))
+        Ok((
+            Self {
+                lookup: InviteLookup(*lookup),
+                secret: Secret::new(*secret),
+            },
+            url.to_owned(),
+        ))
     }
 }
 
@@ -184,7 +223,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn key() -> InviteKey {
-        InviteKey { lookup: InviteLookup([1; 16]), secret: Secret::new([2; 32]) }
+        InviteKey {
+            lookup: InviteLookup([1; 16]),
+            secret: Secret::new([2; 32]),
+        }
     }
 
     fn offer() -> Offer {
@@ -210,24 +252,49 @@ mod tests {
     #[test]
     fn wrong_links_say_why() {
         let link = key().link("https://app.example/", "https://sync.example.com");
-        assert_eq!(InviteKey::parse(&link.replace("#0k=1.", "#0k=2.")), Err(InviteError::Version));
-        assert_eq!(InviteKey::parse("https://app.example/"), Err(InviteError::Malformed));
+        assert_eq!(
+            InviteKey::parse(&link.replace("#0k=1.", "#0k=2.")),
+            Err(InviteError::Version)
+        );
+        assert_eq!(
+            InviteKey::parse("https://app.example/"),
+            Err(InviteError::Malformed)
+        );
         assert_eq!(InviteKey::parse(&link[..60]), Err(InviteError::Malformed));
         assert_eq!(InviteKey::parse(""), Err(InviteError::Malformed));
     }
 
     #[test]
     fn parts_open_with_their_own_key_only() {
-        let secrets = Secrets { epochs: vec![(0, Secret::new([7; 32]))] };
+        let secrets = Secrets {
+            epochs: vec![(0, Secret::new([7; 32]))],
+        };
         let mut entropy = |bytes: &mut [u8]| bytes.fill(6);
         let sealed = key().seal(&offer(), &secrets, &mut entropy);
         assert_eq!(key().open_offer(&sealed.offer).unwrap(), offer());
         assert_eq!(key().open_secrets(&sealed.secrets).unwrap(), secrets);
-        assert_eq!(key().open_offer(&sealed.secrets), Err(InviteError::WrongKey), "a part is not the other");
-        let moved = InviteKey { lookup: InviteLookup([9; 16]), ..key() };
-        assert_eq!(moved.open_secrets(&sealed.secrets), Err(InviteError::WrongKey), "bound to its lookup");
-        let other = InviteKey { secret: Secret::new([9; 32]), ..key() };
-        assert_eq!(other.open_secrets(&sealed.secrets), Err(InviteError::WrongKey));
+        assert_eq!(
+            key().open_offer(&sealed.secrets),
+            Err(InviteError::WrongKey),
+            "a part is not the other"
+        );
+        let moved = InviteKey {
+            lookup: InviteLookup([9; 16]),
+            ..key()
+        };
+        assert_eq!(
+            moved.open_secrets(&sealed.secrets),
+            Err(InviteError::WrongKey),
+            "bound to its lookup"
+        );
+        let other = InviteKey {
+            secret: Secret::new([9; 32]),
+            ..key()
+        };
+        assert_eq!(
+            other.open_secrets(&sealed.secrets),
+            Err(InviteError::WrongKey)
+        );
         assert_eq!(sealed.claim_hash, hash_claim(&key().claim_token()));
     }
 

@@ -81,7 +81,12 @@ impl EpochKeys {
     pub fn derive(epoch: u32, secret: Secret) -> Self {
         let blob = secret.derive(domain::BLOB);
         let access = SigningKey::from_bytes(secret.derive(domain::ACCESS).expose());
-        Self { epoch, secret, blob, access }
+        Self {
+            epoch,
+            secret,
+            blob,
+            access,
+        }
     }
 
     /// The generation they belong to.
@@ -119,7 +124,10 @@ impl EpochKeys {
 
 impl fmt::Debug for EpochKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EpochKeys").field("epoch", &self.epoch).field("secret", &self.secret).finish()
+        f.debug_struct("EpochKeys")
+            .field("epoch", &self.epoch)
+            .field("secret", &self.secret)
+            .finish()
     }
 }
 
@@ -130,7 +138,10 @@ mod tests {
     #[test]
     fn secrets_do_not_print() {
         let keys = EpochKeys::derive(3, Secret::new([0xAB; 32]));
-        assert_eq!(format!("{keys:?}"), "EpochKeys { epoch: 3, secret: [redacted] }");
+        assert_eq!(
+            format!("{keys:?}"),
+            "EpochKeys { epoch: 3, secret: [redacted] }"
+        );
         assert_eq!(format!("{:?}", Secret::new([1; 32])), "[redacted]");
     }
 

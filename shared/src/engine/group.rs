@@ -1,6 +1,6 @@
 //! One group on this device: what is durable, what waits to become durable, and the session with a relay.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use super::session::Session;
 use super::{Context, StreamId, Token};
 use crate::crypto::keys::EpochKeys;
 use crate::failure::SyncError;
-use crate::ids::{GroupId, Incarnation};
+use crate::ids::{DeviceId, GroupId, Incarnation};
 use crate::limits;
 use crate::message::{Blob, PushAck};
 use crate::store::{GroupState, StoredGroup};
@@ -27,12 +27,23 @@ pub(super) struct PendingPush {
 #[derive(Debug)]
 pub(super) enum Received {
     /// The relay was met for the first time, or has lost its past (`forget` the bookmark), or answers at a new URL.
-    Met { relay_url: String, incarnation: Incarnation, forget: bool },
+    Met {
+        relay_url: String,
+        incarnation: Incarnation,
+        forget: bool,
+    },
     Blob(Blob),
-    Ack { position: u64, ack: PushAck },
-    CaughtUp { max_cursor: u64 },
+    Ack {
+        position: u64,
+        ack: PushAck,
+    },
+    CaughtUp {
+        max_cursor: u64,
+    },
     /// The relay is known to hold the log up to here.
-    Repaired { up_to: u64 },
+    Repaired {
+        up_to: u64,
+    },
 }
 
 impl Received {
@@ -60,13 +71,19 @@ pub(super) struct Group {
     pub(super) retry_at: Option<Timestamp>,
     pub(super) failures: u32,
     pub(super) last_error: Option<SyncError>,
+    /// Holes in the sequences of senders that the app was told of since the start.
+    pub(super) told_gaps: BTreeMap<DeviceId, (u64, u64)>,
     /// Which of the group's relays is used.
     relay: usize,
 }
 
 impl Group {
     pub(super) fn load(stored: StoredGroup) -> Self {
-        let keys = stored.state.epochs.iter().map(|(epoch, secret)| EpochKeys::derive(*epoch, secret.clone()));
+        let keys = stored
+            .state
+            .epochs
+            .iter()
+            .map(|(epoch, secret)| EpochKeys::derive(*epoch, secret.clone()));
         Self {
             id: stored.group,
             keys: keys.collect(),
@@ -80,6 +97,7 @@ impl Group {
             retry_at: None,
             failures: 0,
             last_error: None,
+            told_gaps: BTreeMap::new(),
             relay: 0,
         }
     }

@@ -57,7 +57,12 @@ impl Link {
         self.last_error = None;
     }
 
-    pub(super) fn on_disconnected(&mut self, now: Timestamp, error: SyncError, entropy: &mut dyn Entropy) {
+    pub(super) fn on_disconnected(
+        &mut self,
+        now: Timestamp,
+        error: SyncError,
+        entropy: &mut dyn Entropy,
+    ) {
         // An attempt that was given up before (the network went away) reports late.
         if !self.is_open() {
             return;
@@ -65,7 +70,9 @@ impl Link {
         let wait = backoff(self.failures, entropy);
         self.failures = self.failures.saturating_add(1);
         self.last_error = Some(error);
-        self.state = State::Waiting { until: now.plus(wait) };
+        self.state = State::Waiting {
+            until: now.plus(wait),
+        };
     }
 
     /// Forgets waiting times. Without a network it gives its connection up, says so, and tries again only after the
@@ -74,7 +81,9 @@ impl Link {
         self.failures = 0;
         let give_up = !online && self.is_open();
         if !online {
-            self.state = State::Waiting { until: now.plus(limits::BACKOFF.1) };
+            self.state = State::Waiting {
+                until: now.plus(limits::BACKOFF.1),
+            };
         } else if matches!(self.state, State::Waiting { .. }) {
             self.state = State::Idle;
         }

@@ -38,13 +38,20 @@ pub(super) struct Outbox {
 pub(super) enum Next {
     Record(LogRecord),
     /// Load records after this position first.
-    Load { after: u64 },
+    Load {
+        after: u64,
+    },
     Nothing,
 }
 
 impl Outbox {
     pub(super) fn new(unsent: Vec<(u64, u32)>) -> Self {
-        let entry = |(position, len)| Unsent { position, len, record: None, sent: false };
+        let entry = |(position, len)| Unsent {
+            position,
+            len,
+            record: None,
+            sent: false,
+        };
         Self {
             unsent: unsent.into_iter().map(entry).collect(),
             cached_bytes: 0,
@@ -64,32 +71,50 @@ impl Outbox {
 
     /// How many wait after a position.
     pub(super) fn count_after(&self, position: u64) -> u64 {
-        (self.unsent.len() - self.unsent.partition_point(|unsent| unsent.position <= position)) as u64
+        (self.unsent.len()
+            - self
+                .unsent
+                .partition_point(|unsent| unsent.position <= position)) as u64
     }
 
     /// The first that waits and is not among `done`.
     pub(super) fn first_except(&self, done: &[(u64, PushAck)]) -> Option<u64> {
-        let mut done = done.iter().map(|(position, _)| *position).collect::<Vec<_>>();
+        let mut done = done
+            .iter()
+            .map(|(position, _)| *position)
+            .collect::<Vec<_>>();
         done.sort_unstable();
-        self.unsent.iter().map(|unsent| unsent.position).find(|position| done.binary_search(position).is_err())
+        self.unsent
+            .iter()
+            .map(|unsent| unsent.position)
+            .find(|position| done.binary_search(position).is_err())
     }
 
     fn find(&self, position: u64) -> Option<usize> {
-        self.unsent.binary_search_by_key(&position, |unsent| unsent.position).ok()
+        self.unsent
+            .binary_search_by_key(&position, |unsent| unsent.position)
+            .ok()
     }
 
     /// A record of this device has become durable.
     pub(super) fn add(&mut self, record: LogRecord) {
         let position = record.position;
         let len = u32::try_from(record.payload.len()).unwrap_or(u32::MAX);
-        self.unsent.push_back(Unsent { position, len, record: None, sent: false });
+        self.unsent.push_back(Unsent {
+            position,
+            len,
+            record: None,
+            sent: false,
+        });
         self.cache(record);
     }
 
     /// Keeps a record for sending if there is room.
     pub(super) fn cache(&mut self, record: LogRecord) {
         let len = record.payload.len();
-        let Some(at) = self.find(record.position) else { return };
+        let Some(at) = self.find(record.position) else {
+            return;
+        };
         let unsent = &mut self.unsent[at];
         // A record that is larger than the whole cache must still get through.
         let room = self.cached_bytes + len <= limits::MAX_OUTBOX_CACHE || self.cached_bytes == 0;
@@ -110,7 +135,9 @@ impl Outbox {
             Some(unsent) => match unsent.record.clone() {
                 Some(record) => Next::Record(record),
                 None if self.loading => Next::Nothing,
-                None => Next::Load { after: unsent.position - 1 },
+                None => Next::Load {
+                    after: unsent.position - 1,
+                },
             },
         }
     }
@@ -124,7 +151,11 @@ impl Outbox {
     /// A record was given to the relay, from the outbox or for a repair.
     pub(super) fn sent(&mut self, record: &LogRecord) {
         let len = record.payload.len();
-        self.in_flight.push_back(InFlight { blob_id: record.blob_id, position: record.position, len });
+        self.in_flight.push_back(InFlight {
+            blob_id: record.blob_id,
+            position: record.position,
+            len,
+        });
         self.in_flight_bytes += len;
         if let Some(at) = self.find(record.position) {
             self.unsent[at].sent = true;
@@ -134,7 +165,10 @@ impl Outbox {
     /// The relay has a blob: its position, if it was in flight.
     pub(super) fn acknowledged(&mut self, blob_id: BlobId) -> Option<u64> {
         // Answers come in order; looking further only tolerates a relay that mixes them.
-        let at = self.in_flight.iter().position(|in_flight| in_flight.blob_id == blob_id)?;
+        let at = self
+            .in_flight
+            .iter()
+            .position(|in_flight| in_flight.blob_id == blob_id)?;
         let in_flight = self.in_flight.remove(at)?;
         self.in_flight_bytes -= in_flight.len;
         Some(in_flight.position)
@@ -165,6 +199,9 @@ impl Outbox {
 
     /// Lengths of blobs that this relay will not take.
     pub(super) fn too_large(&self, max_payload: usize) -> usize {
-        self.unsent.iter().filter(|unsent| unsent.len as usize > max_payload).count()
+        self.unsent
+            .iter()
+            .filter(|unsent| unsent.len as usize > max_payload)
+            .count()
     }
 }

@@ -20,8 +20,13 @@ enum Stage {
     Start,
     Loading,
     /// A page is here; the relay is to be asked, or was.
-    Asking { page: Vec<LogRecord>, asked: bool },
-    Pushing { rest: VecDeque<LogRecord> },
+    Asking {
+        page: Vec<LogRecord>,
+        asked: bool,
+    },
+    Pushing {
+        rest: VecDeque<LogRecord>,
+    },
 }
 
 /// The repair of one relay in one session.
@@ -36,7 +41,11 @@ pub(super) struct Repair {
 
 impl Repair {
     pub(super) const fn new(done_to: u64) -> Self {
-        Self { done_to, page_end: done_to, stage: Stage::Start }
+        Self {
+            done_to,
+            page_end: done_to,
+            stage: Stage::Start,
+        }
     }
 
     pub(super) fn on_loaded(&mut self, page: Vec<LogRecord>) {
@@ -50,7 +59,10 @@ impl Repair {
         let stored: BTreeSet<_> = stored.iter().collect();
         match core::mem::replace(&mut self.stage, Stage::Start) {
             Stage::Asking { page, asked: true } => {
-                let rest = page.into_iter().filter(|record| !stored.contains(&record.blob_id)).collect();
+                let rest = page
+                    .into_iter()
+                    .filter(|record| !stored.contains(&record.blob_id))
+                    .collect();
                 self.stage = Stage::Pushing { rest };
             }
             other => self.stage = other,
@@ -62,14 +74,20 @@ impl Group {
     /// Goes on with the repair as far as the relay's answers and the window allow.
     pub(super) fn repair_more(&mut self, context: &mut Context<'_>) {
         loop {
-            let Some(session) = &mut self.session else { return };
+            let Some(session) = &mut self.session else {
+                return;
+            };
             let stream = session.stream;
             let limits = session.welcome.as_ref().map(|welcome| welcome.limits);
-            let Some(repair) = &mut session.repair else { return };
+            let Some(repair) = &mut session.repair else {
+                return;
+            };
             match &mut repair.stage {
                 Stage::Start if repair.done_to >= self.state.position => {
                     session.repair = None;
-                    self.receive(Received::Repaired { up_to: self.state.position });
+                    self.receive(Received::Repaired {
+                        up_to: self.state.position,
+                    });
                     return;
                 }
                 Stage::Start => {
@@ -91,7 +109,10 @@ impl Group {
                 Stage::Asking { page, asked } => {
                     *asked = true;
                     let blob_ids = page.iter().map(|record| record.blob_id).collect();
-                    context.out.push(Output::Send { stream, message: Message::Has { blob_ids } });
+                    context.out.push(Output::Send {
+                        stream,
+                        message: Message::Has { blob_ids },
+                    });
                     return;
                 }
                 Stage::Pushing { rest } => {
@@ -101,7 +122,9 @@ impl Group {
                     let page_end = repair.page_end;
                     if let Some(record) = rest.pop_front() {
                         let unsent = self.outbox.contains(record.position);
-                        if limits.is_some_and(|limits| worth_sending(&record, unsent, &limits, context.now)) {
+                        if limits.is_some_and(|limits| {
+                            worth_sending(&record, unsent, &limits, context.now)
+                        }) {
                             self.send_record(&record, context);
                         }
                     } else if self.outbox.nothing_in_flight() {
@@ -119,7 +142,11 @@ impl Group {
 
 /// Whether a blob that the relay lacks should be there: not when its time is over or the relay would not take it.
 fn worth_sending(record: &LogRecord, unsent: bool, relay: &RelayLimits, now: Timestamp) -> bool {
-    let ttl = if record.ttl == 0 { relay.default_ttl } else { u64::from(record.ttl) };
+    let ttl = if record.ttl == 0 {
+        relay.default_ttl
+    } else {
+        u64::from(record.ttl)
+    };
     let expired = now.since(record.timestamp).as_secs() >= ttl;
     let fits = record.payload.len() <= relay.max_payload as usize;
     fits && record.kind != Kind::Ephemeral && (unsent || !expired)

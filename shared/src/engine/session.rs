@@ -40,7 +40,10 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn next_wake(&self) -> Option<Timestamp> {
-        [self.welcome_by, self.paused_until, self.ack_due].into_iter().flatten().min()
+        [self.welcome_by, self.paused_until, self.ack_due]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) const fn is_open(&self) -> bool {
@@ -52,7 +55,9 @@ impl Session {
     }
 
     fn max_payload(&self) -> usize {
-        self.welcome.as_ref().map_or(0, |welcome| welcome.limits.max_payload as usize)
+        self.welcome
+            .as_ref()
+            .map_or(0, |welcome| welcome.limits.max_payload as usize)
     }
 }
 
@@ -64,7 +69,9 @@ impl Group {
         exporter: &[u8; 32],
         context: &mut Context<'_>,
     ) {
-        let Some(keys) = self.current_keys() else { return };
+        let Some(keys) = self.current_keys() else {
+            return;
+        };
         let hello = Hello {
             version: message::VERSION,
             group_id: self.id,
@@ -72,12 +79,22 @@ impl Group {
             access_pub: keys.access_pub(),
             certificates: Vec::new(),
             proof: access::hello_proof(keys, relay_id, context.device, self.id, exporter),
-            after_cursor: self.state.bookmarks.get(&relay_id).map_or(0, |bookmark| bookmark.cursor),
+            after_cursor: self
+                .state
+                .bookmarks
+                .get(&relay_id)
+                .map_or(0, |bookmark| bookmark.cursor),
             capabilities: Vec::new(),
             access_token: None,
         };
-        context.out.push(Output::OpenStream { stream, relay: self.relay().to_owned() });
-        context.out.push(Output::Send { stream, message: Message::Hello(hello) });
+        context.out.push(Output::OpenStream {
+            stream,
+            relay: self.relay().to_owned(),
+        });
+        context.out.push(Output::Send {
+            stream,
+            message: Message::Hello(hello),
+        });
         self.retry_at = None;
         self.session = Some(Session {
             stream,
@@ -94,10 +111,18 @@ impl Group {
         });
     }
 
-    pub(super) fn on_frame(&mut self, message: Result<Message, DecodeError>, context: &mut Context<'_>) {
-        let Some(session) = &mut self.session else { return };
+    pub(super) fn on_frame(
+        &mut self,
+        message: Result<Message, DecodeError>,
+        context: &mut Context<'_>,
+    ) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
         match message {
-            Ok(Message::Welcome(welcome)) if !session.is_open() => self.on_welcome(welcome, context),
+            Ok(Message::Welcome(welcome)) if !session.is_open() => {
+                self.on_welcome(welcome, context)
+            }
             Ok(Message::Error(error)) => self.on_error(&error, context),
             // The stream ends right after it.
             Ok(Message::Bye { .. }) => {}
@@ -124,8 +149,13 @@ impl Group {
 
     fn on_welcome(&mut self, welcome: Welcome, context: &mut Context<'_>) {
         let relay_url = self.relay().to_owned();
-        let Some(session) = &mut self.session else { return };
-        if welcome.version == 0 || welcome.version > message::VERSION || welcome.relay_id != session.relay_id {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        if welcome.version == 0
+            || welcome.version > message::VERSION
+            || welcome.relay_id != session.relay_id
+        {
             return self.give_up("answered for another relay or another version", context);
         }
         let relay_id = session.relay_id;
@@ -134,7 +164,9 @@ impl Group {
             .state
             .bookmarks
             .get(&relay_id)
-            .filter(|known| known.incarnation == welcome.incarnation && known.cursor <= welcome.max_cursor)
+            .filter(|known| {
+                known.incarnation == welcome.incarnation && known.cursor <= welcome.max_cursor
+            })
             .copied();
         let pinned = self.state.pins.get(&relay_url).copied();
         if let Some(former) = pinned
@@ -144,7 +176,11 @@ impl Group {
                 "{relay_url} has another identity than before; it gets everything again. If nobody has set it up anew, \
                  ask the person who runs it"
             );
-            context.error(self.id, SyncError::passing(code::RELAY_IDENTITY_CHANGED, text), None);
+            context.error(
+                self.id,
+                SyncError::passing(code::RELAY_IDENTITY_CHANGED, text),
+                None,
+            );
         }
         let after = known.map_or(0, |known| known.cursor);
         session.started_at = after;
@@ -158,13 +194,25 @@ impl Group {
         session.welcome = Some(welcome);
         let stream = session.stream;
         if known.is_none() || pinned != Some(relay_id) {
-            self.receive(Received::Met { relay_url: relay_url.clone(), incarnation, forget: known.is_none() });
+            self.receive(Received::Met {
+                relay_url: relay_url.clone(),
+                incarnation,
+                forget: known.is_none(),
+            });
         }
-        let subscribe = Subscribe { after_cursor: after, window: limits::SUBSCRIBE_WINDOW };
-        context.out.push(Output::Send { stream, message: Message::Subscribe(subscribe) });
+        let subscribe = Subscribe {
+            after_cursor: after,
+            window: limits::SUBSCRIBE_WINDOW,
+        };
+        context.out.push(Output::Send {
+            stream,
+            message: Message::Subscribe(subscribe),
+        });
         let too_large = self.outbox.too_large(max_payload);
         if too_large > 0 {
-            let text = format!("{relay_url} takes blobs of at most {max_payload} bytes; {too_large} stay on this device");
+            let text = format!(
+                "{relay_url} takes blobs of at most {max_payload} bytes; {too_large} stay on this device"
+            );
             self.fail(SyncError::new(code::BLOB_TOO_LARGE, text), context);
         }
     }
@@ -218,12 +266,17 @@ impl Group {
             self.give_up("does not answer", context);
         }
         let session = self.session.as_ref()?;
-        if !session.paused_until.is_some_and(|at| at <= context.now) {
+        if session.paused_until.is_none_or(|at| at > context.now) {
             return None;
         }
         if session.is_open() {
-            let bye = Message::Bye { reason: "starting again".into() };
-            context.out.push(Output::Send { stream, message: bye });
+            let bye = Message::Bye {
+                reason: "starting again".into(),
+            };
+            context.out.push(Output::Send {
+                stream,
+                message: bye,
+            });
         }
         context.out.push(Output::CloseStream { stream });
         self.drop_session()
@@ -231,8 +284,14 @@ impl Group {
 
     /// Tells the relay what is durable here, at most once a second.
     pub(super) fn acknowledge(&mut self, context: &mut Context<'_>) {
-        let Some(session) = &mut self.session else { return };
-        let cursor = self.state.bookmarks.get(&session.relay_id).map_or(0, |bookmark| bookmark.cursor);
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let cursor = self
+            .state
+            .bookmarks
+            .get(&session.relay_id)
+            .map_or(0, |bookmark| bookmark.cursor);
         if !session.is_open() || cursor <= session.acked {
             session.ack_due = None;
             return;
@@ -245,7 +304,10 @@ impl Group {
         session.ack_due = None;
         session.acked = cursor;
         session.acked_at = context.now;
-        context.out.push(Output::Send { stream: session.stream, message: Message::Ack { cursor } });
+        context.out.push(Output::Send {
+            stream: session.stream,
+            message: Message::Ack { cursor },
+        });
     }
 
     /// Gives the relay what it lacks, as far as the window allows.
@@ -285,7 +347,10 @@ impl Group {
             payload: record.payload.clone(),
             origin: (record.sender != context.device).then_some(record.sender),
         };
-        context.out.push(Output::Send { stream: session.stream, message: Message::Push(push) });
+        context.out.push(Output::Send {
+            stream: session.stream,
+            message: Message::Push(push),
+        });
         self.outbox.sent(record);
     }
 
@@ -305,7 +370,11 @@ impl Group {
                 }
             }
             (LoadPurpose::Repair, Ok(records)) => {
-                if let Some(repair) = self.session.as_mut().and_then(|session| session.repair.as_mut()) {
+                if let Some(repair) = self
+                    .session
+                    .as_mut()
+                    .and_then(|session| session.repair.as_mut())
+                {
                     repair.on_loaded(records);
                 }
             }

@@ -9,7 +9,7 @@ use crate::failure::{SyncError, code};
 use crate::ids::{BlobId, DeviceId, RelayId};
 use crate::limits;
 use crate::message::{Blob, PushAck};
-use crate::store::{Batch, Bookmark, GroupState, LogRecord, Sequences, Write};
+use crate::store::{Batch, Bookmark, GroupState, LogRecord, Write};
 
 /// What one write does to one group.
 #[derive(Debug)]
@@ -25,7 +25,11 @@ pub(super) struct StagedGroup {
 
 impl Group {
     /// Adds what waits to `batch`, if anything does.
-    pub(super) fn stage(&mut self, batch: &mut Batch, context: &mut Context<'_>) -> Option<StagedGroup> {
+    pub(super) fn stage(
+        &mut self,
+        batch: &mut Batch,
+        context: &mut Context<'_>,
+    ) -> Option<StagedGroup> {
         if !self.has_intents() {
             return None;
         }
@@ -45,7 +49,13 @@ impl Group {
         }
         self.stage_held(&mut work);
         if work.state != self.state {
-            batch.writes.insert(first, Write::State { group: self.id, state: Box::new(work.state.clone()) });
+            batch.writes.insert(
+                first,
+                Write::State {
+                    group: self.id,
+                    state: Box::new(work.state.clone()),
+                },
+            );
         }
         if batch.writes.len() == first {
             // Nothing of it changes the store (a blob that was already here): done without a write.
@@ -57,7 +67,9 @@ impl Group {
     }
 
     fn stage_pushes(&self, work: &mut StagedGroup, batch: &mut Batch, context: &mut Context<'_>) {
-        let Some(keys) = self.current_keys() else { return };
+        let Some(keys) = self.current_keys() else {
+            return;
+        };
         let mut bytes = 0;
         for PendingPush { body, ttl, token } in self.pushes.iter().take(limits::MAX_WRITE_BLOBS) {
             bytes += body.len();
@@ -80,9 +92,18 @@ impl Group {
                 timestamp: context.now,
                 payload: bytes::Bytes::new(),
             };
-            let plain = Plain { kind: Kind::App, seq, witness: None, body: body.clone() };
+            let plain = Plain {
+                kind: Kind::App,
+                seq,
+                witness: None,
+                body: body.clone(),
+            };
             record.payload = blob::seal(keys, &record.address(self.id), &plain, context.entropy);
-            batch.writes.push(Write::Append { group: self.id, record: record.clone(), unsent: true });
+            batch.writes.push(Write::Append {
+                group: self.id,
+                record: record.clone(),
+                unsent: true,
+            });
             work.pushed.push((*token, record));
         }
     }
@@ -95,12 +116,22 @@ impl Group {
         context: &mut Context<'_>,
     ) {
         // The inbox is emptied when its session ends.
-        let Some(relay_id) = self.session.as_ref().map(|session| session.relay_id) else { return };
+        let Some(relay_id) = self.session.as_ref().map(|session| session.relay_id) else {
+            return;
+        };
         match item {
-            Received::Met { relay_url, incarnation, forget } => {
+            Received::Met {
+                relay_url,
+                incarnation,
+                forget,
+            } => {
                 work.state.pins.insert(relay_url.clone(), relay_id);
                 if *forget {
-                    let bookmark = Bookmark { incarnation: *incarnation, cursor: 0, held_to: 0 };
+                    let bookmark = Bookmark {
+                        incarnation: *incarnation,
+                        cursor: 0,
+                        held_to: 0,
+                    };
                     work.state.bookmarks.insert(relay_id, bookmark);
                 }
             }
@@ -136,7 +167,9 @@ impl Group {
     /// Notes how much of the log the relay of the session holds: all before the first blob that it has not acknowledged,
     /// unless a repair is under way.
     fn stage_held(&self, work: &mut StagedGroup) {
-        let Some(session) = self.session.as_ref().filter(|session| session.is_open()) else { return };
+        let Some(session) = self.session.as_ref().filter(|session| session.is_open()) else {
+            return;
+        };
         if session.repair.is_some() {
             return;
         }
@@ -173,77 +206,124 @@ impl Group {
             Ok(plain) => plain,
             Err(error) => {
                 let error = SyncError::new(code::BLOB_REJECTED, format!("{error}; it was skipped"));
-                work.events.push(Event::Error { group: Some(self.id), error, cursor: Some(blob.cursor) });
+                work.events.push(Event::Error {
+                    group: Some(self.id),
+                    error,
+                    cursor: Some(blob.cursor),
+                });
                 return;
             }
         };
         let newcomer = !work.state.seen.contains_key(&blob.sender);
         // A device that has not been here before may start late, when relays have forgotten its first blobs.
-        if !work.state.seen.entry(blob.sender).or_default().insert(plain.seq) {
+        if !work
+            .state
+            .seen
+            .entry(blob.sender)
+            .or_default()
+            .insert(plain.seq)
+        {
             return;
         }
         if newcomer && blob.sender != device {
-            work.events.push(Event::DeviceJoined { group: self.id, device: blob.sender });
+            work.events.push(Event::DeviceJoined {
+                group: self.id,
+                device: blob.sender,
+            });
         }
         work.state.position += 1;
         record.position = work.state.position;
         record.seq = plain.seq;
         record.kind = plain.kind;
-        batch.writes.push(Write::Append { group: self.id, record, unsent: false });
+        batch.writes.push(Write::Append {
+            group: self.id,
+            record,
+            unsent: false,
+        });
     }
 
     /// The write is durable.
     pub(super) fn commit(&mut self, work: StagedGroup, context: &mut Context<'_>) {
-        let before = core::mem::replace(&mut self.state, work.state);
+        self.state = work.state;
         self.staging = 0;
         for item in self.inbox.drain(..work.received) {
             self.inbox_bytes -= item.len();
         }
         for (token, record) in work.pushed {
             self.pushes.pop_front();
-            context.out.push(Output::Pushed { token, blob_id: record.blob_id, position: record.position });
+            context.out.push(Output::Pushed {
+                token,
+                blob_id: record.blob_id,
+                position: record.position,
+            });
             self.outbox.add(record);
         }
         for (position, ack) in work.sent {
             self.outbox.remove(position);
-            let (group, PushAck { blob_id, cursor, .. }) = (self.id, ack);
-            context.event(Event::Pushed { group, blob_id, position, cursor });
+            let (
+                group,
+                PushAck {
+                    blob_id, cursor, ..
+                },
+            ) = (self.id, ack);
+            context.event(Event::Pushed {
+                group,
+                blob_id,
+                position,
+                cursor,
+            });
         }
         for event in work.events {
             context.event(event);
         }
         if work.caught_up {
-            self.on_caught_up(&before, context);
+            self.on_caught_up(context);
         }
         self.acknowledge(context);
     }
 
     /// The write did not happen: pushes fail, what came from the relay waits for the next attempt.
-    pub(super) fn roll_back(&mut self, work: &StagedGroup, error: &SyncError, context: &mut Context<'_>) {
+    pub(super) fn roll_back(
+        &mut self,
+        work: &StagedGroup,
+        error: &SyncError,
+        context: &mut Context<'_>,
+    ) {
         self.staging = 0;
         if self.session.is_none() {
             self.forget_received(0);
         }
         for (token, _) in &work.pushed {
             self.pushes.pop_front();
-            context.out.push(Output::Refused { token: *token, error: error.clone() });
+            context.out.push(Output::Refused {
+                token: *token,
+                error: error.clone(),
+            });
         }
     }
 
-    fn on_caught_up(&mut self, before: &GroupState, context: &mut Context<'_>) {
+    fn on_caught_up(&mut self, context: &mut Context<'_>) {
         if let Some(session) = &mut self.session {
             session.caught_up = true;
         }
         self.failures = 0;
-        if self.session.as_ref().is_some_and(|session| !session.is_paused()) {
+        if self
+            .session
+            .as_ref()
+            .is_some_and(|session| !session.is_paused())
+        {
             self.last_error = None;
         }
         for (sender, seen) in &self.state.seen {
-            let known = before.seen.get(sender).and_then(Sequences::first_hole);
             if let Some((from, to)) = seen.first_hole()
-                && known != Some((from, to))
+                && self.told_gaps.insert(*sender, (from, to)) != Some((from, to))
             {
-                context.event(Event::Gap { group: self.id, sender: *sender, from, to });
+                context.event(Event::Gap {
+                    group: self.id,
+                    sender: *sender,
+                    from,
+                    to,
+                });
             }
         }
     }

@@ -97,23 +97,44 @@ pub struct DeviceView {
 }
 
 impl Group {
-    pub(super) fn view(&self, links: &BTreeMap<String, Link>, storage_error: Option<&SyncError>) -> GroupView {
+    pub(super) fn view(
+        &self,
+        links: &BTreeMap<String, Link>,
+        storage_error: Option<&SyncError>,
+    ) -> GroupView {
         let session = self.session.as_ref().filter(|session| session.is_open());
         let connected = session.is_some();
         let ready = self.state.founded || self.state.last_synced.is_some();
-        let progress = session.filter(|session| !session.caught_up).and_then(|session| {
-            let welcome = session.welcome.as_ref()?;
-            let bookmark = self.state.bookmarks.get(&session.relay_id).map_or(0, |bookmark| bookmark.cursor);
-            let total = welcome.max_cursor.saturating_sub(session.started_at);
-            let done = bookmark.saturating_sub(session.started_at).min(total);
-            (total > 0).then_some(Progress { done, total })
-        });
-        let link_error = links.get(self.relay()).and_then(|link| link.last_error.as_ref());
-        let error = storage_error.or(self.last_error.as_ref()).or(link_error).cloned();
+        let progress = session
+            .filter(|session| !session.caught_up)
+            .and_then(|session| {
+                let welcome = session.welcome.as_ref()?;
+                let bookmark = self
+                    .state
+                    .bookmarks
+                    .get(&session.relay_id)
+                    .map_or(0, |bookmark| bookmark.cursor);
+                let total = welcome.max_cursor.saturating_sub(session.started_at);
+                let done = bookmark.saturating_sub(session.started_at).min(total);
+                (total > 0).then_some(Progress { done, total })
+            });
+        let link_error = links
+            .get(self.relay())
+            .and_then(|link| link.last_error.as_ref());
+        let error = storage_error
+            .or(self.last_error.as_ref())
+            .or(link_error)
+            .cloned();
         let needs_action = storage_error.is_some()
-            || self.last_error.as_ref().is_some_and(|error| connected || !error.retryable);
+            || self
+                .last_error
+                .as_ref()
+                .is_some_and(|error| connected || !error.retryable);
         let arriving = progress.is_some()
-            || self.inbox.iter().any(|item| matches!(item, Received::Blob(_)));
+            || self
+                .inbox
+                .iter()
+                .any(|item| matches!(item, Received::Blob(_)));
         let state = if needs_action {
             State::Error
         } else if !ready && connected {
@@ -134,10 +155,20 @@ impl Group {
             pending: self.outbox.len(),
             progress,
             relay: connected.then(|| self.relay().to_owned()),
-            relays: self.state.relays.iter().map(|url| (url.clone(), connected && url == self.relay())).collect(),
+            relays: self
+                .state
+                .relays
+                .iter()
+                .map(|url| (url.clone(), connected && url == self.relay()))
+                .collect(),
             last_synced: self.state.last_synced,
             error,
-            version_vector: self.state.seen.iter().map(|(device, seen)| (*device, seen.contiguous())).collect(),
+            version_vector: self
+                .state
+                .seen
+                .iter()
+                .map(|(device, seen)| (*device, seen.contiguous()))
+                .collect(),
             position: self.state.position,
             ready,
         }
@@ -159,7 +190,10 @@ pub(super) fn device_view(groups: impl Iterator<Item = GroupView>) -> DeviceView
         all.state = all.state.max(view.state);
         all.pending += view.pending;
         all.progress = match (all.progress, view.progress) {
-            (Some(a), Some(b)) => Some(Progress { done: a.done + b.done, total: a.total + b.total }),
+            (Some(a), Some(b)) => Some(Progress {
+                done: a.done + b.done,
+                total: a.total + b.total,
+            }),
             (a, b) => a.or(b),
         };
         all.relay = all.relay.or(view.relay);

@@ -1,1 +1,432 @@
+//! The engine under any input in any order. What fleets of engines achieve together is shown by the simulation.
 
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::crypto::blob::{self, Address, Kind, Plain};
+use crate::crypto::keys::Secret;
+use crate::error::ErrorCode;
+use crate::ids::Incarnation;
+use crate::message::{Blob, PushAck, RelayLimits, Welcome, WireError};
+
+const RELAY: &str = "http://relay.test";
+const RELAY_ID: RelayId = DeviceId([1; 32]);
+const DEVICE: DeviceId = DeviceId([2; 32]);
+const OTHER: DeviceId = DeviceId([3; 32]);
+
+fn keys() -> EpochKeys {
+    EpochKeys::derive(0, Secret::new([5; 32]))
+}
+
+fn group() -> GroupId {
+    keys().founded_group()
+}
+
+fn state() -> GroupState {
+    GroupState {
+        epochs: vec![(0, Secret::new([5; 32]))],
+        relays: vec![RELAY.into()],
+        founded: false,
+        position: 0,
+        seen: BTreeMap::new(),
+        pins: BTreeMap::new(),
+        bookmarks: BTreeMap::new(),
+        last_synced: None,
+    }
+}
+
+fn engine() -> Engine {
+    let mut next = 0u8;
+    let entropy = move |bytes: &mut [u8]| {
+        for byte in bytes {
+            next = next.wrapping_mul(5).wrapping_add(31);
+            *byte = next;
+        }
+    };
+    let stored = StoredGroup {
+        group: group(),
+        state: state(),
+        unsent: vec![],
+    };
+    Engine::new(DEVICE, vec![stored], Box::new(entropy))
+}
+
+fn welcome(incarnation: u8, max_cursor: u64) -> Message {
+    Message::Welcome(Welcome {
+        version: 1,
+        capabilities: vec![],
+        relay_id: RELAY_ID,
+        incarnation: Incarnation([incarnation; 16]),
+        max_cursor,
+        epoch: 0,
+        snapshot: None,
+        limits: RelayLimits {
+            max_payload: limits::MAX_PAYLOAD as u32,
+            default_ttl: 1000,
+            group_quota: 0,
+        },
+        now: Timestamp(0),
+    })
+}
+
+fn sealed(cursor: u64, seq: u64) -> Blob {
+    let blob_id = BlobId([seq as u8; 16]);
+    let address = Address {
+        group_id: group(),
+        epoch: 0,
+        sender: OTHER,
+        blob_id,
+    };
+    let plain = Plain {
+        kind: Kind::App,
+        seq,
+        witness: None,
+        body: Bytes::from(format!("blob {seq}")),
+    };
+    let payload = blob::seal(&keys(), &address, &plain, &mut |bytes: &mut [u8]| {
+        bytes.fill(seq as u8)
+    });
+    Blob {
+        cursor,
+        blob_id,
+        sender: OTHER,
+        epoch: 0,
+        timestamp: Timestamp(9),
+        payload,
+    }
+}
+
+/// Runs an input; gives the outputs.
+fn run(engine: &mut Engine, now: u64, input: Input) -> Vec<Output> {
+    let mut out = Vec::new();
+    engine.handle(Timestamp(now), input, &mut out);
+    out
+}
+
+/// An engine with an open session, and its stream.
+fn connected(now: u64) -> (Engine, StreamId) {
+    let mut engine = engine();
+    assert_eq!(
+        run(&mut engine, now, Input::Tick),
+        [Output::Connect {
+            relay: RELAY.into()
+        }]
+    );
+    let connected = Input::Connected {
+        relay: RELAY.into(),
+        relay_id: RELAY_ID,
+        exporter: [0; 32],
+    };
+    let out = run(&mut engine, now, connected);
+    let [
+        Output::OpenStream { stream, .. },
+        Output::Send {
+            message: Message::Hello(_),
+            ..
+        },
+    ] = out.as_slice()
+    else {
+        panic!("{out:?}");
+    };
+    let stream = *stream;
+    let out = run(
+        &mut engine,
+        now,
+        Input::Frame {
+            stream,
+            message: Ok(welcome(1, 0)),
+        },
+    );
+    assert!(matches!(
+        out[0],
+        Output::Send {
+            message: Message::Subscribe(_),
+            ..
+        }
+    ));
+    assert!(
+        matches!(out[1], Output::Write(_)),
+        "the bookmark's beginning is written"
+    );
+    run(&mut engine, now, Input::Written(Ok(())));
+    (engine, stream)
+}
+
+fn receive(engine: &mut Engine, stream: StreamId, message: Message) -> Vec<Output> {
+    run(
+        engine,
+        0,
+        Input::Frame {
+            stream,
+            message: Ok(message),
+        },
+    )
+}
+
+fn bookmark_of(batch: &Batch) -> Option<u64> {
+    batch.writes.iter().find_map(|write| match write {
+        Write::State { state, .. } => state
+            .bookmarks
+            .get(&RELAY_ID)
+            .map(|bookmark| bookmark.cursor),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_bookmark_moves_in_the_write_that_has_the_blob_and_never_by_an_ack() {
+    let (mut engine, stream) = connected(0);
+    let out = run(
+        &mut engine,
+        0,
+        Input::Push {
+            group: group(),
+            body: "x".into(),
+            ttl: 0,
+            token: 1,
+        },
+    );
+    let [Output::Write(_)] = out.as_slice() else {
+        panic!("{out:?}")
+    };
+    let out = run(&mut engine, 0, Input::Written(Ok(())));
+    let Some(Output::Send {
+        message: Message::Push(push),
+        ..
+    }) = out.last()
+    else {
+        panic!("{out:?}")
+    };
+    let ack = PushAck {
+        blob_id: push.blob_id,
+        cursor: 40,
+        timestamp: Timestamp(3),
+    };
+    let out = receive(&mut engine, stream, Message::PushAck(ack));
+    let [Output::Write(batch)] = out.as_slice() else {
+        panic!("{out:?}")
+    };
+    assert!(matches!(
+        batch.writes.last(),
+        Some(Write::Sent { cursor: 40, .. })
+    ));
+    assert!(
+        bookmark_of(batch).is_none_or(|cursor| cursor == 0),
+        "blobs up to 40 have not been read"
+    );
+    run(&mut engine, 0, Input::Written(Ok(())));
+
+    let out = receive(&mut engine, stream, Message::Blob(sealed(39, 1)));
+    let [Output::Write(batch)] = out.as_slice() else {
+        panic!("{out:?}")
+    };
+    assert_eq!(bookmark_of(batch), Some(39));
+    assert!(
+        batch
+            .writes
+            .iter()
+            .any(|write| matches!(write, Write::Append { record, .. } if record.cursor == 39))
+    );
+}
+
+#[test]
+fn a_failed_write_refuses_the_push_and_keeps_what_the_relay_sent() {
+    let (mut engine, stream) = connected(0);
+    receive(&mut engine, stream, Message::Blob(sealed(1, 1)));
+    run(
+        &mut engine,
+        0,
+        Input::Push {
+            group: group(),
+            body: "x".into(),
+            ttl: 0,
+            token: 7,
+        },
+    );
+    let full = SyncError::passing(code::STORAGE_FULL, "full");
+    let out = run(&mut engine, 0, Input::Written(Err(full.clone())));
+    // The push came after that write began: it is tried at once, together with the blob.
+    let Some(Output::Write(batch)) = out.last() else {
+        panic!("{out:?}")
+    };
+    assert_eq!(
+        batch
+            .writes
+            .iter()
+            .filter(|write| matches!(write, Write::Append { .. }))
+            .count(),
+        2
+    );
+    let out = run(&mut engine, 0, Input::Written(Err(full)));
+    assert!(out.iter().any(|output| matches!(output, Output::Refused { token: 7, error } if error.code == code::STORAGE_FULL)));
+    assert!(
+        !out.iter().any(|output| matches!(output, Output::Write(_))),
+        "and then it waits"
+    );
+    let wake = engine.next_wake().unwrap();
+    let out = run(&mut engine, wake.0, Input::Tick);
+    let [Output::Write(batch)] = out.as_slice() else {
+        panic!("{out:?}")
+    };
+    assert!(
+        matches!(&batch.writes[1], Write::Append { record, .. } if record.sender == OTHER && record.position == 1)
+    );
+}
+
+#[test]
+fn a_replayed_blob_enters_the_log_once() {
+    let (mut engine, stream) = connected(0);
+    receive(&mut engine, stream, Message::Blob(sealed(1, 1)));
+    run(&mut engine, 0, Input::Written(Ok(())));
+    // The same sequence again under another cursor, as after a repair.
+    let out = receive(&mut engine, stream, Message::Blob(sealed(2, 1)));
+    let [Output::Write(batch)] = out.as_slice() else {
+        panic!("{out:?}")
+    };
+    assert!(
+        !batch
+            .writes
+            .iter()
+            .any(|write| matches!(write, Write::Append { .. }))
+    );
+    assert_eq!(bookmark_of(batch), Some(2));
+}
+
+#[test]
+fn an_app_is_told_of_a_hole_when_everything_was_fetched() {
+    let (mut engine, stream) = connected(0);
+    receive(&mut engine, stream, Message::Blob(sealed(4, 4)));
+    run(&mut engine, 0, Input::Written(Ok(())));
+    receive(&mut engine, stream, Message::CaughtUp { max_cursor: 4 });
+    let out = run(&mut engine, 0, Input::Written(Ok(())));
+    let gap = Event::Gap {
+        group: group(),
+        sender: OTHER,
+        from: 1,
+        to: 3,
+    };
+    assert!(out.contains(&Output::Event(gap)), "{out:?}");
+}
+
+#[test]
+fn a_refused_push_is_sent_again_in_another_session() {
+    let (mut engine, stream) = connected(0);
+    run(
+        &mut engine,
+        0,
+        Input::Push {
+            group: group(),
+            body: "x".into(),
+            ttl: 0,
+            token: 1,
+        },
+    );
+    run(&mut engine, 0, Input::Written(Ok(())));
+    let refusal = WireError {
+        retry_after_ms: Some(5000),
+        ..WireError::new(ErrorCode::GroupQuotaExceeded, "full")
+    };
+    receive(&mut engine, stream, Message::Error(refusal));
+    let view = engine.view(group()).unwrap();
+    assert_eq!((view.state, view.pending), (State::Error, 1));
+    assert!(
+        view.error.unwrap().message.contains(RELAY),
+        "the error names the relay"
+    );
+    assert_eq!(engine.next_wake(), Some(Timestamp(5000)));
+    let out = run(&mut engine, 5000, Input::Tick);
+    assert!(out.contains(&Output::CloseStream { stream }));
+    let reopened = out.iter().any(|output| {
+        matches!(
+            output,
+            Output::Send {
+                message: Message::Hello(_),
+                ..
+            }
+        )
+    });
+    assert!(reopened, "{out:?}");
+}
+
+fn any_message() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        4 => (1u8..3, 0u64..30).prop_map(|(incarnation, max)| welcome(incarnation, max)),
+        8 => (1u64..30, 1u64..20).prop_map(|(cursor, seq)| Message::Blob(sealed(cursor, seq))),
+        2 => (1u64..30, 1u64..20).prop_map(|(cursor, seq)| Message::Blob(Blob { payload: Bytes::new(), ..sealed(cursor, seq) })),
+        2 => (1u64..30).prop_map(|cursor| Message::Blob(Blob { sender: DEVICE, payload: Bytes::new(), ..sealed(cursor, 1) })),
+        1 => any::<u64>().prop_map(|cursor| Message::Blob(sealed(cursor, 250))),
+        3 => any::<u64>().prop_map(|max_cursor| Message::CaughtUp { max_cursor: max_cursor % 40 }),
+        2 => (any::<u8>(), any::<u64>()).prop_map(|(id, cursor)| Message::PushAck(PushAck { blob_id: BlobId([id; 16]), cursor, timestamp: Timestamp(1) })),
+        2 => Just(Message::HasResponse { blob_ids: vec![] }),
+        1 => any::<u16>().prop_map(|code| Message::Error(WireError::new(code.into(), "x"))),
+        1 => any::<u64>().prop_map(|ms| Message::Error(WireError { retry_after_ms: Some(ms), ..WireError::new(ErrorCode::RateLimited, "x") })),
+        1 => Just(Message::Bye { reason: String::new() }),
+        1 => Just(Message::Ack { cursor: 1 }),
+    ]
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    let error = || SyncError::passing(code::STORAGE_FULL, "x");
+    let stream = || (0u64..12).prop_map(StreamId);
+    prop_oneof![
+        14 => (stream(), any_message()).prop_map(|(stream, message)| Input::Frame { stream, message: Ok(message) }),
+        1 => stream().prop_map(|stream| Input::Frame { stream, message: Err(DecodeError::Malformed) }),
+        2 => stream().prop_map(|stream| Input::StreamEnded { stream }),
+        4 => (0usize..2000, any::<u64>()).prop_map(|(len, token)| Input::Push { group: group(), body: vec![0; len].into(), ttl: 0, token }),
+        1 => any::<u64>().prop_map(|token| Input::Push { group: GroupId([0; 32]), body: Bytes::new(), ttl: 0, token }),
+        1 => any::<u64>().prop_map(|token| Input::RemoveGroup { group: group(), token }),
+        1 => any::<u64>().prop_map(|token| Input::AddGroup { group: group(), state: Box::new(state()), token }),
+        5 => Just(Input::Connected { relay: RELAY.into(), relay_id: RELAY_ID, exporter: [0; 32] }),
+        1 => Just(Input::Connected { relay: "http://other.test".into(), relay_id: OTHER, exporter: [0; 32] }),
+        2 => Just(Input::Disconnected { relay: RELAY.into(), error: error() }),
+        10 => Just(Input::Written(Ok(()))),
+        1 => Just(Input::Written(Err(error()))),
+        2 => Just(Input::Loaded { group: group(), purpose: LoadPurpose::Repair, records: Ok(vec![]) }),
+        1 => Just(Input::Loaded { group: group(), purpose: LoadPurpose::Outbox, records: Err(error()) }),
+        1 => any::<bool>().prop_map(|online| Input::NetworkChanged { online }),
+        6 => Just(Input::Tick),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn no_input_in_no_order_breaks_an_invariant(inputs in proptest::collection::vec((any_input(), 0u64..9000), 0..120)) {
+        let mut engine = engine();
+        let (mut now, mut writing, mut position) = (0, false, 0u64);
+        let mut appended = 0;
+        for (input, pause) in inputs {
+            now += pause;
+            let durable = matches!(input, Input::Written(Ok(())));
+            if matches!(input, Input::Written(_)) && writing {
+                writing = false;
+                position += if durable { appended } else { 0 };
+            }
+            let out = run(&mut engine, now, input);
+            for output in out {
+                match output {
+                    Output::Write(batch) => {
+                        prop_assert!(!writing, "one write at a time");
+                        writing = true;
+                        appended = 0;
+                        for write in batch.writes {
+                            match write {
+                                Write::Append { record, .. } => {
+                                    appended += 1;
+                                    prop_assert_eq!(record.position, position + appended, "positions are gapless");
+                                }
+                                Write::Remove { .. } | Write::State { .. } | Write::Sent { .. } => {}
+                            }
+                        }
+                    }
+                    Output::Event(Event::GroupLeft(_)) => position = 0,
+                    _ => {}
+                }
+            }
+            prop_assert!(engine.next_wake().is_none_or(|wake| wake.0 > now), "never waked for nothing");
+        }
+    }
+}

@@ -17,7 +17,10 @@ impl Sequences {
     /// Everything up to and including `last`.
     #[must_use]
     pub const fn up_to(last: u64) -> Self {
-        Self { contiguous: last, above: Vec::new() }
+        Self {
+            contiguous: last,
+            above: Vec::new(),
+        }
     }
 
     /// Highest sequence below which nothing is missing: the sender's place in the version vector.
@@ -35,13 +38,19 @@ impl Sequences {
     /// Whether `seq` is among them.
     #[must_use]
     pub fn contains(&self, seq: u64) -> bool {
-        seq <= self.contiguous || self.above.iter().any(|(from, to)| (*from..=*to).contains(&seq))
+        seq <= self.contiguous
+            || self
+                .above
+                .iter()
+                .any(|(from, to)| (*from..=*to).contains(&seq))
     }
 
     /// The first hole: sequences that are missing although later ones were seen.
     #[must_use]
     pub fn first_hole(&self) -> Option<(u64, u64)> {
-        self.above.first().map(|(from, _)| (self.contiguous + 1, from - 1))
+        self.above
+            .first()
+            .map(|(from, _)| (self.contiguous + 1, from - 1))
     }
 
     /// Adds `seq`; false if it was there, is 0, or would need more ranges than a device keeps.
@@ -59,7 +68,9 @@ impl Sequences {
             }
             (true, false) => self.above[at - 1].1 = seq,
             (false, true) => self.above[at].0 = seq,
-            (false, false) if seq == self.contiguous + 1 || self.above.len() < limits::MAX_SEQUENCE_RANGES => {
+            (false, false)
+                if seq == self.contiguous + 1 || self.above.len() < limits::MAX_SEQUENCE_RANGES =>
+            {
                 self.above.insert(at, (seq, seq));
             }
             (false, false) => return false,

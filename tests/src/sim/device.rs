@@ -27,14 +27,27 @@ impl Disk {
             match write {
                 Write::State { state, .. } => self.state = Some((**state).clone()),
                 Write::Append { record, unsent, .. } => {
-                    assert_eq!(record.position, self.log.len() as u64 + 1, "positions are gapless");
+                    assert_eq!(
+                        record.position,
+                        self.log.len() as u64 + 1,
+                        "positions are gapless"
+                    );
                     if *unsent {
-                        self.unsent.insert(record.position, record.payload.len() as u32);
+                        self.unsent
+                            .insert(record.position, record.payload.len() as u32);
                     }
                     self.log.push(record.clone());
                 }
-                Write::Sent { position, cursor, timestamp, .. } => {
-                    assert!(self.unsent.remove(position).is_some(), "only what waits is sent");
+                Write::Sent {
+                    position,
+                    cursor,
+                    timestamp,
+                    ..
+                } => {
+                    assert!(
+                        self.unsent.remove(position).is_some(),
+                        "only what waits is sent"
+                    );
                     let record = &mut self.log[*position as usize - 1];
                     (record.cursor, record.timestamp) = (*cursor, *timestamp);
                 }
@@ -70,7 +83,10 @@ pub struct Device {
 impl Device {
     /// A member of the group with an empty log.
     pub fn new(id: DeviceId, group: GroupId, state: GroupState, rng: &mut Rng) -> Self {
-        let disk = Disk { state: Some(state), ..Disk::default() };
+        let disk = Disk {
+            state: Some(state),
+            ..Disk::default()
+        };
         let engine = boot(id, group, &disk, rng);
         Self {
             id,
@@ -149,7 +165,9 @@ impl Device {
 
     /// The write under way becomes durable, or fails.
     pub fn finish_write(&mut self, now: Timestamp, fails: bool) {
-        let Some(batch) = self.writing.take() else { return };
+        let Some(batch) = self.writing.take() else {
+            return;
+        };
         if fails {
             let error = SyncError::passing(code::STORAGE_FULL, "the simulated disk is full");
             return self.feed(now, Input::Written(Err(error)));
@@ -160,7 +178,14 @@ impl Device {
 
     /// Answers the oldest read.
     pub fn finish_load(&mut self, now: Timestamp) {
-        let Some(Output::Load { group, purpose, after, max_records, max_bytes }) = self.loads.pop_front() else {
+        let Some(Output::Load {
+            group,
+            purpose,
+            after,
+            max_records,
+            max_bytes,
+        }) = self.loads.pop_front()
+        else {
             return;
         };
         let mut bytes = 0;
@@ -168,8 +193,23 @@ impl Device {
             bytes += record.payload.len();
             bytes <= max_bytes || bytes == record.payload.len()
         };
-        let records = self.disk.log.iter().skip(after as usize).take(max_records).take_while(fits).cloned().collect();
-        self.feed(now, Input::Loaded { group, purpose, records: Ok(records) });
+        let records = self
+            .disk
+            .log
+            .iter()
+            .skip(after as usize)
+            .take(max_records)
+            .take_while(fits)
+            .cloned()
+            .collect();
+        self.feed(
+            now,
+            Input::Loaded {
+                group,
+                purpose,
+                records: Ok(records),
+            },
+        );
     }
 }
 
@@ -177,8 +217,16 @@ fn boot(id: DeviceId, group: GroupId, disk: &Disk, rng: &mut Rng) -> Engine {
     let stored = disk.state.clone().map(|state| StoredGroup {
         group,
         state,
-        unsent: disk.unsent.iter().map(|(position, len)| (*position, *len)).collect(),
+        unsent: disk
+            .unsent
+            .iter()
+            .map(|(position, len)| (*position, *len))
+            .collect(),
     });
-    let mut entropy = Rng::new(rng.next());
-    Engine::new(id, stored.into_iter().collect(), Box::new(move |bytes: &mut [u8]| entropy.fill(bytes)))
+    let mut entropy = Rng::new(rng.number());
+    Engine::new(
+        id,
+        stored.into_iter().collect(),
+        Box::new(move |bytes: &mut [u8]| entropy.fill(bytes)),
+    )
 }

@@ -8,7 +8,9 @@ use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{BlobId, DeviceId, Incarnation, RelayId};
 use zerok_sync_shared::limits;
 use zerok_sync_shared::message::{Blob, Message, RelayLimits, WireError};
-use zerok_sync_shared::session::{GroupInfo, Input, NewBlob, Output, Page, Purpose, Session, SessionConfig, Stored};
+use zerok_sync_shared::session::{
+    GroupInfo, Input, NewBlob, Output, Page, Purpose, Session, SessionConfig, Stored,
+};
 use zerok_sync_shared::time::Timestamp;
 
 use super::Rng;
@@ -27,7 +29,12 @@ impl Database {
         let mut incarnation = [0; 16];
         rng.fill(&mut incarnation);
         let (blobs, by_id) = (Vec::new(), BTreeMap::new());
-        Self { incarnation: Incarnation(incarnation), access_pub: None, blobs, by_id }
+        Self {
+            incarnation: Incarnation(incarnation),
+            access_pub: None,
+            blobs,
+            by_id,
+        }
     }
 
     fn max_cursor(&self) -> u64 {
@@ -46,7 +53,10 @@ impl Database {
             });
             self.blobs.len() - 1
         });
-        Stored { cursor: self.blobs[at].cursor, timestamp: self.blobs[at].timestamp }
+        Stored {
+            cursor: self.blobs[at].cursor,
+            timestamp: self.blobs[at].timestamp,
+        }
     }
 
     fn page(&self, after: u64, max_blobs: u32, max_bytes: usize) -> Page {
@@ -56,9 +66,20 @@ impl Database {
             bytes <= max_bytes || bytes == blob.payload.len()
         };
         let rest = self.blobs.iter().skip(after as usize);
-        let blobs: Vec<Blob> = rest.take(max_blobs as usize).take_while(fits).cloned().collect();
-        let up_to = blobs.last().map_or(self.max_cursor().max(after), |blob| blob.cursor);
-        Page { blobs, up_to, has_more: up_to < self.max_cursor(), max_cursor: self.max_cursor() }
+        let blobs: Vec<Blob> = rest
+            .take(max_blobs as usize)
+            .take_while(fits)
+            .cloned()
+            .collect();
+        let up_to = blobs
+            .last()
+            .map_or(self.max_cursor().max(after), |blob| blob.cursor);
+        Page {
+            blobs,
+            up_to,
+            has_more: up_to < self.max_cursor(),
+            max_cursor: self.max_cursor(),
+        }
     }
 }
 
@@ -89,7 +110,14 @@ pub struct Relay {
 
 impl Relay {
     pub fn new(id: RelayId, rng: &mut Rng) -> Self {
-        Self { id, database: Database::new(rng), sessions: Vec::new(), full: false, tamper_next: false, tampered: BTreeSet::new() }
+        Self {
+            id,
+            database: Database::new(rng),
+            sessions: Vec::new(),
+            full: false,
+            tamper_next: false,
+            tampered: BTreeSet::new(),
+        }
     }
 
     /// All connections are gone; what was not committed is lost.
@@ -110,7 +138,10 @@ impl Relay {
         message: Option<Message>,
         now: Timestamp,
     ) {
-        let at = self.sessions.iter().position(|s| s.device == device && s.stream == stream);
+        let at = self
+            .sessions
+            .iter()
+            .position(|s| s.device == device && s.stream == stream);
         let Some(message) = message else {
             if let Some(at) = at {
                 self.sessions.remove(at);
@@ -162,14 +193,25 @@ impl Relay {
             for output in outputs {
                 match output {
                     Output::Send(message) => serving.outgoing.push_back(message),
-                    Output::OpenGroup { access_pub, epoch, .. } => {
+                    Output::OpenGroup {
+                        access_pub, epoch, ..
+                    } => {
                         let known = *self.database.access_pub.get_or_insert(access_pub);
                         let max_cursor = self.database.max_cursor();
-                        let info = GroupInfo { max_cursor, epoch, access_pub: known };
+                        let info = GroupInfo {
+                            max_cursor,
+                            epoch,
+                            access_pub: known,
+                        };
                         inputs.push_back(Input::GroupOpened(Ok(info), now));
                     }
                     Output::Store(blob) => serving.storing.push_back(blob),
-                    Output::Read { purpose, after, max_blobs, max_bytes } => {
+                    Output::Read {
+                        purpose,
+                        after,
+                        max_blobs,
+                        max_bytes,
+                    } => {
                         let page = self.database.page(after, max_blobs, max_bytes);
                         inputs.push_back(Input::Read(purpose, Ok(page)));
                         if purpose == Purpose::Stream {
@@ -177,7 +219,10 @@ impl Relay {
                         }
                     }
                     Output::Has(ids) => {
-                        let stored = ids.into_iter().filter(|id| self.database.by_id.contains_key(id)).collect();
+                        let stored = ids
+                            .into_iter()
+                            .filter(|id| self.database.by_id.contains_key(id))
+                            .collect();
                         inputs.push_back(Input::HasResult(Ok(stored)));
                     }
                     Output::Acked(cursor) => assert!(cursor <= self.database.max_cursor()),
@@ -189,14 +234,17 @@ impl Relay {
 
     /// Commits what one session waits for, tells it, and tells all that the group has grown.
     pub fn commit_some(&mut self, rng: &mut Rng, now: Timestamp) -> bool {
-        let waiting: Vec<usize> =
-            (0..self.sessions.len()).filter(|at| !self.sessions[*at].storing.is_empty()).collect();
+        let waiting: Vec<usize> = (0..self.sessions.len())
+            .filter(|at| !self.sessions[*at].storing.is_empty())
+            .collect();
         if waiting.is_empty() {
             return false;
         }
         let at = waiting[rng.below(waiting.len())];
         for _ in 0..=rng.below(4) {
-            let Some(blob) = self.sessions[at].storing.pop_front() else { break };
+            let Some(blob) = self.sessions[at].storing.pop_front() else {
+                break;
+            };
             let refused = self.sessions[at].refused || self.full;
             self.sessions[at].refused = refused;
             let mut blob = blob;
@@ -208,8 +256,14 @@ impl Relay {
                 self.tampered.insert(blob.blob_id);
             }
             let result = if refused {
-                let error = WireError::new(ErrorCode::GroupQuotaExceeded, "the simulated quota is used up");
-                Err(WireError { retry_after_ms: Some(2000), ..error })
+                let error = WireError::new(
+                    ErrorCode::GroupQuotaExceeded,
+                    "the simulated quota is used up",
+                );
+                Err(WireError {
+                    retry_after_ms: Some(2000),
+                    ..error
+                })
             } else {
                 Ok(self.database.store(blob, now))
             };
@@ -241,5 +295,4 @@ impl Relay {
             }
         }
     }
-
 }

@@ -93,7 +93,16 @@ impl World {
         let devices = (0..device_count).map(|n| device(n, &mut rng)).collect();
         let relay = Relay::new(DeviceId([0xFF; 32]), &mut rng);
         let now = Timestamp(1_000_000);
-        Self { rng, now, group, keys, devices, relay, faults, pushes: 0 }
+        Self {
+            rng,
+            now,
+            group,
+            keys,
+            devices,
+            relay,
+            faults,
+            pushes: 0,
+        }
     }
 
     /// Lets events and faults happen.
@@ -126,7 +135,11 @@ impl World {
                 return;
             }
         }
-        let views: Vec<_> = self.devices.iter().map(|device| device.engine.view(self.group)).collect();
+        let views: Vec<_> = self
+            .devices
+            .iter()
+            .map(|device| device.engine.view(self.group))
+            .collect();
         panic!("the world does not settle: {views:#?}");
     }
 
@@ -154,31 +167,60 @@ impl World {
                 _ => self.connect(),
             };
             if happened {
-                self.now = self.now.plus(Duration::from_millis(self.rng.below(3) as u64));
+                self.now = self
+                    .now
+                    .plus(Duration::from_millis(self.rng.below(3) as u64));
                 return true;
             }
         }
-        let wake = self.devices.iter().filter_map(|device| device.engine.next_wake()).min();
-        self.now = wake.map_or(self.now.plus(Duration::from_secs(1)), |wake| wake.max(self.now));
+        let wake = self
+            .devices
+            .iter()
+            .filter_map(|device| device.engine.next_wake())
+            .min();
+        self.now = wake.map_or(self.now.plus(Duration::from_secs(1)), |wake| {
+            wake.max(self.now)
+        });
         for device in &mut self.devices {
             device.feed(self.now, Input::Tick);
             let next = device.engine.next_wake();
-            assert!(next.is_none_or(|next| next > self.now), "a device that wakes for nothing never sleeps");
+            assert!(
+                next.is_none_or(|next| next > self.now),
+                "a device that wakes for nothing never sleeps"
+            );
         }
         false
     }
 
     fn pick(&mut self, fits: impl Fn(&Device) -> bool) -> Option<usize> {
-        let fitting: Vec<usize> = (0..self.devices.len()).filter(|at| fits(&self.devices[*at])).collect();
-        if fitting.is_empty() { None } else { Some(fitting[self.rng.below(fitting.len())]) }
+        let fitting: Vec<usize> = (0..self.devices.len())
+            .filter(|at| fits(&self.devices[*at]))
+            .collect();
+        if fitting.is_empty() {
+            None
+        } else {
+            Some(fitting[self.rng.below(fitting.len())])
+        }
     }
 
     fn deliver_to_relay(&mut self) -> bool {
-        let Some(at) = self.pick(|device| device.streams.values().any(|queue| !queue.is_empty())) else { return false };
+        let Some(at) = self.pick(|device| device.streams.values().any(|queue| !queue.is_empty()))
+        else {
+            return false;
+        };
         let device = &mut self.devices[at];
-        let ready: Vec<_> = device.streams.iter().filter(|(_, queue)| !queue.is_empty()).map(|(id, _)| *id).collect();
+        let ready: Vec<_> = device
+            .streams
+            .iter()
+            .filter(|(_, queue)| !queue.is_empty())
+            .map(|(id, _)| *id)
+            .collect();
         let stream = ready[self.rng.below(ready.len())];
-        let Some(message) = device.streams.get_mut(&stream).and_then(std::collections::VecDeque::pop_front) else {
+        let Some(message) = device
+            .streams
+            .get_mut(&stream)
+            .and_then(std::collections::VecDeque::pop_front)
+        else {
             return false;
         };
         if message.is_none() {
@@ -190,10 +232,18 @@ impl World {
     }
 
     fn deliver_to_device(&mut self) -> bool {
-        let Some((at, stream, message)) = self.relay.send_some(&mut self.rng) else { return false };
+        let Some((at, stream, message)) = self.relay.send_some(&mut self.rng) else {
+            return false;
+        };
         let device = &mut self.devices[at];
         match message {
-            Some(message) => device.feed(self.now, Input::Frame { stream, message: Ok(message) }),
+            Some(message) => device.feed(
+                self.now,
+                Input::Frame {
+                    stream,
+                    message: Ok(message),
+                },
+            ),
             None => {
                 device.streams.remove(&stream);
                 device.feed(self.now, Input::StreamEnded { stream });
@@ -203,24 +253,37 @@ impl World {
     }
 
     fn finish_write(&mut self) -> bool {
-        let Some(at) = self.pick(|device| device.writing.is_some()) else { return false };
+        let Some(at) = self.pick(|device| device.writing.is_some()) else {
+            return false;
+        };
         let fails = self.faults.device_full && self.rng.once_in(10);
         self.devices[at].finish_write(self.now, fails);
         true
     }
 
     fn finish_load(&mut self) -> bool {
-        let Some(at) = self.pick(|device| !device.loads.is_empty()) else { return false };
+        let Some(at) = self.pick(|device| !device.loads.is_empty()) else {
+            return false;
+        };
         self.devices[at].finish_load(self.now);
         true
     }
 
     fn connect(&mut self) -> bool {
-        let Some(at) = self.pick(|device| device.connecting) else { return false };
+        let Some(at) = self.pick(|device| device.connecting) else {
+            return false;
+        };
         let device = &mut self.devices[at];
         (device.connecting, device.connected) = (false, true);
         let relay_id = self.relay.id;
-        device.feed(self.now, Input::Connected { relay: RELAY_URL.into(), relay_id, exporter: EXPORTER });
+        device.feed(
+            self.now,
+            Input::Connected {
+                relay: RELAY_URL.into(),
+                relay_id,
+                exporter: EXPORTER,
+            },
+        );
         true
     }
 
@@ -234,7 +297,15 @@ impl World {
         let token = device.next_token;
         device.next_token += 1;
         device.asked.insert(token, body.clone());
-        device.feed(self.now, Input::Push { group: self.group, body, ttl: 0, token });
+        device.feed(
+            self.now,
+            Input::Push {
+                group: self.group,
+                body,
+                ttl: 0,
+                token,
+            },
+        );
     }
 
     fn fault(&mut self) {
@@ -262,8 +333,15 @@ impl World {
         let device = &mut self.devices[at];
         if device.connected || device.connecting {
             device.lose_connection();
-            let error = SyncError::passing(code::RELAY_UNREACHABLE, "the simulated connection was cut");
-            device.feed(self.now, Input::Disconnected { relay: RELAY_URL.into(), error });
+            let error =
+                SyncError::passing(code::RELAY_UNREACHABLE, "the simulated connection was cut");
+            device.feed(
+                self.now,
+                Input::Disconnected {
+                    relay: RELAY_URL.into(),
+                    error,
+                },
+            );
         }
     }
 
@@ -279,8 +357,11 @@ impl World {
     /// # Panics
     /// When a promise is broken.
     pub fn check(&self) {
-        let promised: BTreeMap<BlobId, &Bytes> =
-            self.devices.iter().flat_map(|device| device.promised.iter().map(|(id, body)| (*id, body))).collect();
+        let promised: BTreeMap<BlobId, &Bytes> = self
+            .devices
+            .iter()
+            .flat_map(|device| device.promised.iter().map(|(id, body)| (*id, body)))
+            .collect();
         for device in &self.devices {
             let mut last_seq: BTreeMap<DeviceId, u64> = BTreeMap::new();
             let mut here = BTreeMap::new();
@@ -288,21 +369,35 @@ impl World {
                 let plain = blob::open(&self.keys, &record.address(self.group), &record.payload);
                 let plain = plain.expect("nothing altered enters a log");
                 let last = last_seq.insert(record.sender, record.seq).unwrap_or(0);
-                assert!(record.seq > last, "each once and in the order of its sender");
+                assert!(
+                    record.seq > last,
+                    "each once and in the order of its sender"
+                );
                 here.insert(record.blob_id, plain.body);
             }
             for (id, body) in &promised {
                 match here.get(id) {
                     Some(here) => assert_eq!(here, *body),
-                    None => assert!(self.relay.tampered.contains(id), "a promised blob is missing"),
+                    None => assert!(
+                        self.relay.tampered.contains(id),
+                        "a promised blob is missing"
+                    ),
                 }
             }
             assert!(device.disk.unsent.is_empty(), "everything was sent");
         }
         if self.relay.tampered.is_empty() {
-            let vector = |device: &Device| device.engine.view(self.group).map(|view| view.version_vector);
+            let vector = |device: &Device| {
+                device
+                    .engine
+                    .view(self.group)
+                    .map(|view| view.version_vector)
+            };
             let first = vector(&self.devices[0]);
-            assert!(self.devices.iter().all(|device| vector(device) == first), "version vectors are equal");
+            assert!(
+                self.devices.iter().all(|device| vector(device) == first),
+                "version vectors are equal"
+            );
         }
     }
 
@@ -310,12 +405,18 @@ impl World {
     #[must_use]
     pub fn rejections(&self) -> usize {
         let rejected = |event: &&Event| matches!(event, Event::Error { error, .. } if error.code == code::BLOB_REJECTED);
-        self.devices.iter().map(|device| device.events.iter().filter(rejected).count()).sum()
+        self.devices
+            .iter()
+            .map(|device| device.events.iter().filter(rejected).count())
+            .sum()
     }
 
     /// Blobs that apps were promised.
     #[must_use]
     pub fn promised(&self) -> usize {
-        self.devices.iter().map(|device| device.promised.len()).sum()
+        self.devices
+            .iter()
+            .map(|device| device.promised.len())
+            .sum()
     }
 }

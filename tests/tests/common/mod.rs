@@ -48,17 +48,27 @@ impl Device {
         let mut config = Config::new(vec![url.to_owned()], store);
         config.path = path;
         config.on_event = Box::new(move |event| told.lock().unwrap().push(event));
-        Self { client: Client::open(config).await.unwrap(), events }
+        Self {
+            client: Client::open(config).await.unwrap(),
+            events,
+        }
     }
 
     /// Joins by an invite of `other`.
     pub async fn join(&self, other: &Self, group: GroupId) {
-        let invite = other.client.create_invite(group, Some("https://app.example/")).await.unwrap();
+        let invite = other
+            .client
+            .create_invite(group, Some("https://app.example/"))
+            .await
+            .unwrap();
         assert_eq!(self.client.join(&invite.link).await.unwrap(), group);
     }
 
     pub async fn push(&self, group: GroupId, text: &str) {
-        self.client.push(group, text.to_owned().into(), 0).await.unwrap();
+        self.client
+            .push(group, text.to_owned().into(), 0)
+            .await
+            .unwrap();
     }
 
     pub async fn flush(&self, group: GroupId) {
@@ -81,12 +91,18 @@ impl Device {
 
     pub async fn texts(&self, group: GroupId) -> Vec<String> {
         let log = self.log(group).await;
-        log.iter().map(|blob| String::from_utf8(blob.data.to_vec()).unwrap()).collect()
+        log.iter()
+            .map(|blob| String::from_utf8(blob.data.to_vec()).unwrap())
+            .collect()
     }
 
     /// Waits until the log has so many blobs, and gives their texts.
     pub async fn wait_texts(&self, group: GroupId, count: usize) -> Vec<String> {
-        let has_all = || self.client.group_view(group).is_some_and(|view| view.position >= count as u64);
+        let has_all = || {
+            self.client
+                .group_view(group)
+                .is_some_and(|view| view.position >= count as u64)
+        };
         wait_until("the log has all blobs", has_all).await;
         self.texts(group).await
     }
@@ -103,7 +119,9 @@ impl Device {
 }
 
 pub async fn patient<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("it takes too long")
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .expect("it takes too long")
 }
 
 /// Looks again and again until it holds.
@@ -113,5 +131,8 @@ pub async fn wait_until(what: &str, holds: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, looking).await.is_ok(), "waited in vain until {what}");
+    assert!(
+        tokio::time::timeout(PATIENCE, looking).await.is_ok(),
+        "waited in vain until {what}"
+    );
 }

@@ -31,6 +31,9 @@ pub struct Args {
     /// `dev` compiles quickly, `publish` is small and fast.
     #[arg(long, value_enum, default_value_t = Profile::Dev)]
     profile: Profile,
+    /// Adds what only tests and benchmarks in a browser call, and leaves npm/wasm/ alone.
+    #[arg(long)]
+    testing: bool,
 }
 
 /// How the core is compiled.
@@ -70,7 +73,11 @@ pub struct Sizes {
 
 /// `cargo xtask wasm`.
 pub fn run(ws: &Workspace, args: &Args) -> Result<()> {
-    build(ws, args.profile).map(|_| ())
+    if args.testing {
+        build_testing(ws, args.profile).map(|_| ())
+    } else {
+        build(ws, args.profile).map(|_| ())
+    }
 }
 
 /// `cargo xtask wasm-cargo …`.
@@ -92,7 +99,7 @@ pub fn cargo(ws: &Workspace, args: &[OsString]) -> Result<()> {
 pub fn build(ws: &Workspace, profile: Profile) -> Result<Sizes> {
     let toolchain = setup::for_wasm(ws)?;
     setup::node::packages(ws, "npm")?;
-    let input = compile(ws, &toolchain, profile)?;
+    let input = compile(ws, &toolchain, profile, &[])?;
     let built = fs::read(&input).with_context(|| format!("cargo left no {}", input.display()))?;
 
     // Each profile keeps its own result, so going back and forth between them costs nothing.
@@ -119,7 +126,27 @@ pub fn build(ws: &Workspace, profile: Profile) -> Result<Sizes> {
     Ok(sizes)
 }
 
-fn compile(ws: &Workspace, toolchain: &WasmToolchain, profile: Profile) -> Result<PathBuf> {
+/// Builds the core with what only tests and benchmarks in a browser call; gives the folder of the finished files.
+pub fn build_testing(ws: &Workspace, profile: Profile) -> Result<PathBuf> {
+    let toolchain = setup::for_wasm(ws)?;
+    setup::node::packages(ws, "npm")?;
+    let input = compile(ws, &toolchain, profile, &["testing", "bench"])?;
+    let recipe = content_hash(&fs::read(&input)?);
+    let finished = ws.scratch(format!("wasm-{}-testing", profile.name()));
+    if read_stamp(&finished, &recipe).is_none() {
+        finish(ws, profile, &input, &finished)?;
+        write_stamp(&finished, &recipe, measure(&finished.join(MODULE))?)?;
+    }
+    ui::done(&format!("{}", finished.display()));
+    Ok(finished)
+}
+
+fn compile(
+    ws: &Workspace,
+    toolchain: &WasmToolchain,
+    profile: Profile,
+    features: &[&str],
+) -> Result<PathBuf> {
     ui::doing(&format!("compiling client-wasm ({})…", profile.name()));
     let (cargo_profile, folder) = profile.cargo();
     let mut rustc = toolchain.cargo(ws, "rustc")?;
@@ -130,6 +157,8 @@ fn compile(ws: &Workspace, toolchain: &WasmToolchain, profile: Profile) -> Resul
         "cdylib",
         "--profile",
         cargo_profile,
+        "--features",
+        &features.join(","),
     ]);
     process::run(&mut rustc)?;
     Ok(ws

@@ -1,0 +1,367 @@
+//! Committed test vectors: every derivation, every sealed thing and every frame, from fixed inputs.
+//!
+//! `UPDATE_VECTORS=1 cargo test -p zerok-sync-shared vectors` writes new ones; old ones stay when the wire changes.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use serde_json::{Value, json};
+
+use crate::codec;
+use crate::crypto::blob::{Address, Kind, Plain, Witness};
+use crate::crypto::invite::{InviteKey, Offer, Secrets};
+use crate::crypto::keys::{EpochKeys, Secret};
+use crate::crypto::padme::padded_len;
+use crate::crypto::{access, blob};
+use crate::error::ErrorCode;
+use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
+use crate::message::{
+    Blob, Hello, Message, Pull, PullResponse, Push, PushAck, RelayLimits, Subscribe, Welcome,
+    WireError,
+};
+use crate::time::Timestamp;
+
+fn hex(bytes: impl AsRef<[u8]>) -> String {
+    HEXLOWER.encode(bytes.as_ref())
+}
+
+/// 00 01 02 …, so that no two fields look alike and every byte's place shows.
+fn counting<const N: usize>(from: u8) -> [u8; N] {
+    core::array::from_fn(|at| from.wrapping_add(at as u8))
+}
+
+fn check(name: &str, computed: &Value) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("vectors")
+        .join(name);
+    let text = format!("{}\n", serde_json::to_string_pretty(computed).unwrap());
+    if std::env::var_os("UPDATE_VECTORS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(committed, text, "{name} differs from what is computed");
+}
+
+fn keys() -> EpochKeys {
+    EpochKeys::derive(0, Secret::new(counting(0)))
+}
+
+#[test]
+fn keys_json() {
+    let (keys, relay, device) = (keys(), DeviceId(counting(0x20)), DeviceId(counting(0x40)));
+    let exporter = counting(0x60);
+    let group = keys.founded_group();
+    check(
+        "keys.json",
+        &json!({
+            "secret": hex(keys.secret().expose()),
+            "access_seed": hex(keys.secret().derive(b"0k-sync/1 access").expose()),
+            "access_pub": hex(keys.access_pub()),
+            "group_id": group.to_string(),
+            "blob_key": hex(keys.blob().expose()),
+            "hello": {
+                "relay_id": relay.to_string(),
+                "device_id": device.to_string(),
+                "epoch": 0,
+                "exporter": hex(exporter),
+                "proof": hex(access::hello_proof(&keys, relay, device, group, &exporter)),
+            },
+        }),
+    );
+}
+
+#[test]
+fn blobs_json() {
+    let keys = keys();
+    let witness = Witness {
+        relay_id: DeviceId(counting(0x20)),
+        incarnation: Incarnation(counting(0x50)),
+        cursor: 7,
+        head: counting(0x70),
+    };
+    let cases = [
+        (Kind::App, 1, None, "".into()),
+        (Kind::App, 2, None, "milk".to_owned()),
+        (Kind::Roster, 300, Some(witness), "x".repeat(1000)),
+    ];
+    let cases = cases.map(|(kind, seq, witness, body)| {
+        let address = Address {
+            group_id: keys.founded_group(),
+            epoch: 0,
+            sender: DeviceId(counting(0x40)),
+            blob_id: BlobId(counting(0x80)),
+        };
+        let plain = Plain {
+            kind,
+            seq,
+            witness,
+            body: body.clone().into(),
+        };
+        let payload = blob::seal(&keys, &address, &plain, &mut |bytes: &mut [u8]| {
+            bytes.copy_from_slice(&counting::<24>(0xA0))
+        });
+        assert_eq!(blob::open(&keys, &address, &payload), Ok(plain.clone()));
+        json!({
+            "group_id": address.group_id.to_string(),
+            "epoch": 0,
+            "sender": address.sender.to_string(),
+            "blob_id": address.blob_id.to_string(),
+            "nonce": hex(counting::<24>(0xA0)),
+            "body_utf8": body,
+            "plaintext_unpadded": hex(codec::to_bytes(&plain)),
+            "payload": hex(payload),
+        })
+    });
+    let lengths = [
+        0usize,
+        1,
+        2,
+        9,
+        17,
+        33,
+        100,
+        129,
+        1000,
+        1025,
+        65_537,
+        1 << 20,
+        (1 << 20) + 1,
+    ];
+    check(
+        "blobs.json",
+        &json!({
+            "blob_key": hex(keys.blob().expose()),
+            "sealed": cases,
+            "padme": lengths.map(|len| json!([len, padded_len(len)])),
+        }),
+    );
+}
+
+#[test]
+fn invites_json() {
+    let key = InviteKey::parse(&format!(
+        "https://app.example/#0k=1.{}",
+        data_encoding::BASE64URL_NOPAD.encode(
+            &[
+                &counting::<16>(0)[..],
+                &counting::<32>(0x10),
+                b"https://sync.example.com"
+            ]
+            .concat()
+        )
+    ))
+    .unwrap()
+    .0;
+    let offer = Offer {
+        relays: vec!["https://sync.example.com".into()],
+        group_id: keys().founded_group(),
+        epoch: 0,
+        created_by: DeviceId(counting(0x40)),
+        expires: Timestamp(1_700_000_600_000),
+    };
+    let secrets = Secrets {
+        epochs: vec![(0, Secret::new(counting(0)))],
+    };
+    let sealed = key.seal(&offer, &secrets, &mut |bytes: &mut [u8]| {
+        bytes.copy_from_slice(&counting::<24>(0xA0))
+    });
+    check(
+        "invites.json",
+        &json!({
+            "lookup": InviteLookup(counting(0)).to_string(),
+            "key": hex(counting::<32>(0x10)),
+            "link": key.link("https://app.example/", "https://sync.example.com"),
+            "claim_token": hex(key.claim_token()),
+            "claim_hash": hex(sealed.claim_hash),
+            "nonce": hex(counting::<24>(0xA0)),
+            "offer_plaintext": hex(codec::to_bytes(&offer)),
+            "offer": hex(&sealed.offer),
+            "secrets_plaintext": hex(codec::to_bytes(&secrets)),
+            "secrets": hex(&sealed.secrets),
+        }),
+    );
+}
+
+/// One message of every type, and of every shape of its optional fields.
+fn messages() -> Vec<(&'static str, Message)> {
+    let blob = Blob {
+        cursor: 5,
+        blob_id: BlobId(counting(0x80)),
+        sender: DeviceId(counting(0x40)),
+        epoch: 0,
+        timestamp: Timestamp(1_700_000_000_000),
+        payload: Bytes::from_static(b"\x01\x02\x03"),
+    };
+    let hello = Hello {
+        version: 1,
+        group_id: GroupId(counting(0)),
+        epoch: 0,
+        access_pub: counting(0x20),
+        certificates: vec![],
+        proof: counting(0x40),
+        after_cursor: 9,
+        capabilities: vec![],
+        access_token: None,
+    };
+    let push = Push {
+        blob_id: BlobId(counting(0x80)),
+        epoch: 0,
+        ttl: 0,
+        payload: Bytes::from_static(b"\x01\x02\x03"),
+        origin: None,
+    };
+    let error = WireError {
+        retry_after_ms: Some(1500),
+        ..WireError::new(ErrorCode::RateLimited, "slow down")
+    };
+    vec![
+        ("HELLO", Message::Hello(hello.clone())),
+        (
+            "HELLO with options",
+            Message::Hello(Hello {
+                certificates: vec![Bytes::from_static(b"cert")],
+                capabilities: vec!["presence".into()],
+                access_token: Some("token".into()),
+                ..hello
+            }),
+        ),
+        (
+            "WELCOME",
+            Message::Welcome(Welcome {
+                version: 1,
+                capabilities: vec!["has".into()],
+                relay_id: DeviceId(counting(0x20)),
+                incarnation: Incarnation(counting(0x50)),
+                max_cursor: 300,
+                epoch: 0,
+                snapshot: None,
+                limits: RelayLimits {
+                    max_payload: 1_081_384,
+                    default_ttl: 2_592_000,
+                    group_quota: 0,
+                },
+                now: Timestamp(1_700_000_000_000),
+            }),
+        ),
+        (
+            "SUBSCRIBE",
+            Message::Subscribe(Subscribe {
+                after_cursor: 5,
+                window: 1_048_576,
+            }),
+        ),
+        ("BLOB", Message::Blob(blob.clone())),
+        ("CAUGHT_UP", Message::CaughtUp { max_cursor: 300 }),
+        ("ACK", Message::Ack { cursor: 300 }),
+        ("PUSH", Message::Push(push.clone())),
+        (
+            "PUSH with origin",
+            Message::Push(Push {
+                ttl: 60,
+                origin: Some(DeviceId(counting(0x40))),
+                ..push
+            }),
+        ),
+        (
+            "PUSH_ACK",
+            Message::PushAck(PushAck {
+                blob_id: blob.blob_id,
+                cursor: 5,
+                timestamp: blob.timestamp,
+            }),
+        ),
+        (
+            "PULL",
+            Message::Pull(Pull {
+                after_cursor: 5,
+                limit: 100,
+            }),
+        ),
+        (
+            "PULL_RESPONSE",
+            Message::PullResponse(PullResponse {
+                blobs: vec![blob.clone()],
+                has_more: true,
+                max_cursor: 300,
+            }),
+        ),
+        (
+            "HAS",
+            Message::Has {
+                blob_ids: vec![blob.blob_id, BlobId(counting(0))],
+            },
+        ),
+        (
+            "HAS_RESPONSE",
+            Message::HasResponse {
+                blob_ids: vec![blob.blob_id],
+            },
+        ),
+        (
+            "BYE",
+            Message::Bye {
+                reason: "done".into(),
+            },
+        ),
+        ("ERROR", Message::Error(error)),
+        (
+            "ERROR without time",
+            Message::Error(WireError::new(ErrorCode::Unauthorized, "no")),
+        ),
+    ]
+}
+
+#[test]
+fn frames_json() {
+    let frames: Vec<_> = messages()
+        .into_iter()
+        .map(|(name, message)| {
+            let frame = codec::encode(&message);
+            assert_eq!(
+                codec::decode(&frame[codec::PREFIX_LEN..]),
+                Ok(message.clone()),
+                "{name}"
+            );
+            if let Message::Blob(blob) = &message {
+                let (head, payload) = codec::encode_blob(blob);
+                assert_eq!(
+                    [head.as_slice(), &payload].concat(),
+                    frame,
+                    "the frame without a copy is the same"
+                );
+            }
+            json!({ "name": name, "code": message.code(), "frame": hex(frame) })
+        })
+        .collect();
+    check("frames.json", &json!(frames));
+}
+
+#[test]
+fn every_cut_or_extended_frame_is_refused() {
+    for (name, message) in messages() {
+        let frame = codec::encode(&message);
+        let body = &frame[codec::PREFIX_LEN..];
+        for len in 0..body.len() {
+            assert!(codec::decode(&body[..len]).is_err(), "{name} cut to {len}");
+        }
+        assert!(
+            codec::decode(&[body, &[0]].concat()).is_err(),
+            "{name} with a byte more"
+        );
+    }
+}
+
+#[test]
+fn flipping_any_byte_of_a_frame_never_panics() {
+    for (_, message) in messages() {
+        let mut frame = codec::encode(&message);
+        for at in 0..frame.len() {
+            for bit in 0..8 {
+                frame[at] ^= 1 << bit;
+                let _ = codec::decode(&frame[codec::PREFIX_LEN..]);
+                frame[at] ^= 1 << bit;
+            }
+        }
+    }
+}
