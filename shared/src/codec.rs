@@ -1,11 +1,13 @@
 //! Frames to bytes and back: `u32` little-endian length, then MessagePack `[code, [fields…]]`.
 
 use bytes::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::limits;
 use crate::message::{Message, code};
+
+pub use wire::Wire;
+
+pub(crate) mod wire;
 
 /// Length of the length prefix.
 pub const PREFIX_LEN: usize = 4;
@@ -57,21 +59,22 @@ pub fn encode(message: &Message) -> Vec<u8> {
     out.extend_from_slice(&[0; PREFIX_LEN]);
     out.extend_from_slice(&[0x92, 0xCC, message.code()]); // array of two, the first a u8
     match message {
-        Message::Hello(fields) => write(&mut out, fields),
-        Message::Welcome(fields) => write(&mut out, fields),
-        Message::Push(fields) => write(&mut out, fields),
-        Message::PushAck(fields) => write(&mut out, fields),
-        Message::Subscribe(fields) => write(&mut out, fields),
-        Message::Blob(fields) => write(&mut out, fields),
-        Message::CaughtUp { max_cursor } => write(&mut out, &(max_cursor,)),
-        Message::Ack { cursor } => write(&mut out, &(cursor,)),
-        Message::Pull(fields) => write(&mut out, fields),
-        Message::PullResponse(fields) => write(&mut out, fields),
-        Message::Has { blob_ids } | Message::HasResponse { blob_ids } => {
-            write(&mut out, &(blob_ids,))
+        Message::Hello(fields) => fields.put(&mut out),
+        Message::Welcome(fields) => fields.put(&mut out),
+        Message::Push(fields) => fields.put(&mut out),
+        Message::PushAck(fields) => fields.put(&mut out),
+        Message::Subscribe(fields) => fields.put(&mut out),
+        Message::Blob(fields) => fields.put(&mut out),
+        Message::CaughtUp { max_cursor: field } | Message::Ack { cursor: field } => {
+            put_one(&mut out, field)
         }
-        Message::Bye { reason } => write(&mut out, &(reason,)),
-        Message::Error(fields) => write(&mut out, fields),
+        Message::Pull(fields) => fields.put(&mut out),
+        Message::PullResponse(fields) => fields.put(&mut out),
+        Message::Has { blob_ids } | Message::HasResponse { blob_ids } => {
+            put_one(&mut out, blob_ids)
+        }
+        Message::Bye { reason } => put_one(&mut out, reason),
+        Message::Error(fields) => fields.put(&mut out),
     }
     let length = u32::try_from(out.len() - PREFIX_LEN).unwrap_or(u32::MAX);
     out[..PREFIX_LEN].copy_from_slice(&length.to_le_bytes());
@@ -94,20 +97,20 @@ pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
         return Err(DecodeError::Malformed);
     };
     let message = match *code {
-        code::HELLO => Message::Hello(read(fields)?),
-        code::WELCOME => Message::Welcome(read(fields)?),
-        code::PUSH => Message::Push(read(fields)?),
-        code::PUSH_ACK => Message::PushAck(read(fields)?),
-        code::SUBSCRIBE => Message::Subscribe(read(fields)?),
-        code::BLOB => Message::Blob(read(fields)?),
-        code::CAUGHT_UP => read(fields).map(|(max_cursor,)| Message::CaughtUp { max_cursor })?,
-        code::ACK => read(fields).map(|(cursor,)| Message::Ack { cursor })?,
-        code::PULL => Message::Pull(read(fields)?),
-        code::PULL_RESPONSE => Message::PullResponse(read(fields)?),
-        code::HAS => read(fields).map(|(blob_ids,)| Message::Has { blob_ids })?,
-        code::HAS_RESPONSE => read(fields).map(|(blob_ids,)| Message::HasResponse { blob_ids })?,
-        code::BYE => read(fields).map(|(reason,)| Message::Bye { reason })?,
-        code::ERROR => Message::Error(read(fields)?),
+        code::HELLO => Message::Hello(from_bytes(fields)?),
+        code::WELCOME => Message::Welcome(from_bytes(fields)?),
+        code::PUSH => Message::Push(from_bytes(fields)?),
+        code::PUSH_ACK => Message::PushAck(from_bytes(fields)?),
+        code::SUBSCRIBE => Message::Subscribe(from_bytes(fields)?),
+        code::BLOB => Message::Blob(from_bytes(fields)?),
+        code::CAUGHT_UP => take_one(fields).map(|max_cursor| Message::CaughtUp { max_cursor })?,
+        code::ACK => take_one(fields).map(|cursor| Message::Ack { cursor })?,
+        code::PULL => Message::Pull(from_bytes(fields)?),
+        code::PULL_RESPONSE => Message::PullResponse(from_bytes(fields)?),
+        code::HAS => take_one(fields).map(|blob_ids| Message::Has { blob_ids })?,
+        code::HAS_RESPONSE => take_one(fields).map(|blob_ids| Message::HasResponse { blob_ids })?,
+        code::BYE => take_one(fields).map(|reason| Message::Bye { reason })?,
+        code::ERROR => Message::Error(from_bytes(fields)?),
         unknown => return Err(DecodeError::UnknownType(unknown)),
     };
     match message.broken_limit() {
@@ -129,52 +132,42 @@ pub fn encode_blob(blob: &crate::message::Blob) -> (Vec<u8>, Bytes) {
     let mut out = encode(&Message::Blob(head));
     // The payload is the last field, so an empty `bin` (0xC4 0x00) ends the frame; put the real header in its place.
     out.truncate(out.len() - 2);
-    write_bin_header(&mut out, payload.len());
+    wire::put_bytes_len(&mut out, payload.len());
     let length = u32::try_from(out.len() - PREFIX_LEN + payload.len()).unwrap_or(u32::MAX);
     out[..PREFIX_LEN].copy_from_slice(&length.to_le_bytes());
     (out, payload)
 }
 
-fn write_bin_header(out: &mut Vec<u8>, len: usize) {
-    // Writing to a Vec cannot fail.
-    let _ = rmp::encode::write_bin_len(out, u32::try_from(len).unwrap_or(u32::MAX));
+/// The fields of a message that has one.
+fn put_one<T: Wire>(out: &mut Vec<u8>, field: &T) {
+    wire::put_array_len(out, 1);
+    field.put(out);
 }
 
-/// Any serializable value as MessagePack, structs as arrays.
-pub(crate) fn write<T: Serialize>(out: &mut Vec<u8>, value: &T) {
-    // Writing to a Vec cannot fail, and none of our types has a `Serialize` that does.
-    let result = value.serialize(&mut rmp_serde::Serializer::new(out));
-    debug_assert!(result.is_ok(), "plain data serializes");
+/// The reverse of [`put_one`].
+fn take_one<T: Wire>(mut fields: &[u8]) -> Result<T, DecodeError> {
+    wire::take_exact_array_len(&mut fields, 1)?;
+    from_bytes(fields)
 }
 
-/// The reverse of [`write`]; bytes that follow the value are refused.
-pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let mut rest = bytes;
-    let value = read_prefix(&mut rest)?;
-    if rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(DecodeError::Malformed)
-    }
-}
-
-/// Reads one value and leaves what follows it.
-pub(crate) fn read_prefix<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, DecodeError> {
-    T::deserialize(&mut rmp_serde::Deserializer::new(bytes)).map_err(|_| DecodeError::Malformed)
-}
-
-/// What a stored value is encoded with outside frames (client state): the same MessagePack.
+/// A value as MessagePack, as it is in frames: what a device stores, and what is sealed.
 #[must_use]
-pub fn to_bytes<T: Serialize>(value: &T) -> Vec<u8> {
+pub fn to_bytes<T: Wire>(value: &T) -> Vec<u8> {
     let mut out = Vec::new();
-    write(&mut out, value);
+    value.put(&mut out);
     out
 }
 
 /// The reverse of [`to_bytes`].
 ///
 /// # Errors
-/// [`DecodeError::Malformed`]
-pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    read(bytes)
+/// [`DecodeError::Malformed`], also when something follows the value.
+pub fn from_bytes<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let mut rest = bytes;
+    let value = T::take(&mut rest)?;
+    if rest.is_empty() {
+        Ok(value)
+    } else {
+        Err(DecodeError::Malformed)
+    }
 }

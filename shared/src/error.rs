@@ -1,6 +1,6 @@
 //! The error codes of the wire. Errors of a module live beside it; only these are shared by both sides.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::codec::wire::wire_as;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $retry:literal;)*) => {
@@ -76,17 +76,7 @@ codes! {
     StorageFailed = 3002, "STORAGE_FAILED", true;
 }
 
-impl Serialize for ErrorCode {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u16(self.number())
-    }
-}
-
-impl<'de> Deserialize<'de> for ErrorCode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u16::deserialize(deserializer).map(Self::from)
-    }
-}
+wire_as!(ErrorCode as u16, |code| code.number(), ErrorCode::from);
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use crate::codec::wire::wire_as;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
@@ -53,17 +53,7 @@ macro_rules! id {
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_bytes(&self.0)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_bytes(FixedBytes::<$len>).map(Self)
-            }
-        }
+        wire_as!($name as [u8; $len], |id| id.0, $name);
     };
 }
 
@@ -97,41 +87,6 @@ pub type RelayId = DeviceId;
 pub struct InvalidId {
     /// Length that the id has.
     pub expected: usize,
-}
-
-/// Reads a byte string of exactly `N` bytes, without allocating.
-pub(crate) struct FixedBytes<const N: usize>;
-
-impl<'de, const N: usize> de::Visitor<'de> for FixedBytes<N> {
-    type Value = [u8; N];
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a byte string of {N} bytes")
-    }
-
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-        bytes
-            .try_into()
-            .map_err(|_| E::invalid_length(bytes.len(), &self))
-    }
-}
-
-/// Serde for other fixed-length byte strings (keys, signatures): `#[serde(with = "fixed")]`.
-pub(crate) mod fixed {
-    use super::{Deserializer, FixedBytes, Serializer};
-
-    pub(crate) fn serialize<S: Serializer, const N: usize>(
-        bytes: &[u8; N],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
-        deserializer: D,
-    ) -> Result<[u8; N], D::Error> {
-        deserializer.deserialize_bytes(FixedBytes::<N>)
-    }
 }
 
 /// A value that logs may not show: `Debug` and `Display` print `[redacted]`.

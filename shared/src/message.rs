@@ -3,10 +3,10 @@
 //! A frame is `u32` little-endian length, then MessagePack `[code, [fields…]]`; [`crate::codec`] reads and writes it.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
+use crate::codec::wire::wire_struct;
 use crate::error::ErrorCode;
-use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId, fixed};
+use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
 use crate::limits;
 use crate::time::Timestamp;
 
@@ -18,7 +18,7 @@ pub const OLDEST_VERSION: u16 = 1;
 pub const ALPN: &[u8] = b"0k-sync/1";
 
 /// C→R: opens a session for one group and proves membership.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     /// Highest version the device speaks.
     pub version: u16,
@@ -27,12 +27,10 @@ pub struct Hello {
     /// The newest epoch the device knows.
     pub epoch: u32,
     /// Public half of that epoch's access key.
-    #[serde(with = "fixed")]
     pub access_pub: [u8; 32],
     /// Rotation certificates that the relay may lack, oldest first.
     pub certificates: Vec<Bytes>,
     /// [`crate::crypto::access::hello_proof`].
-    #[serde(with = "fixed")]
     pub proof: [u8; 64],
     /// The device's bookmark on this relay, for its information; reading starts with SUBSCRIBE.
     pub after_cursor: u64,
@@ -43,7 +41,7 @@ pub struct Hello {
 }
 
 /// What a relay accepts from this device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelayLimits {
     /// Longest payload of a blob, in bytes.
     pub max_payload: u32,
@@ -54,7 +52,7 @@ pub struct RelayLimits {
 }
 
 /// R→C: the session is open.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Welcome {
     /// Version that both sides speak from here on.
     pub version: u16,
@@ -77,7 +75,7 @@ pub struct Welcome {
 }
 
 /// C→R: stream every blob after a cursor, for as long as the session lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subscribe {
     /// Stream what has a higher cursor.
     pub after_cursor: u64,
@@ -86,7 +84,7 @@ pub struct Subscribe {
 }
 
 /// R→C: one stored blob.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
     /// Its cursor on this relay.
     pub cursor: u64,
@@ -103,7 +101,7 @@ pub struct Blob {
 }
 
 /// C→R: store a blob.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Push {
     /// Its id; pushing the same id again is harmless.
     pub blob_id: BlobId,
@@ -118,7 +116,7 @@ pub struct Push {
 }
 
 /// R→C: a blob would survive a power cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PushAck {
     /// Which one.
     pub blob_id: BlobId,
@@ -129,7 +127,7 @@ pub struct PushAck {
 }
 
 /// C→R: one page of blobs, for a device that does not subscribe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pull {
     /// Blobs after this cursor.
     pub after_cursor: u64,
@@ -138,7 +136,7 @@ pub struct Pull {
 }
 
 /// R→C: the page.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullResponse {
     /// In cursor order.
     pub blobs: Vec<Blob>,
@@ -197,7 +195,7 @@ pub enum Message {
 }
 
 /// R→C: something was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WireError {
     /// Why.
     pub code: ErrorCode,
@@ -206,6 +204,72 @@ pub struct WireError {
     /// When to try again.
     pub retry_after_ms: Option<u64>,
 }
+
+wire_struct!(Hello {
+    version,
+    group_id,
+    epoch,
+    access_pub,
+    certificates,
+    proof,
+    after_cursor,
+    capabilities,
+    access_token,
+});
+wire_struct!(RelayLimits {
+    max_payload,
+    default_ttl,
+    group_quota
+});
+wire_struct!(Welcome {
+    version,
+    capabilities,
+    relay_id,
+    incarnation,
+    max_cursor,
+    epoch,
+    snapshot,
+    limits,
+    now,
+});
+wire_struct!(Subscribe {
+    after_cursor,
+    window
+});
+wire_struct!(Blob {
+    cursor,
+    blob_id,
+    sender,
+    epoch,
+    timestamp,
+    payload
+});
+wire_struct!(Push {
+    blob_id,
+    epoch,
+    ttl,
+    payload,
+    origin
+});
+wire_struct!(PushAck {
+    blob_id,
+    cursor,
+    timestamp
+});
+wire_struct!(Pull {
+    after_cursor,
+    limit
+});
+wire_struct!(PullResponse {
+    blobs,
+    has_more,
+    max_cursor
+});
+wire_struct!(WireError {
+    code,
+    message,
+    retry_after_ms
+});
 
 impl WireError {
     /// An error without a waiting time.
@@ -294,9 +358,10 @@ impl Message {
             Self::Bye { reason: text } | Self::Error(WireError { message: text, .. }) => {
                 broken(text.len() <= limits::MAX_TEXT, "text")
             }
-            Self::Push(push) => broken(push.payload.len() <= limits::MAX_PAYLOAD, "payload"),
             Self::Blob(blob) => broken(blob.payload.len() <= limits::MAX_PAYLOAD, "payload"),
-            Self::PushAck(_)
+            // The relay's own limit decides, and is named in the answer; the frame bounds it here.
+            Self::Push(_)
+            | Self::PushAck(_)
             | Self::Subscribe(_)
             | Self::CaughtUp { .. }
             | Self::Ack { .. }

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
+use crate::codec::wire::wire_struct;
 use crate::crypto::blob::{Address, Kind};
 use crate::crypto::keys::Secret;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
@@ -18,7 +18,7 @@ pub use sequences::Sequences;
 mod sequences;
 
 /// One entry of a group's log on this device, as sealed as it was on the wire.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogRecord {
     /// Place in this device's log: from 1, gapless.
     pub position: u64,
@@ -42,6 +42,34 @@ pub struct LogRecord {
     pub payload: Bytes,
 }
 
+wire_struct!(LogRecord {
+    position,
+    blob_id,
+    sender,
+    epoch,
+    seq,
+    kind,
+    ttl,
+    cursor,
+    timestamp,
+    payload,
+});
+wire_struct!(Bookmark {
+    incarnation,
+    cursor,
+    held_to
+});
+wire_struct!(GroupState {
+    epochs,
+    relays,
+    founded,
+    position,
+    seen,
+    pins,
+    bookmarks,
+    last_synced,
+});
+
 impl LogRecord {
     /// What the payload is bound to.
     #[must_use]
@@ -56,7 +84,7 @@ impl LogRecord {
 }
 
 /// How far this device has read a relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bookmark {
     /// The life of the relay's database that the cursor belongs to.
     pub incarnation: Incarnation,
@@ -67,7 +95,7 @@ pub struct Bookmark {
 }
 
 /// The small, often changed part of what a device knows of a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupState {
     /// Epochs and their secrets, oldest first, never empty.
     pub epochs: Vec<(u32, Secret)>,

@@ -1,14 +1,14 @@
 //! Time as a value: nothing in this crate reads a clock.
 
 use core::time::Duration;
-use serde::{Deserialize, Serialize};
+
+use crate::codec::wire::wire_as;
 
 /// Milliseconds since the Unix epoch.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u64);
+
+wire_as!(Timestamp as u64, |time| time.0, Timestamp);
 
 impl Timestamp {
     /// This moment and `duration` later, or the end of time.

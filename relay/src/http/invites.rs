@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use zerok_sync_shared::crypto::invite::VERSION;
 use zerok_sync_shared::ids::InviteLookup;
 use zerok_sync_shared::limits::{INVITE_TTL, MAX_INVITE};
-use zerok_sync_shared::time::Timestamp;
 
 use super::Peer;
 use super::app::Shared;
@@ -104,14 +103,14 @@ struct Create {
 
 #[derive(Serialize)]
 struct Created {
-    expires_at: Timestamp,
+    expires_at: u64,
 }
 
 #[derive(Serialize)]
 struct Offered {
     version: u8,
     offer: String,
-    expires_at: Timestamp,
+    expires_at: u64,
 }
 
 #[derive(Deserialize)]
@@ -162,7 +161,7 @@ async fn create(
             Ok((
                 StatusCode::CREATED,
                 Json(Created {
-                    expires_at: invite.expires_at,
+                    expires_at: invite.expires_at.0,
                 }),
             ))
         }
@@ -195,7 +194,7 @@ async fn look(
     Ok(Json(Offered {
         version: VERSION,
         offer: BASE64URL_NOPAD.encode(&invite.offer),
-        expires_at: invite.expires_at,
+        expires_at: invite.expires_at.0,
     }))
 }
 

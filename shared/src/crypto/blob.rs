@@ -5,13 +5,14 @@
 //! PADMÉ length.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use super::domain;
 use super::keys::EpochKeys;
 use super::padme::padded_len;
-use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId, fixed};
-use crate::{Entropy, codec, limits};
+use crate::codec::Wire as _;
+use crate::codec::wire::{wire_as, wire_struct};
+use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
+use crate::{Entropy, limits};
 
 /// What a blob is for. A blob of one kind is never taken for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,20 +53,10 @@ impl From<u8> for Kind {
     }
 }
 
-impl Serialize for Kind {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(self.number())
-    }
-}
-
-impl<'de> Deserialize<'de> for Kind {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u8::deserialize(deserializer).map(Self::from)
-    }
-}
+wire_as!(Kind as u8, |kind| kind.number(), Kind::from);
 
 /// What the sender had seen of a relay's history: equal cursors with different heads prove a fork.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Witness {
     /// The relay.
     pub relay_id: RelayId,
@@ -74,12 +65,11 @@ pub struct Witness {
     /// Up to where.
     pub cursor: u64,
     /// The running hash there.
-    #[serde(with = "fixed")]
     pub head: [u8; 32],
 }
 
 /// The inside of a blob.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plain {
     /// What it is for.
     pub kind: Kind,
@@ -90,6 +80,19 @@ pub struct Plain {
     /// The data.
     pub body: Bytes,
 }
+
+wire_struct!(Witness {
+    relay_id,
+    incarnation,
+    cursor,
+    head
+});
+wire_struct!(Plain {
+    kind,
+    seq,
+    witness,
+    body
+});
 
 /// The outside of a blob, bound to its inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +149,7 @@ pub fn seal(
             + zerok_sync_aead::TAG_LEN,
     );
     out.extend_from_slice(&nonce);
-    codec::write(&mut out, plain);
+    plain.put(&mut out);
     out.resize(nonce.len() + padded_len(out.len() - nonce.len()), 0);
     zerok_sync_aead::seal(
         keys.blob().expose(),
@@ -178,7 +181,7 @@ pub fn open(keys: &EpochKeys, address: &Address, payload: &[u8]) -> Result<Plain
     )
     .map_err(|_| OpenError::Forged)?;
     let mut rest = message.as_slice();
-    let plain: Plain = codec::read_prefix(&mut rest).map_err(|_| OpenError::Malformed)?;
+    let plain = Plain::take(&mut rest).map_err(|_| OpenError::Malformed)?;
     let padding_holds = rest.iter().all(|byte| *byte == 0)
         && message.len() == padded_len(message.len() - rest.len());
     if plain.seq == 0 || !padding_holds {
@@ -190,6 +193,7 @@ pub fn open(keys: &EpochKeys, address: &Address, payload: &[u8]) -> Result<Plain
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec;
     use crate::crypto::keys::Secret;
     use proptest::prelude::*;
 

@@ -6,10 +6,10 @@
 //! The link carries lookup and key in its fragment, which browsers do not send to servers.
 
 use data_encoding::BASE64URL_NOPAD;
-use serde::{Deserialize, Serialize};
 
 use super::domain;
 use super::keys::Secret;
+use crate::codec::wire::wire_struct;
 use crate::ids::{DeviceId, GroupId, InviteLookup};
 use crate::time::Timestamp;
 use crate::{Entropy, codec, limits};
@@ -28,7 +28,7 @@ pub struct InviteKey {
 }
 
 /// What can be known before the invite is used up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     /// Relays of the group, in order of preference.
     pub relays: Vec<String>,
@@ -43,11 +43,20 @@ pub struct Offer {
 }
 
 /// What a claim gives: the secrets of the epochs, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secrets {
     /// Epoch and its secret.
     pub epochs: Vec<(u32, Secret)>,
 }
+
+wire_struct!(Offer {
+    relays,
+    group_id,
+    epoch,
+    created_by,
+    expires
+});
+wire_struct!(Secrets { epochs });
 
 /// An invite as the relay keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,13 +4,13 @@ use core::fmt;
 
 use ed25519_dalek::SigningKey;
 use hkdf::Hkdf;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{access, domain};
-use crate::ids::{FixedBytes, GroupId};
+use crate::codec::wire::wire_as;
+use crate::ids::GroupId;
 
 /// 32 secret bytes: wiped when dropped, `[redacted]` in `Debug`, compared in constant time.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -54,17 +54,7 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(FixedBytes::<32>).map(Self)
-    }
-}
+wire_as!(Secret as [u8; 32], |secret| secret.0, Secret);
 
 /// The keys of one epoch of a group.
 #[derive(Clone)]

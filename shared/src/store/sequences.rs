@@ -1,17 +1,18 @@
 //! Which sequences of a sender have been seen: a contiguous prefix and, rarely, ranges above it.
 
-use serde::{Deserialize, Serialize};
-
+use crate::codec::wire::wire_struct;
 use crate::limits;
 
 /// The set of sequences seen from one sender.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sequences {
     /// All from 1 up to here.
     contiguous: u64,
     /// Inclusive ranges above it, ascending, neither overlapping nor touching.
     above: Vec<(u64, u64)>,
 }
+
+wire_struct!(Sequences { contiguous, above });
 
 impl Sequences {
     /// Everything up to and including `last`.
