@@ -1,5 +1,10 @@
 //! Whatever comes in, each gets a clear error with its code, the rest goes on, and nothing stored is lost.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod common;
 

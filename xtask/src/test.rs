@@ -81,6 +81,12 @@ const STEPS: &[Step] = &[
     step(Group::Browser, "demo: build", |ws| {
         node::script(ws, "web-demo", "build", &[])
     }),
+    step(Group::Browser, "browser tests: types", |ws| {
+        node::script(ws, "tests/browser", "typecheck", &[])
+    }),
+    step(Group::Browser, "browser tests: lint", |ws| {
+        node::script(ws, "tests/browser", "lint", &[])
+    }),
     step(Group::Browser, "browser tests", browser_tests),
 ];
 
@@ -110,8 +116,13 @@ fn browser_tests(ws: &Workspace) -> Result<()> {
     let chromium = setup::browser()?;
     demo::build_relay(ws)?;
     let relay = ws.binary("debug", "zerok-relay");
+    let core = wasm::build_testing(ws, Profile::Dev)?;
     let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
-    let env = [("CHROMIUM", text(&chromium)), ("RELAY_BIN", text(&relay))];
+    let env = [
+        ("CHROMIUM", text(&chromium)),
+        ("RELAY_BIN", text(&relay)),
+        ("TESTING_CORE", text(&core)),
+    ];
     node::script(ws, "tests/browser", "test", &env)
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ml_kem::kem::{Decapsulate, KeyExport};
 use ml_kem::ml_kem_768::{Ciphertext, DecapsulationKey, EncapsulationKey};
-use rustls::crypto::ring::{cipher_suite, default_provider, kx_group};
+use rustls::crypto::ring::{cipher_suite, kx_group};
 use rustls::crypto::{
     ActiveKeyExchange, CompletedKeyExchange, CryptoProvider, GetRandomFailed, SharedSecret,
     SupportedKxGroup,
@@ -40,8 +40,64 @@ pub fn provider() -> Arc<CryptoProvider> {
             cipher_suite::TLS13_AES_128_GCM_SHA256,
         ],
         kx_groups: vec![X25519_MLKEM768, kx_group::X25519],
-        ..default_provider()
+        ..signatures()
     })
+}
+
+/// Everything that ring has: native devices meet relays with any kind of certificate.
+#[cfg(not(target_family = "wasm"))]
+fn signatures() -> CryptoProvider {
+    rustls::crypto::ring::default_provider()
+}
+
+/// Ed25519 alone: in a browser, rustls only ever meets the raw public keys of endpoints, and the code for RSA and the
+/// NIST curves would be downloaded for nothing.
+#[cfg(target_family = "wasm")]
+fn signatures() -> CryptoProvider {
+    use rustls::SignatureScheme;
+    use rustls::crypto::WebPkiSupportedAlgorithms;
+    use rustls::crypto::ring::sign::any_eddsa_type;
+    use rustls::pki_types::{PrivateKeyDer, SignatureVerificationAlgorithm};
+    use rustls::sign::SigningKey;
+
+    #[derive(Debug)]
+    struct Ed25519Keys;
+
+    impl rustls::crypto::KeyProvider for Ed25519Keys {
+        fn load_private_key(
+            &self,
+            key: PrivateKeyDer<'static>,
+        ) -> Result<Arc<dyn SigningKey>, Error> {
+            match key {
+                PrivateKeyDer::Pkcs8(key) => any_eddsa_type(&key),
+                _ => Err(Error::General("only Ed25519 keys in PKCS#8".into())),
+            }
+        }
+    }
+
+    #[derive(Debug)]
+    struct Random;
+
+    impl rustls::crypto::SecureRandom for Random {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), GetRandomFailed> {
+            getrandom::fill(bytes).map_err(|_| GetRandomFailed)
+        }
+    }
+
+    static ALL: &[&dyn SignatureVerificationAlgorithm] = &[webpki::ring::ED25519];
+    static MAPPING: &[(SignatureScheme, &[&dyn SignatureVerificationAlgorithm])] =
+        &[(SignatureScheme::ED25519, ALL)];
+
+    CryptoProvider {
+        cipher_suites: Vec::new(),
+        kx_groups: Vec::new(),
+        signature_verification_algorithms: WebPkiSupportedAlgorithms {
+            all: ALL,
+            mapping: MAPPING,
+        },
+        secure_random: &Random,
+        key_provider: &Ed25519Keys,
+    }
 }
 
 /// X25519MLKEM768 of draft-ietf-tls-ecdhe-mlkem; TLS 1.3 only.

@@ -5,14 +5,19 @@ import { expect, test } from "../support/fixtures.js";
 import { PAGE_DIST, TESTING_CORE } from "../support/paths.js";
 
 interface TestingCore {
-  default(): Promise<unknown>;
+  default(source: { module_or_path: ArrayBuffer }): Promise<unknown>;
   runStoreSuite(prefix: string): Promise<string[]>;
   fillStore(name: string, most: number): Promise<string | undefined>;
 }
 
 /** A worker that runs what it is sent, in the core with the exports for tests. */
 const WORKER = `
-const core = import("/testing/core.js").then(async (module) => (await module.default(), module));
+const start = async () => {
+  const core = await import("/testing/core.js");
+  await core.default({ module_or_path: await (await fetch("/testing/core_bg.wasm")).arrayBuffer() });
+  return core;
+};
+const core = start();
 onmessage = async ({ data: [call, ...args] }) => {
   try {
     postMessage({ value: await (await core)[call](...args) });
@@ -39,7 +44,7 @@ withCore("IndexedDB passes the suite of all stores, in a window", async ({ url, 
     .evaluate(async () => {
       const path = "/testing/core.js";
       const core = (await import(path)) as TestingCore;
-      await core.default();
+      await core.default({ module_or_path: await (await fetch("/testing/core_bg.wasm")).arrayBuffer() });
       return core.runStoreSuite("window-");
     })
     .catch((error: unknown) => {
@@ -53,10 +58,10 @@ withCore("IndexedDB passes the suite of all stores, in a window", async ({ url, 
 withCore("IndexedDB passes the suite of all stores, in a worker and on a disk", async ({ url, device }) => {
   const page = await (await device({ durable: true })).visit(url);
   const answer = await page.evaluate((source) => {
-    const worker = new Worker(URL.createObjectURL(new Blob([source.replace("/testing/", `${location.origin}/testing/`)])), { type: "module" });
+    const worker = new Worker(URL.createObjectURL(new Blob([source.replaceAll("/testing/", `${location.origin}/testing/`)], { type: "text/javascript" })), { type: "module" });
     return new Promise<{ value?: string[]; error?: string }>((resolve) => {
       worker.onmessage = (event: MessageEvent<{ value?: string[] }>) => resolve(event.data);
-      worker.onerror = (event) => resolve({ error: event.message });
+      worker.onerror = (event) => resolve({ error: `the worker failed: ${event.message}` });
       worker.postMessage(["runStoreSuite", "worker-"]);
     });
   }, WORKER);
@@ -72,7 +77,7 @@ withCore("a full IndexedDB refuses with STORAGE_FULL, keeps nothing of what it r
   const code = await page.evaluate(async () => {
     const path = "/testing/core.js";
     const core = (await import(path)) as TestingCore;
-    await core.default();
+    await core.default({ module_or_path: await (await fetch("/testing/core_bg.wasm")).arrayBuffer() });
     return core.fillStore("full", 100);
   });
   expect(code).toBe("STORAGE_FULL");

@@ -18,7 +18,12 @@ impl SmallDisk {
     fn mount(megabytes: u32) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let size = format!("size={megabytes}m");
-        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs"], folder.path()).then(|| Self(folder))
+        run(
+            "mount",
+            &["-t", "tmpfs", "-o", &size, "tmpfs"],
+            folder.path(),
+        )
+        .then(|| Self(folder))
     }
 
     fn grow(&self, megabytes: u32) {
@@ -56,37 +61,64 @@ async fn fill(device: &Device, group: zerok_sync_client::shared::ids::GroupId) -
         device.push(group, &text(n)).await;
         if n % 20 == 19 {
             let few = || device.client.group_view(group).unwrap().pending < 20;
-            wait_until("pushes arrive or are refused", || few() || device.errors().contains(&"STORAGE_FAILED")).await;
+            wait_until("pushes arrive or are refused", || {
+                few() || device.errors().contains(&"STORAGE_FAILED")
+            })
+            .await;
         }
     }
     panic!("the disk does not get full");
 }
 
 /// What holds while the disk is full.
-async fn assert_full(device: &Device, group: zerok_sync_client::shared::ids::GroupId, count: usize, url: &str) {
+async fn assert_full(
+    device: &Device,
+    group: zerok_sync_client::shared::ids::GroupId,
+    count: usize,
+    url: &str,
+) {
     let view = device.client.group_view(group).unwrap();
     assert!(view.pending >= 10, "{}", view.pending);
     let error = view.error.unwrap();
     assert_eq!((error.code, error.retryable), ("STORAGE_FAILED", true));
-    assert_eq!(device.texts(group).await.len(), count, "nothing is lost on the device");
-    let health = zerok_sync_tests::raw::http().unwrap().get(format!("{url}/health")).send().await.unwrap();
+    assert_eq!(
+        device.texts(group).await.len(),
+        count,
+        "nothing is lost on the device"
+    );
+    let health = zerok_sync_tests::raw::http()
+        .unwrap()
+        .get(format!("{url}/health"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(health.status(), 503, "who watches the relay sees it");
 }
 
 /// What holds when there is room again.
-async fn assert_all_arrives(device: &Device, other: &Device, group: zerok_sync_client::shared::ids::GroupId, count: usize) {
+async fn assert_all_arrives(
+    device: &Device,
+    other: &Device,
+    group: zerok_sync_client::shared::ids::GroupId,
+    count: usize,
+) {
     device.client.network_changed(true);
     other.client.network_changed(true);
     device.flush(group).await;
     let expected: Vec<String> = (0..count).map(text).collect();
-    assert!(other.wait_texts(group, count).await == expected, "everything, once, in order");
+    assert!(
+        other.wait_texts(group, count).await == expected,
+        "everything, once, in order"
+    );
     assert_eq!(device.client.group_view(group).unwrap().error, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_pushes_and_loses_nothing() {
     let Some(disk) = SmallDisk::mount(6) else {
-        eprintln!("skipped: only root can mount a small disk; the limit on file sizes is tested instead");
+        eprintln!(
+            "skipped: only root can mount a small disk; the limit on file sizes is tested instead"
+        );
         return;
     };
     let logs = tempfile::tempdir().unwrap();
@@ -129,10 +161,18 @@ async fn a_relay_that_runs_out_of_room_goes_on_by_itself_when_there_is_some() {
     assert_full(&a, group, count, &url).await;
 
     let pid = child.id().unwrap().to_string();
-    let lifted = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status().unwrap();
+    let lifted = Command::new("prlimit")
+        .args(["--pid", &pid, "--fsize=unlimited"])
+        .status()
+        .unwrap();
     assert!(lifted.success());
     assert_all_arrives(&a, &b, group, count).await;
-    let health = zerok_sync_tests::raw::http().unwrap().get(format!("{url}/health")).send().await.unwrap();
+    let health = zerok_sync_tests::raw::http()
+        .unwrap()
+        .get(format!("{url}/health"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(health.status(), 200);
 }
 
@@ -141,8 +181,15 @@ async fn limited_relay(data: &FilePath) -> (Child, String) {
     // The signal is ignored, so that writing fails instead of ending the process.
     let script = "trap '' XFSZ; ulimit -S -f 8192; exec \"$0\" \"$@\"";
     let mut command = Spawn::new("sh");
-    command.args(["-c", script]).arg(relay_binary()).arg("--data-dir").arg(data);
-    command.args(["--bind", "127.0.0.1", "--port", "0"]).env_remove("RUST_LOG").stderr(std::process::Stdio::null());
+    command
+        .args(["-c", script])
+        .arg(relay_binary())
+        .arg("--data-dir")
+        .arg(data);
+    command
+        .args(["--bind", "127.0.0.1", "--port", "0"])
+        .env_remove("RUST_LOG")
+        .stderr(std::process::Stdio::null());
     spawn_relay(&mut command).await.unwrap()
 }
 
@@ -151,6 +198,10 @@ fn relay_binary() -> PathBuf {
         return path.into();
     }
     let test = std::env::current_exe().unwrap();
-    let found = test.ancestors().skip(1).map(|folder| folder.join("zerok-relay")).find(|path| path.is_file());
+    let found = test
+        .ancestors()
+        .skip(1)
+        .map(|folder| folder.join("zerok-relay"))
+        .find(|path| path.is_file());
     found.expect("the relay is built")
 }

@@ -21,13 +21,35 @@ fn unreadable() -> Vec<(&'static str, Vec<u8>)> {
         ("an array of three", vec![0x93, 0xCC, 0x15, 0x91, 0x01]),
         ("another encoding of the code", vec![0x92, 0x15, 0x91, 0x01]),
         ("fields that are missing", vec![0x92, 0xCC, 0x15]),
-        ("fields of another type", vec![0x92, 0xCC, 0x15, 0x91, 0xA1, b'x']),
+        (
+            "fields of another type",
+            vec![0x92, 0xCC, 0x15, 0x91, 0xA1, b'x'],
+        ),
         ("too few fields", vec![0x92, 0xCC, 0x10, 0x91, 0x01]),
-        ("bytes after the fields", vec![0x92, 0xCC, 0x15, 0x91, 0x01, 0x00]),
-        ("an id of 15 bytes", [&[0x92, 0xCC, 0x22, 0x91, 0x91, 0xC4, 15], [7; 15].as_slice()].concat()),
-        ("an array that claims four billion ids", vec![0x92, 0xCC, 0x22, 0x91, 0xDD, 0xFF, 0xFF, 0xFF, 0xFF]),
-        ("bytes that claim to be four billion", vec![0x92, 0xCC, 0x7F, 0x91, 0xDB, 0xFF, 0xFF, 0xFF, 0xFF]),
-        ("arrays in arrays", [&[0x92, 0xCC, 0x15], [0x91; 60_000].as_slice()].concat()),
+        (
+            "bytes after the fields",
+            vec![0x92, 0xCC, 0x15, 0x91, 0x01, 0x00],
+        ),
+        (
+            "an id of 15 bytes",
+            [
+                &[0x92, 0xCC, 0x22, 0x91, 0x91, 0xC4, 15],
+                [7; 15].as_slice(),
+            ]
+            .concat(),
+        ),
+        (
+            "an array that claims four billion ids",
+            vec![0x92, 0xCC, 0x22, 0x91, 0xDD, 0xFF, 0xFF, 0xFF, 0xFF],
+        ),
+        (
+            "bytes that claim to be four billion",
+            vec![0x92, 0xCC, 0x7F, 0x91, 0xDB, 0xFF, 0xFF, 0xFF, 0xFF],
+        ),
+        (
+            "arrays in arrays",
+            [&[0x92, 0xCC, 0x15], [0x91; 60_000].as_slice()].concat(),
+        ),
     ]
 }
 
@@ -39,11 +61,19 @@ async fn malformed_frames_end_their_stream_with_an_error_and_nothing_else() {
     for (what, frame) in unreadable() {
         let mut fresh = peer.open().await.unwrap();
         fresh.send_frame(&frame).await.unwrap();
-        assert_eq!(fresh.refused().await.expect(what).code, ErrorCode::InvalidMessage, "{what}");
+        assert_eq!(
+            fresh.refused().await.expect(what).code,
+            ErrorCode::InvalidMessage,
+            "{what}"
+        );
 
         let (mut open, _) = peer.session(&keys(2)).await.unwrap();
         open.send_frame(&frame).await.unwrap();
-        assert_eq!(open.refused().await.expect(what).code, ErrorCode::InvalidMessage, "{what}");
+        assert_eq!(
+            open.refused().await.expect(what).code,
+            ErrorCode::InvalidMessage,
+            "{what}"
+        );
     }
     other.send(&push(1, b"the rest goes on")).await.unwrap();
     assert_eq!(other.acknowledged().await.unwrap().cursor, 1);
@@ -60,13 +90,25 @@ async fn unknown_message_types_and_those_of_the_other_side_end_the_stream_and_no
         open.send_frame(&[0x92, 0xCC, code, 0x90]).await.unwrap();
         let error = open.refused().await.unwrap();
         assert_eq!(error.code, ErrorCode::InvalidMessage, "{code:#x}");
-        assert!(error.message.contains(&format!("{code:#04x}")), "{}", error.message);
+        assert!(
+            error.message.contains(&format!("{code:#04x}")),
+            "{}",
+            error.message
+        );
     }
     let hello = Message::Hello(peer.hello(&keys(2)).unwrap());
-    for message in [hello, Message::CaughtUp { max_cursor: 1 }, Message::HasResponse { blob_ids: vec![] }] {
+    for message in [
+        hello,
+        Message::CaughtUp { max_cursor: 1 },
+        Message::HasResponse { blob_ids: vec![] },
+    ] {
         let (mut open, _) = peer.session(&keys(2)).await.unwrap();
         open.send(&message).await.unwrap();
-        assert_eq!(open.refused().await.unwrap().code, ErrorCode::InvalidMessage, "{message:?}");
+        assert_eq!(
+            open.refused().await.unwrap().code,
+            ErrorCode::InvalidMessage,
+            "{message:?}"
+        );
     }
     other.send(&push(1, b"the rest goes on")).await.unwrap();
     assert_eq!(other.acknowledged().await.unwrap().cursor, 1);
@@ -82,19 +124,37 @@ async fn a_length_that_lies_is_refused_at_the_header_without_memory_for_it() {
     let too_long = |limit: usize| u32::try_from(limit + 1).unwrap();
     for n in 0..STREAMS {
         let mut fresh = peer.open().await.unwrap();
-        let length = if n % 2 == 0 { u32::MAX } else { too_long(MAX_HELLO_FRAME) };
+        let length = if n % 2 == 0 {
+            u32::MAX
+        } else {
+            too_long(MAX_HELLO_FRAME)
+        };
         fresh.send_bytes(&length.to_le_bytes()).await.unwrap();
         let error = fresh.refused().await.unwrap();
         assert_eq!(error.code, ErrorCode::InvalidMessage);
-        assert!(error.message.contains(&length.to_string()), "{}", error.message);
+        assert!(
+            error.message.contains(&length.to_string()),
+            "{}",
+            error.message
+        );
 
         let (mut open, _) = peer.session(&keys(1)).await.unwrap();
-        let length = if n % 2 == 0 { u32::MAX } else { too_long(MAX_FRAME) };
+        let length = if n % 2 == 0 {
+            u32::MAX
+        } else {
+            too_long(MAX_FRAME)
+        };
         open.send_bytes(&length.to_le_bytes()).await.unwrap();
-        assert_eq!(open.refused().await.unwrap().code, ErrorCode::InvalidMessage);
+        assert_eq!(
+            open.refused().await.unwrap().code,
+            ErrorCode::InvalidMessage
+        );
     }
     if let (Some(before), Some(after)) = (before, resident(world.relay.pid().unwrap())) {
-        assert!(after < before + 64 * 1024 * 1024, "the relay grew from {before} to {after} bytes");
+        assert!(
+            after < before + 64 * 1024 * 1024,
+            "the relay grew from {before} to {after} bytes"
+        );
     }
     assert!(peer.is_connected());
 }
@@ -102,16 +162,30 @@ async fn a_length_that_lies_is_refused_at_the_header_without_memory_for_it() {
 /// Bytes of memory that a process occupies, where that can be asked.
 fn resident(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024)
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(
+        line.trim()
+            .trim_end_matches("kB")
+            .trim()
+            .parse::<u64>()
+            .unwrap()
+            * 1024,
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_frame_is_hello() {
     let world = world().await;
     let peer = Peer::connect(world.relay.url()).await.unwrap();
-    let subscribe = Message::Subscribe(Subscribe { after_cursor: 0, window: 1 << 20 });
-    let has = Message::Has { blob_ids: vec![blob_id(1)] };
+    let subscribe = Message::Subscribe(Subscribe {
+        after_cursor: 0,
+        window: 1 << 20,
+    });
+    let has = Message::Has {
+        blob_ids: vec![blob_id(1)],
+    };
     for message in [push(1, b"x"), subscribe, has, Message::Ack { cursor: 1 }] {
         let mut stream = peer.open().await.unwrap();
         stream.send(&message).await.unwrap();
@@ -123,9 +197,16 @@ async fn the_first_frame_is_hello() {
     let mut stream = peer.open().await.unwrap();
     let mut hello = peer.hello(&keys(1)).unwrap();
     hello.proof[0] ^= 1;
-    let both = [encode(&Message::Hello(hello)), encode(&push(1, b"smuggled"))].concat();
+    let both = [
+        encode(&Message::Hello(hello)),
+        encode(&push(1, b"smuggled")),
+    ]
+    .concat();
     stream.send_bytes(&both).await.unwrap();
-    assert_eq!(stream.refused().await.unwrap().code, ErrorCode::Unauthorized);
+    assert_eq!(
+        stream.refused().await.unwrap().code,
+        ErrorCode::Unauthorized
+    );
     let (mut open, welcome) = peer.session(&keys(1)).await.unwrap();
     assert_eq!(welcome.max_cursor, 0);
     assert_eq!(open.has(&[1]).await.unwrap(), []);
@@ -156,13 +237,19 @@ async fn half_a_hello_ends_when_its_time_is_over() {
     };
     let waiting = async {
         for stream in &mut streams {
-            assert_eq!(stream.refused().await.unwrap().code, ErrorCode::InvalidMessage);
+            assert_eq!(
+                stream.refused().await.unwrap().code,
+                ErrorCode::InvalidMessage
+            );
         }
     };
     let (dripped, ()) = patient(async { tokio::join!(dripping, waiting) }).await;
     assert_eq!(dripped.unwrap().code, ErrorCode::InvalidMessage);
     let took = started.elapsed();
-    assert!(took > HELLO_TIMEOUT / 2 && took < HELLO_TIMEOUT * 3, "{took:?}");
+    assert!(
+        took > HELLO_TIMEOUT / 2 && took < HELLO_TIMEOUT * 3,
+        "{took:?}"
+    );
     assert!(peer.session(&keys(1)).await.is_ok());
 }
 
@@ -173,10 +260,21 @@ async fn what_follows_bye_is_not_carried_out() {
     let (mut stream, _) = peer.session(&keys(1)).await.unwrap();
     stream.send(&push(1, b"before")).await.unwrap();
     stream.acknowledged().await.unwrap();
-    let bye = Message::Bye { reason: "done".into() };
-    let frames = [encode(&bye), encode(&push(2, b"after")), encode(&push(3, b"after"))].concat();
+    let bye = Message::Bye {
+        reason: "done".into(),
+    };
+    let frames = [
+        encode(&bye),
+        encode(&push(2, b"after")),
+        encode(&push(3, b"after")),
+    ]
+    .concat();
     stream.send_bytes(&frames).await.unwrap();
-    assert_eq!(stream.next().await.unwrap(), None, "the relay closes cleanly");
+    assert_eq!(
+        stream.next().await.unwrap(),
+        None,
+        "the relay closes cleanly"
+    );
     let (mut again, welcome) = peer.session(&keys(1)).await.unwrap();
     assert_eq!(welcome.max_cursor, 1);
     assert_eq!(again.has(&[1, 2, 3]).await.unwrap(), [blob_id(1)]);
@@ -188,7 +286,10 @@ async fn a_stream_that_is_cut_inside_a_frame_keeps_what_came_before() {
     let peer = Peer::connect(world.relay.url()).await.unwrap();
     let (mut stream, _) = peer.session(&keys(1)).await.unwrap();
     let (whole, half) = (encode(&push(1, b"whole")), encode(&push(2, b"half")));
-    stream.send_bytes(&[whole.as_slice(), &half[..half.len() / 2]].concat()).await.unwrap();
+    stream
+        .send_bytes(&[whole.as_slice(), &half[..half.len() / 2]].concat())
+        .await
+        .unwrap();
     stream.writer.get_mut().finish().unwrap();
     assert_eq!(stream.acknowledged().await.unwrap().cursor, 1);
     let stored = || std::fs::metadata(world.relay.database()).is_ok();

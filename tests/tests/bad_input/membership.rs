@@ -19,7 +19,10 @@ async fn refusal(peer: &Peer, hello: Hello) -> ErrorCode {
 async fn a_proof_holds_for_its_relay_device_group_key_and_connection_only() {
     let world = world().await;
     let url = world.relay.url();
-    let (peer, other) = (Peer::connect(url).await.unwrap(), Peer::connect(url).await.unwrap());
+    let (peer, other) = (
+        Peer::connect(url).await.unwrap(),
+        Peer::connect(url).await.unwrap(),
+    );
     let keys = keys(1);
     let group = keys.founded_group();
     let (mut member, _) = peer.session(&keys).await.unwrap();
@@ -28,22 +31,69 @@ async fn a_proof_holds_for_its_relay_device_group_key_and_connection_only() {
 
     let exporter = peer.exporter().unwrap();
     let right = peer.hello(&keys).unwrap();
-    let made_for = |group, relay, device, exporter| peer.hello_for(&keys, group, relay, device, exporter).unwrap();
-    let with_proof_of = |hello: Hello| Hello { proof: hello.proof, ..right.clone() };
+    let made_for = |group, relay, device, exporter| {
+        peer.hello_for(&keys, group, relay, device, exporter)
+            .unwrap()
+    };
+    let with_proof_of = |hello: Hello| Hello {
+        proof: hello.proof,
+        ..right.clone()
+    };
     let mut flipped = right.clone();
     flipped.proof[10] ^= 1;
     let wrong = [
         ("one bit", flipped),
-        ("zeros", Hello { proof: [0; 64], ..right.clone() }),
-        ("another relay", made_for(group, other.device(), peer.device(), &exporter)),
-        ("another device", made_for(group, peer.relay(), other.device(), &exporter)),
-        ("another group", with_proof_of(made_for(GroupId([9; 32]), peer.relay(), peer.device(), &exporter))),
-        ("another connection", made_for(group, peer.relay(), peer.device(), &other.exporter().unwrap())),
-        ("a whole HELLO of another connection", other.hello(&keys).unwrap()),
-        ("another epoch", Hello { epoch: 1, ..right.clone() }),
+        (
+            "zeros",
+            Hello {
+                proof: [0; 64],
+                ..right.clone()
+            },
+        ),
+        (
+            "another relay",
+            made_for(group, other.device(), peer.device(), &exporter),
+        ),
+        (
+            "another device",
+            made_for(group, peer.relay(), other.device(), &exporter),
+        ),
+        (
+            "another group",
+            with_proof_of(made_for(
+                GroupId([9; 32]),
+                peer.relay(),
+                peer.device(),
+                &exporter,
+            )),
+        ),
+        (
+            "another connection",
+            made_for(
+                group,
+                peer.relay(),
+                peer.device(),
+                &other.exporter().unwrap(),
+            ),
+        ),
+        (
+            "a whole HELLO of another connection",
+            other.hello(&keys).unwrap(),
+        ),
+        (
+            "another epoch",
+            Hello {
+                epoch: 1,
+                ..right.clone()
+            },
+        ),
     ];
     for (what, hello) in wrong {
-        assert_eq!(refusal(&peer, hello).await, ErrorCode::Unauthorized, "{what}");
+        assert_eq!(
+            refusal(&peer, hello).await,
+            ErrorCode::Unauthorized,
+            "{what}"
+        );
     }
     // The same bytes on the connection that they were made for are fine, on a second stream as well.
     assert!(peer.session(&keys).await.is_ok());
@@ -60,17 +110,34 @@ async fn a_stranger_who_knows_the_group_id_gets_nothing_and_leaves_nothing() {
     let stranger = Peer::connect(world.relay.url()).await.unwrap();
     let own = keys(1);
     let exporter = stranger.exporter().unwrap();
-    let hello = stranger.hello_for(&own, group, stranger.relay(), stranger.device(), &exporter).unwrap();
-    assert_eq!(refusal(&stranger, hello).await, ErrorCode::Unauthorized, "a key that does not hash to the group id");
+    let hello = stranger
+        .hello_for(&own, group, stranger.relay(), stranger.device(), &exporter)
+        .unwrap();
+    assert_eq!(
+        refusal(&stranger, hello).await,
+        ErrorCode::Unauthorized,
+        "a key that does not hash to the group id"
+    );
 
     // At another epoch the key need not hash to the id; the relay compares it with the one it knows.
     let later = EpochKeys::derive(1, Secret::new([1; 32]));
-    let hello = stranger.hello_for(&later, group, stranger.relay(), stranger.device(), &exporter).unwrap();
+    let hello = stranger
+        .hello_for(
+            &later,
+            group,
+            stranger.relay(),
+            stranger.device(),
+            &exporter,
+        )
+        .unwrap();
     assert_eq!(refusal(&stranger, hello).await, ErrorCode::StaleEpoch);
 
     let mut frame_after = stranger.open().await.unwrap();
     frame_after.send(&push(1, b"intruding")).await.unwrap();
-    assert_eq!(frame_after.refused().await.unwrap().code, ErrorCode::InvalidMessage);
+    assert_eq!(
+        frame_after.refused().await.unwrap().code,
+        ErrorCode::InvalidMessage
+    );
     assert_eq!(device.texts(group).await, ["ours"]);
     assert_eq!(device.errors(), Vec::<&str>::new());
 }
@@ -80,23 +147,49 @@ async fn other_versions_and_epochs_are_told_what_is_wrong() {
     let world = world().await;
     let peer = Peer::connect(world.relay.url()).await.unwrap();
     let hello = peer.hello(&keys(1)).unwrap();
-    let old = Hello { version: 0, ..hello.clone() };
+    let old = Hello {
+        version: 0,
+        ..hello.clone()
+    };
     assert_eq!(refusal(&peer, old).await, ErrorCode::UnsupportedVersion);
 
     let later = EpochKeys::derive(1, Secret::new([1; 32]));
-    assert_eq!(refusal(&peer, peer.hello(&later).unwrap()).await, ErrorCode::UnknownGroup);
+    assert_eq!(
+        refusal(&peer, peer.hello(&later).unwrap()).await,
+        ErrorCode::UnknownGroup
+    );
 
     // A newer device is answered in the newest version of the relay.
     let mut stream = peer.open().await.unwrap();
-    stream.send(&Message::Hello(Hello { version: 40_000, ..hello.clone() })).await.unwrap();
-    let Message::Welcome(welcome) = stream.receive().await.unwrap() else { panic!("no WELCOME") };
+    stream
+        .send(&Message::Hello(Hello {
+            version: 40_000,
+            ..hello.clone()
+        }))
+        .await
+        .unwrap();
+    let Message::Welcome(welcome) = stream.receive().await.unwrap() else {
+        panic!("no WELCOME")
+    };
     assert_eq!(welcome.version, VERSION);
 
     let bad_fields = [
-        Hello { capabilities: vec!["x".into(); 33], ..hello.clone() },
-        Hello { capabilities: vec!["x".repeat(33)], ..hello.clone() },
-        Hello { access_token: Some("x".repeat(513)), ..hello.clone() },
-        Hello { certificates: vec![vec![0; 100].into(); 257], ..hello },
+        Hello {
+            capabilities: vec!["x".into(); 33],
+            ..hello.clone()
+        },
+        Hello {
+            capabilities: vec!["x".repeat(33)],
+            ..hello.clone()
+        },
+        Hello {
+            access_token: Some("x".repeat(513)),
+            ..hello.clone()
+        },
+        Hello {
+            certificates: vec![vec![0; 100].into(); 257],
+            ..hello
+        },
     ];
     for hello in bad_fields {
         assert_eq!(refusal(&peer, hello).await, ErrorCode::InvalidMessage);
@@ -114,16 +207,25 @@ async fn a_relay_with_as_many_groups_as_it_takes_serves_those() {
     let peer = Peer::connect(world.relay.url()).await.unwrap();
     let (mut second, _) = peer.session(&keys(2)).await.unwrap();
     for seed in 3..6 {
-        assert_eq!(refusal(&peer, peer.hello(&keys(seed)).unwrap()).await, ErrorCode::RelayOverloaded);
+        assert_eq!(
+            refusal(&peer, peer.hello(&keys(seed)).unwrap()).await,
+            ErrorCode::RelayOverloaded
+        );
     }
     let one_more = device.client.create_group().await.unwrap();
     device.push(one_more, "waits").await;
-    wait_until("the client shows why", || device.errors().contains(&"RELAY_OVERLOADED")).await;
+    wait_until("the client shows why", || {
+        device.errors().contains(&"RELAY_OVERLOADED")
+    })
+    .await;
     assert_eq!(device.client.group_view(one_more).unwrap().pending, 1);
 
     second.send(&push(1, b"goes on")).await.unwrap();
     second.acknowledged().await.unwrap();
     device.push(ours, "second").await;
     device.flush(ours).await;
-    assert!(peer.session(&keys(2)).await.is_ok(), "a group that exists is opened again");
+    assert!(
+        peer.session(&keys(2)).await.is_ok(),
+        "a group that exists is opened again"
+    );
 }

@@ -42,13 +42,20 @@ async fn a_client_keeps_what_the_quota_refused_says_so_and_sends_it_when_there_i
     let b = Device::open(world.relay.url(), Path::Any).await;
     let group = a.client.create_group().await.unwrap();
     patient(b.join(&a, group)).await;
-    let texts: Vec<String> = (0..10).map(|n| format!("{n} {}", "x".repeat(4000))).collect();
+    let texts: Vec<String> = (0..10)
+        .map(|n| format!("{n} {}", "x".repeat(4000)))
+        .collect();
     for text in &texts {
         a.push(group, text).await;
     }
-    wait_until("the client shows why", || a.errors().contains(&"GROUP_QUOTA_EXCEEDED")).await;
+    wait_until("the client shows why", || {
+        a.errors().contains(&"GROUP_QUOTA_EXCEEDED")
+    })
+    .await;
     let named = a.events.lock().unwrap().iter().any(|event| match event {
-        ClientEvent::Error { error, .. } => error.message.contains(world.relay.url()) && error.retryable,
+        ClientEvent::Error { error, .. } => {
+            error.message.contains(world.relay.url()) && error.retryable
+        }
         _ => false,
     });
     assert!(named, "the error names the relay");

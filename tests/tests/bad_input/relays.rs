@@ -25,14 +25,22 @@ async fn web_server(answer: Option<String>) -> String {
 
 fn http(status: &str, kind: &str, body: &str) -> Option<String> {
     let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nconnection: close\r\n");
-    Some(format!("{head}content-length: {}\r\n\r\n{body}", body.len()))
+    Some(format!(
+        "{head}content-length: {}\r\n\r\n{body}",
+        body.len()
+    ))
 }
 
 fn first_error(device: &Device) -> Option<SyncError> {
-    device.events.lock().unwrap().iter().find_map(|event| match event {
-        ClientEvent::Error { error, .. } => Some(error.clone()),
-        _ => None,
-    })
+    device
+        .events
+        .lock()
+        .unwrap()
+        .iter()
+        .find_map(|event| match event {
+            ClientEvent::Error { error, .. } => Some(error.clone()),
+            _ => None,
+        })
 }
 
 /// Opens a client with the URL, pushes, and gives the error that it shows.
@@ -40,13 +48,24 @@ async fn shown(url: &str) -> SyncError {
     let device = Device::open(url, Path::Any).await;
     let group = device.client.create_group().await.unwrap();
     device.push(group, "waits").await;
-    wait_until("the client shows an error", || first_error(&device).is_some()).await;
+    wait_until("the client shows an error", || {
+        first_error(&device).is_some()
+    })
+    .await;
     let error = first_error(&device).unwrap();
     let view = device.client.group_view(group).unwrap();
     assert_eq!(view.pending, 1);
     assert_ne!(view.state, State::Synced);
-    assert_eq!(view.error.as_ref(), Some(&error), "the status says the same");
-    assert_eq!(device.texts(group).await, ["waits"], "the device works without it");
+    assert_eq!(
+        view.error.as_ref(),
+        Some(&error),
+        "the status says the same"
+    );
+    assert_eq!(
+        device.texts(group).await,
+        ["waits"],
+        "the device works without it"
+    );
     device.client.close().await;
     error
 }
@@ -66,28 +85,54 @@ async fn a_url_that_is_not_a_relay_is_named_as_such_and_pushes_wait() {
     for answer in answers {
         let url = web_server(answer.clone()).await;
         let error = shown(&url).await;
-        assert_eq!((error.code, error.reason), ("RELAY_UNREACHABLE", Some("not-a-relay")), "{answer:?}");
-        assert!(error.message.contains("is not a 0k-Sync relay") && error.message.contains(&url), "{}", error.message);
+        assert_eq!(
+            (error.code, error.reason),
+            ("RELAY_UNREACHABLE", Some("not-a-relay")),
+            "{answer:?}"
+        );
+        assert!(
+            error.message.contains("is not a 0k-Sync relay") && error.message.contains(&url),
+            "{}",
+            error.message
+        );
         assert!(error.retryable, "somebody may put a relay there");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_does_not_answer_or_answers_strangely_is_unreachable() {
-    let closed = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port();
+    let closed = TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let long = "x".repeat(100_000);
     let urls = [
         format!("http://127.0.0.1:{closed}"),
         web_server(None).await,
-        web_server(http("502 Bad Gateway", "text/html", "the proxy is up, the relay is not")).await,
+        web_server(http(
+            "502 Bad Gateway",
+            "text/html",
+            "the proxy is up, the relay is not",
+        ))
+        .await,
         web_server(http("200 OK", "application/json", &long)).await,
         web_server(Some("SSH-2.0-OpenSSH_9.2\r\n".into())).await,
         "http://no-such-host.invalid".into(),
     ];
     for url in urls {
         let error = shown(&url).await;
-        assert_eq!((error.code, error.reason), ("RELAY_UNREACHABLE", None), "{url}");
-        assert!(error.retryable && error.message.contains(&url), "{}", error.message);
+        assert_eq!(
+            (error.code, error.reason),
+            ("RELAY_UNREACHABLE", None),
+            "{url}"
+        );
+        assert!(
+            error.retryable && error.message.contains(&url),
+            "{}",
+            error.message
+        );
     }
     let newer = r#"{"version":2,"nodes":[]}"#;
     let error = shown(&web_server(http("200 OK", "application/json", newer)).await).await;
@@ -119,10 +164,20 @@ async fn relay_with_another_identity(lost: &[&str]) {
     assert_eq!(b.wait_texts(group, 3).await, expected);
     a.flush(group).await;
     b.push(group, "from b, after").await;
-    assert_eq!(a.wait_texts(group, 4).await.last().unwrap(), "from b, after");
+    assert_eq!(
+        a.wait_texts(group, 4).await.last().unwrap(),
+        "from b, after"
+    );
     for device in [&a, &b] {
-        wait_until("the new identity is shown", || device.errors().contains(&"RELAY_IDENTITY_CHANGED")).await;
-        let count = device.errors().iter().filter(|code| **code == "RELAY_IDENTITY_CHANGED").count();
+        wait_until("the new identity is shown", || {
+            device.errors().contains(&"RELAY_IDENTITY_CHANGED")
+        })
+        .await;
+        let count = device
+            .errors()
+            .iter()
+            .filter(|code| **code == "RELAY_IDENTITY_CHANGED")
+            .count();
         assert_eq!(count, 1, "once, not at every session");
     }
     // It has everything again: a device that comes now gets it from there alone.
@@ -133,7 +188,15 @@ async fn relay_with_another_identity(lost: &[&str]) {
     }
     let mut texts = c.wait_texts(group, 4).await;
     texts.sort();
-    assert_eq!(texts, ["from a, before", "from a, between", "from b, after", "from b, before"]);
+    assert_eq!(
+        texts,
+        [
+            "from a, before",
+            "from a, between",
+            "from b, after",
+            "from b, before"
+        ]
+    );
     assert!(c.errors().is_empty(), "{:?}", c.errors());
 }
 

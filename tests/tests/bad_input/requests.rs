@@ -9,7 +9,13 @@ use zerok_sync_tests::raw::{Peer, Stream, blob_id, keys, push};
 use crate::common::world;
 
 async fn pull(stream: &mut Stream, after_cursor: u64, limit: u32) -> PullResponse {
-    stream.send(&Message::Pull(Pull { after_cursor, limit })).await.unwrap();
+    stream
+        .send(&Message::Pull(Pull {
+            after_cursor,
+            limit,
+        }))
+        .await
+        .unwrap();
     match stream.receive().await.unwrap() {
         Message::PullResponse(page) => page,
         other => panic!("{other:?}"),
@@ -17,7 +23,10 @@ async fn pull(stream: &mut Stream, after_cursor: u64, limit: u32) -> PullRespons
 }
 
 fn subscribe(after_cursor: u64, window: u32) -> Message {
-    Message::Subscribe(Subscribe { after_cursor, window })
+    Message::Subscribe(Subscribe {
+        after_cursor,
+        window,
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +50,12 @@ async fn after_a_push_that_is_refused_nothing_more_of_its_stream_is_stored() {
         let keys = keys(u8::try_from(at).unwrap());
         let (mut stream, welcome) = peer.session(&keys).await.unwrap();
         assert_eq!(welcome.limits.max_payload as usize, MAX_PAYLOAD);
-        for message in [&push(0, b"before"), &message, &push(2, b"after"), &push(3, b"after")] {
+        for message in [
+            &push(0, b"before"),
+            &message,
+            &push(2, b"after"),
+            &push(3, b"after"),
+        ] {
             stream.send(message).await.unwrap();
         }
         assert_eq!(stream.acknowledged().await.unwrap().blob_id, blob_id(0));
@@ -51,7 +65,11 @@ async fn after_a_push_that_is_refused_nothing_more_of_its_stream_is_stored() {
         let (mut again, welcome) = peer.session(&keys).await.unwrap();
         assert_eq!(welcome.max_cursor, 1);
         again.send(&push(2, b"after")).await.unwrap();
-        assert_eq!(again.acknowledged().await.unwrap().cursor, 2, "another session goes on without a hole");
+        assert_eq!(
+            again.acknowledged().await.unwrap().cursor,
+            2,
+            "another session goes on without a hole"
+        );
     }
 }
 
@@ -64,7 +82,10 @@ async fn the_largest_blob_fits_and_a_frame_past_the_limit_ends_the_stream() {
     assert_eq!(stream.acknowledged().await.unwrap().cursor, 1);
     // The relay stops reading at the header, so the rest of the frame may find the stream closed.
     let _ = stream.send(&push(2, &vec![7; MAX_FRAME + 1])).await;
-    assert_eq!(stream.refused().await.unwrap().code, ErrorCode::InvalidMessage);
+    assert_eq!(
+        stream.refused().await.unwrap().code,
+        ErrorCode::InvalidMessage
+    );
     let (mut again, _) = peer.session(&keys(1)).await.unwrap();
     assert_eq!(again.has(&[1, 2]).await.unwrap(), [blob_id(1)]);
     assert!(peer.is_connected());
@@ -73,7 +94,10 @@ async fn the_largest_blob_fits_and_a_frame_past_the_limit_ends_the_stream() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_id_twice_is_stored_once_whoever_pushes_it() {
     let world = world().await;
-    let (a, b) = (Peer::connect(world.relay.url()).await.unwrap(), Peer::connect(world.relay.url()).await.unwrap());
+    let (a, b) = (
+        Peer::connect(world.relay.url()).await.unwrap(),
+        Peer::connect(world.relay.url()).await.unwrap(),
+    );
     let (mut first, _) = a.session(&keys(1)).await.unwrap();
     let (mut second, _) = b.session(&keys(1)).await.unwrap();
     for _ in 0..3 {
@@ -84,10 +108,16 @@ async fn the_same_id_twice_is_stored_once_whoever_pushes_it() {
     for _ in 0..6 {
         acks.push(first.acknowledged().await.unwrap());
     }
-    assert_eq!(acks.iter().map(|ack| ack.cursor).collect::<Vec<_>>(), [1, 2, 1, 2, 1, 2]);
+    assert_eq!(
+        acks.iter().map(|ack| ack.cursor).collect::<Vec<_>>(),
+        [1, 2, 1, 2, 1, 2]
+    );
     assert_eq!((acks[2], acks[3]), (acks[0], acks[1]));
 
-    second.send(&push(1, b"what somebody else makes of it")).await.unwrap();
+    second
+        .send(&push(1, b"what somebody else makes of it"))
+        .await
+        .unwrap();
     assert_eq!(second.acknowledged().await.unwrap(), acks[0]);
     let page = pull(&mut second, 0, 10).await;
     assert_eq!((page.max_cursor, page.blobs.len()), (2, 2));
@@ -98,7 +128,10 @@ async fn the_same_id_twice_is_stored_once_whoever_pushes_it() {
     let (mut other, _) = b.session(&keys(2)).await.unwrap();
     other.send(&push(1, b"theirs")).await.unwrap();
     assert_eq!(other.acknowledged().await.unwrap().cursor, 1);
-    assert_eq!(pull(&mut other, 0, 10).await.blobs[0].payload.as_ref(), b"theirs");
+    assert_eq!(
+        pull(&mut other, 0, 10).await.blobs[0].payload.as_ref(),
+        b"theirs"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,8 +140,17 @@ async fn an_origin_that_is_no_device_is_kept_as_claimed_and_harms_nobody() {
     let peer = Peer::connect(world.relay.url()).await.unwrap();
     let (mut stream, _) = peer.session(&keys(1)).await.unwrap();
     let claimed = DeviceId([2; 32]);
-    let Message::Push(plain) = push(1, b"x") else { unreachable!() };
-    stream.send(&Message::Push(Push { origin: Some(claimed), ttl: u32::MAX, ..plain })).await.unwrap();
+    let Message::Push(plain) = push(1, b"x") else {
+        unreachable!()
+    };
+    stream
+        .send(&Message::Push(Push {
+            origin: Some(claimed),
+            ttl: u32::MAX,
+            ..plain
+        }))
+        .await
+        .unwrap();
     stream.acknowledged().await.unwrap();
     assert_eq!(pull(&mut stream, 0, 1).await.blobs[0].sender, claimed);
 }
@@ -119,9 +161,15 @@ async fn a_second_subscribe_ends_the_stream() {
     let peer = Peer::connect(world.relay.url()).await.unwrap();
     let (mut stream, _) = peer.session(&keys(1)).await.unwrap();
     stream.send(&subscribe(0, 1 << 20)).await.unwrap();
-    assert_eq!(stream.receive().await.unwrap(), Message::CaughtUp { max_cursor: 0 });
+    assert_eq!(
+        stream.receive().await.unwrap(),
+        Message::CaughtUp { max_cursor: 0 }
+    );
     stream.send(&subscribe(0, 1 << 20)).await.unwrap();
-    assert_eq!(stream.refused().await.unwrap().code, ErrorCode::InvalidMessage);
+    assert_eq!(
+        stream.refused().await.unwrap().code,
+        ErrorCode::InvalidMessage
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,22 +183,38 @@ async fn cursors_beyond_the_end_give_nothing_and_windows_of_any_size_give_everyt
     }
     for after in [3, 4, i64::MAX as u64, u64::MAX] {
         let page = pull(&mut pusher, after, 10).await;
-        assert_eq!((page.blobs.len(), page.has_more, page.max_cursor), (0, false, 3), "{after}");
+        assert_eq!(
+            (page.blobs.len(), page.has_more, page.max_cursor),
+            (0, false, 3),
+            "{after}"
+        );
         let (mut stream, _) = peer.session(&keys(1)).await.unwrap();
         stream.send(&subscribe(after, 1 << 20)).await.unwrap();
-        assert_eq!(stream.receive().await.unwrap(), Message::CaughtUp { max_cursor: 3 }, "{after}");
+        assert_eq!(
+            stream.receive().await.unwrap(),
+            Message::CaughtUp { max_cursor: 3 },
+            "{after}"
+        );
         // An acknowledgement of what was never there is no news either.
-        stream.send(&Message::Ack { cursor: u64::MAX }).await.unwrap();
+        stream
+            .send(&Message::Ack { cursor: u64::MAX })
+            .await
+            .unwrap();
         assert_eq!(stream.has(&[1]).await.unwrap(), [blob_id(1)]);
     }
     for window in [0, 1, u32::MAX] {
         let (mut stream, _) = peer.session(&keys(1)).await.unwrap();
         stream.send(&subscribe(0, window)).await.unwrap();
         for cursor in 1..=3 {
-            let Message::Blob(blob) = stream.receive().await.unwrap() else { panic!("window {window}") };
+            let Message::Blob(blob) = stream.receive().await.unwrap() else {
+                panic!("window {window}")
+            };
             assert_eq!(blob.cursor, cursor);
         }
-        assert_eq!(stream.receive().await.unwrap(), Message::CaughtUp { max_cursor: 3 });
+        assert_eq!(
+            stream.receive().await.unwrap(),
+            Message::CaughtUp { max_cursor: 3 }
+        );
     }
 }
 
@@ -169,19 +233,35 @@ async fn pages_are_limited_whatever_is_asked_for() {
         }
     }
     let page = pull(&mut stream, 0, 0).await;
-    assert_eq!((page.blobs.len(), page.has_more), (1, true), "a page has at least one");
+    assert_eq!(
+        (page.blobs.len(), page.has_more),
+        (1, true),
+        "a page has at least one"
+    );
     let page = pull(&mut stream, 0, u32::MAX).await;
-    assert_eq!((page.blobs.len(), page.has_more), (MAX_PULL_BLOBS as usize, true));
+    assert_eq!(
+        (page.blobs.len(), page.has_more),
+        (MAX_PULL_BLOBS as usize, true)
+    );
     let page = pull(&mut stream, page.blobs.last().unwrap().cursor, u32::MAX).await;
-    assert_eq!((page.blobs.len(), page.has_more, page.max_cursor), (1, false, count));
+    assert_eq!(
+        (page.blobs.len(), page.has_more, page.max_cursor),
+        (1, false, count)
+    );
 
     let ids: Vec<u64> = (1..=MAX_HAS_IDS as u64).collect();
     assert_eq!(stream.has(&ids).await.unwrap().len(), MAX_HAS_IDS);
     assert_eq!(stream.has(&[]).await.unwrap(), []);
-    assert_eq!(stream.has(&[5, 5, 5]).await.unwrap().first(), Some(&blob_id(5)));
+    assert_eq!(
+        stream.has(&[5, 5, 5]).await.unwrap().first(),
+        Some(&blob_id(5))
+    );
     let ids: Vec<_> = (1..=MAX_HAS_IDS as u64 + 1).map(blob_id).collect();
     stream.send(&Message::Has { blob_ids: ids }).await.unwrap();
-    assert_eq!(stream.refused().await.unwrap().code, ErrorCode::InvalidMessage);
+    assert_eq!(
+        stream.refused().await.unwrap().code,
+        ErrorCode::InvalidMessage
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,14 +10,22 @@ use zerok_sync_client::{ClientEvent, Path};
 use crate::common::{Device, World, patient, wait_until, world};
 
 async fn database(world: &World) -> SqliteConnection {
-    SqliteConnectOptions::new().filename(world.relay.database()).connect().await.unwrap()
+    SqliteConnectOptions::new()
+        .filename(world.relay.database())
+        .connect()
+        .await
+        .unwrap()
 }
 
 /// Cursors of the blobs that were rejected.
 fn rejected(device: &Device) -> Vec<u64> {
     let events = device.events.lock().unwrap();
     let cursor = |event: &ClientEvent| match event {
-        ClientEvent::Error { error, cursor, group: Some(_) } if error.code == "BLOB_REJECTED" => *cursor,
+        ClientEvent::Error {
+            error,
+            cursor,
+            group: Some(_),
+        } if error.code == "BLOB_REJECTED" => *cursor,
         _ => None,
     };
     events.iter().filter_map(cursor).collect()
@@ -62,7 +70,10 @@ async fn blobs_that_the_relay_changed_are_reported_and_skipped_and_the_rest_arri
     a.push(group, "9").await;
     assert_eq!(b.wait_texts(group, 4).await, ["1", "5", "8", "9"]);
     b.push(group, "from b").await;
-    assert_eq!(a.wait_texts(group, 10).await, ["1", "2", "3", "4", "5", "6", "7", "8", "9", "from b"]);
+    assert_eq!(
+        a.wait_texts(group, 10).await,
+        ["1", "2", "3", "4", "5", "6", "7", "8", "9", "from b"]
+    );
     assert!(a.errors().is_empty(), "{:?}", a.errors());
 }
 
@@ -71,7 +82,10 @@ async fn a_blob_that_is_put_into_another_group_is_not_taken_for_one_of_it() {
     let world = world().await;
     let a = Device::open(world.relay.url(), Path::Any).await;
     let b = Device::open(world.relay.url(), Path::Any).await;
-    let (one, two) = (a.client.create_group().await.unwrap(), a.client.create_group().await.unwrap());
+    let (one, two) = (
+        a.client.create_group().await.unwrap(),
+        a.client.create_group().await.unwrap(),
+    );
     a.push(one, "for one").await;
     a.flush(one).await;
     a.push(two, "for two").await;
@@ -80,9 +94,18 @@ async fn a_blob_that_is_put_into_another_group_is_not_taken_for_one_of_it() {
                 SELECT (SELECT id FROM groups WHERE group_id = ?), 2, blob_id, sender, epoch, timestamp, expires_at, size, \
                 payload FROM blobs WHERE group_ref = (SELECT id FROM groups WHERE group_id = ?)";
     let mut database = database(&world).await;
-    let copied = sqlx::query(copy).bind(two.0.to_vec()).bind(one.0.to_vec()).execute(&mut database).await.unwrap();
+    let copied = sqlx::query(copy)
+        .bind(two.0.to_vec())
+        .bind(one.0.to_vec())
+        .execute(&mut database)
+        .await
+        .unwrap();
     assert_eq!(copied.rows_affected(), 1);
-    sqlx::query("UPDATE groups SET max_cursor = 2 WHERE group_id = ?").bind(two.0.to_vec()).execute(&mut database).await.unwrap();
+    sqlx::query("UPDATE groups SET max_cursor = 2 WHERE group_id = ?")
+        .bind(two.0.to_vec())
+        .execute(&mut database)
+        .await
+        .unwrap();
     patient(b.join(&a, two)).await;
     assert_eq!(b.wait_texts(two, 1).await, ["for two"]);
     wait_until("it is reported", || rejected(&b) == [2]).await;

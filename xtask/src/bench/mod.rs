@@ -95,11 +95,13 @@ fn browser(ws: &Workspace, dir: &Path) -> Result<()> {
     let chromium = setup::browser()?;
     build_relay(ws)?;
     crate::npm::build(ws, Profile::Publish)?;
+    let core = wasm::build_testing(ws, Profile::Publish)?;
     let relay = ws.binary("release", "zerok-relay");
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let env = [
         ("CHROMIUM", text(&chromium)),
         ("RELAY_BIN", text(&relay)),
+        ("TESTING_CORE", text(&core)),
         ("BENCH_RESULTS", text(dir)),
     ];
     node::script(ws, "tests/browser", "bench", &env)

@@ -1,0 +1,397 @@
+//! What the relay must not know is in no byte that it keeps, logs or answers.
+//!
+//! About ids in the log: the relay's own crates redact every id, at every level, and that is tested here. At `trace` and
+//! `debug`, the crates of iroh log endpoint ids, which are public keys and named in every handshake; neither is logged unless
+//! an operator asks for it. From `info` on, no line of anybody holds the id of a device or a group.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use common::{Device, PATIENCE, patient, wait_until};
+use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zerok_sync_client::shared::crypto::invite::{InviteKey, hash_claim};
+use zerok_sync_client::store::{MemoryStore, Store as _};
+use zerok_sync_client::{Client, ClientEvent, Config, Invite, Path};
+use zerok_sync_tests::raw;
+use zerok_sync_tests::relay::{Options, RelayProcess};
+
+const CANARY: &str = "canary-7f3Kq0 Vögel-singen.";
+const DEVICE_NAME: &str = "canary-device Zoë's phone";
+
+/// Something that must not be found, in every form in which it could turn up.
+struct Needle {
+    name: String,
+    forms: Vec<Vec<u8>>,
+}
+
+impl Needle {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        let decimals = bytes.iter().map(u8::to_string).collect::<Vec<_>>();
+        let mut forms = vec![
+            bytes.to_vec(),
+            HEXLOWER.encode(bytes).into_bytes(),
+            HEXUPPER.encode(bytes).into_bytes(),
+            // As `Debug` prints bytes and arrays.
+            bytes.escape_ascii().to_string().into_bytes(),
+            decimals.join(", ").into_bytes(),
+            decimals.join(",").into_bytes(),
+        ];
+        // Inside something longer, base64 looks different depending on where it starts; the ends belong to the neighbours.
+        for skipped in 0..3 {
+            let Some(aligned) = bytes.get(skipped..) else {
+                continue;
+            };
+            let aligned = &aligned[..aligned.len() / 3 * 3];
+            forms.push(BASE64_NOPAD.encode(aligned).into_bytes());
+            forms.push(BASE64URL_NOPAD.encode(aligned).into_bytes());
+        }
+        Self {
+            name: name.into(),
+            forms,
+        }
+    }
+
+    fn text(name: &str, text: &str) -> Self {
+        let mut needle = Self::new(name, text.as_bytes());
+        let wide: Vec<u16> = text.encode_utf16().collect();
+        needle
+            .forms
+            .push(wide.iter().flat_map(|unit| unit.to_le_bytes()).collect());
+        needle
+            .forms
+            .push(wide.iter().flat_map(|unit| unit.to_be_bytes()).collect());
+        // As JSON and `Debug` escape it, and as URLs do.
+        needle
+            .forms
+            .push(serde_json::to_vec(text).unwrap().trim_ascii().to_vec());
+        needle
+            .forms
+            .push(text.escape_default().to_string().into_bytes());
+        needle
+    }
+
+    fn is_in(&self, haystack: &[u8]) -> bool {
+        self.forms.iter().any(|form| contains(haystack, form))
+    }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    assert!(needle.len() >= 12, "too short to mean anything");
+    let mut rest = haystack;
+    while let Some(at) = rest.iter().position(|byte| *byte == needle[0]) {
+        if rest[at..].starts_with(needle) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
+}
+
+#[test]
+fn the_search_finds_every_form_wherever_it_lies() {
+    let secret: Vec<u8> = (0..32).map(|n| n * 7 + 3).collect();
+    let needle = Needle::new("secret", &secret);
+    let text = Needle::text("text", CANARY);
+    for shift in 0..3 {
+        let inside = |bytes: &[u8]| [&vec![b'#'; shift], bytes, b"tail"].concat();
+        for haystack in [
+            inside(&secret),
+            HEXLOWER.encode(&inside(&secret)).into_bytes(),
+            HEXUPPER.encode(&inside(&secret)).into_bytes(),
+            BASE64.encode(&inside(&secret)).into_bytes(),
+            BASE64URL_NOPAD.encode(&inside(&secret)).into_bytes(),
+            format!("{:?}", inside(&secret)).into_bytes(),
+            format!("{:?}", bytes::Bytes::from(inside(&secret))).into_bytes(),
+        ] {
+            assert!(needle.is_in(&haystack), "{}", haystack.escape_ascii());
+        }
+        for haystack in [
+            inside(CANARY.as_bytes()),
+            BASE64.encode(&inside(CANARY.as_bytes())).into_bytes(),
+            format!("{CANARY:?}").into_bytes(),
+            CANARY.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        ] {
+            assert!(text.is_in(&haystack), "{}", haystack.escape_ascii());
+        }
+    }
+    assert!(!needle.is_in(&secret[1..]) && !text.is_in(b"canary"));
+}
+
+/// Every file of a folder, whatever it is called.
+fn files(folder: &FilePath) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+    found
+}
+
+/// Everything that the relay shows to anybody who asks.
+async fn answers(url: &str) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for path in [
+        "/metrics",
+        "/health",
+        "/.well-known/iroh",
+        "/",
+        "/v1/invites",
+        "/nothing",
+    ] {
+        let answer = raw::http()
+            .unwrap()
+            .get(format!("{url}{path}"))
+            .send()
+            .await
+            .unwrap();
+        let headers = format!("{:?}", answer.headers()).into_bytes();
+        found.push((
+            path.to_owned(),
+            [headers, answer.bytes().await.unwrap().to_vec()].concat(),
+        ));
+    }
+    found
+}
+
+async fn open(url: &str, path: Path, store: &MemoryStore) -> Device {
+    let events = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = events.clone();
+    let mut config = Config::new(vec![url.to_owned()], Arc::new(store.clone()));
+    config.device_name = DEVICE_NAME.into();
+    config.path = path;
+    config.on_event = Box::new(move |event: ClientEvent| told.lock().unwrap().push(event));
+    Device {
+        client: Client::open(config).await.unwrap(),
+        events,
+    }
+}
+
+fn derive(secret: &[u8; 32], info: &str) -> [u8; 32] {
+    let mut out = [0; 32];
+    Hkdf::<Sha256>::new(None, secret)
+        .expand(info.as_bytes(), &mut out)
+        .unwrap();
+    out
+}
+
+/// The device's key, and of each group its secret and what is derived from it.
+async fn secrets_of(who: &str, store: &MemoryStore) -> Vec<Needle> {
+    let loaded = store.load().await.unwrap();
+    let mut needles = vec![Needle::new(
+        &format!("device key of {who}"),
+        loaded.device_key.unwrap().expose(),
+    )];
+    for (_, secret) in loaded.groups.iter().flat_map(|group| &group.state.epochs) {
+        needles.push(Needle::new("secret of the group", secret.expose()));
+        for purpose in ["access", "blob", "content"] {
+            let key = derive(secret.expose(), &format!("0k-sync/1 {purpose}"));
+            needles.push(Needle::new(&format!("{purpose} key"), &key));
+        }
+    }
+    assert!(needles.len() >= 5);
+    needles
+}
+
+fn secrets_of_invite(invite: &Invite) -> Vec<Needle> {
+    let (key, _) = InviteKey::parse(&invite.link).unwrap();
+    let data = invite.link.split_once("#0k=1.").unwrap().1;
+    let secret: [u8; 32] = BASE64URL_NOPAD.decode(data.as_bytes()).unwrap()[16..48]
+        .try_into()
+        .unwrap();
+    assert_eq!(
+        derive(&secret, "0k-sync/1 invite claim"),
+        key.claim_token(),
+        "this is the secret of the invite"
+    );
+    vec![
+        Needle::new("key of an invite", &secret),
+        Needle::new(
+            "key of an offer",
+            &derive(&secret, "0k-sync/1 invite offer"),
+        ),
+        Needle::new(
+            "key of an invite's secrets",
+            &derive(&secret, "0k-sync/1 invite secrets"),
+        ),
+        Needle::new("claim token", &key.claim_token()),
+    ]
+}
+
+/// A line of the log: its level and where it comes from.
+fn level_and_rest(line: &str) -> Option<(&str, &str)> {
+    let (_time, rest) = line.split_once(' ')?;
+    let rest = rest.trim_start();
+    let (level, rest) = rest.split_once(' ')?;
+    ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"]
+        .contains(&level)
+        .then_some((level, rest))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_relay_learns_nothing_that_it_should_not_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options::in_folder(folder.path());
+    let (data, log) = (options.data.clone(), options.log.clone());
+    let relay = RelayProcess::start(options).await.unwrap();
+    let stores = [
+        MemoryStore::default(),
+        MemoryStore::default(),
+        MemoryStore::default(),
+    ];
+    let a = open(relay.url(), Path::Any, &stores[0]).await;
+    let b = open(relay.url(), Path::WebSocket, &stores[1]).await;
+    let group = a.client.create_group().await.unwrap();
+    a.push(group, CANARY).await;
+
+    let invites = [
+        a.client
+            .create_invite(group, Some("https://app.example/"))
+            .await
+            .unwrap(),
+        a.client.create_invite(group, None).await.unwrap(),
+        a.client.create_invite(group, None).await.unwrap(),
+    ];
+    // Claimed, withdrawn, and one that stays open.
+    patient(b.client.join(&invites[0].link)).await.unwrap();
+    a.client.cancel_invite(invites[1].lookup).await.unwrap();
+    assert!(
+        b.client.join(&invites[1].link).await.is_ok(),
+        "a member already"
+    );
+    for n in 0..30 {
+        a.push(group, &format!("{n} {CANARY} {}", "x".repeat(n * 500)))
+            .await;
+        b.push(group, &format!("{CANARY}{n}")).await;
+    }
+    a.flush(group).await;
+    b.flush(group).await;
+    a.wait_texts(group, 61).await;
+    let first_blob = a.log(group).await[0].blob_id;
+    let early_answers = answers(relay.url()).await;
+
+    // Killed, started again, and stopped in order.
+    let options = relay.kill().await.unwrap();
+    a.push(group, &format!("offline {CANARY}")).await;
+    let relay = RelayProcess::start(options).await.unwrap();
+    let c = open(relay.url(), Path::Any, &stores[2]).await;
+    for device in [&a, &b] {
+        device.client.network_changed(true);
+    }
+    let stranger = format!("{}x", invites[0].link);
+    assert!(c.client.join(&stranger).await.is_err());
+    patient(c.client.join(&invites[2].link)).await.unwrap();
+    c.wait_texts(group, 62).await;
+    a.flush(group).await;
+    let late_answers = answers(relay.url()).await;
+    wait_until("all are synced", || {
+        [&a, &b, &c]
+            .iter()
+            .all(|device| device.client.group_view(group).unwrap().pending == 0)
+    })
+    .await;
+    let devices = [&a, &b, &c].map(|device| device.client.device_id());
+    let running = files(&data);
+    for device in [a, b, c] {
+        tokio::time::timeout(PATIENCE, device.client.close())
+            .await
+            .unwrap();
+    }
+    relay.terminate().await.unwrap();
+
+    let mut needles = vec![
+        Needle::text("what was pushed", CANARY),
+        Needle::text("the name of a device", DEVICE_NAME),
+        Needle::text("the app's address", "https://app.example/"),
+    ];
+    for (who, store) in ["a", "b", "c"].into_iter().zip(&stores) {
+        needles.extend(secrets_of(who, store).await);
+    }
+    needles.extend(invites.iter().flat_map(secrets_of_invite));
+
+    let mut places = files(&data);
+    places.extend(
+        running
+            .into_iter()
+            .map(|(name, bytes)| (format!("{name}, while running"), bytes)),
+    );
+    places.extend(early_answers);
+    places.extend(late_answers);
+    let log_bytes = std::fs::read(&log).unwrap();
+    places.push(("the log".into(), log_bytes.clone()));
+    for (place, bytes) in &places {
+        for needle in &needles {
+            assert!(!needle.is_in(bytes), "{} is in {place}", needle.name);
+        }
+    }
+
+    // The search does find what is there: what a relay has to know, where it has to be.
+    let database = files(&data)
+        .into_iter()
+        .find(|(name, _)| name.ends_with("relay.db"))
+        .unwrap()
+        .1;
+    let (key, _) = InviteKey::parse(&invites[0].link).unwrap();
+    for (what, bytes) in [
+        ("a blob id", first_blob.0.to_vec()),
+        ("the group id", group.0.to_vec()),
+        ("a device id", devices[0].0.to_vec()),
+        (
+            "the hash of a claim token",
+            hash_claim(&key.claim_token()).to_vec(),
+        ),
+    ] {
+        assert!(
+            Needle::new(what, &bytes).is_in(&database),
+            "{what} is not found in the database"
+        );
+    }
+
+    let log = String::from_utf8_lossy(&log_bytes);
+    check_log(
+        &log,
+        &group.to_string(),
+        &devices.map(|device| device.to_string()),
+    );
+}
+
+/// The rules of the log, on everything that was logged in a normal run.
+fn check_log(log: &str, group: &str, devices: &[String]) {
+    let mut own_lines = 0;
+    let mut traces = 0;
+    for line in log.lines() {
+        let Some((level, rest)) = level_and_rest(line) else {
+            continue;
+        };
+        assert_ne!(level, "ERROR", "a person would have to act: {line}");
+        assert!(!line.contains(group), "the id of the group: {line}");
+        let own = rest.contains("zerok_sync");
+        own_lines += usize::from(own);
+        traces += usize::from(level == "TRACE");
+        if own || !matches!(level, "DEBUG" | "TRACE") {
+            for device in devices {
+                assert!(
+                    !line.contains(device.as_str()),
+                    "the id of a device: {line}"
+                );
+            }
+        }
+    }
+    assert!(
+        own_lines > 0 && traces > 1_000,
+        "the log is not what it seems: {own_lines} own lines, {traces} traces"
+    );
+}
