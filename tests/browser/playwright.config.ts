@@ -7,7 +7,7 @@ export default defineConfig({
   testMatch: ["demo/**/*.spec.ts", "package/**/*.spec.ts"],
   outputDir: "test-results",
   workers: 1,
-  forbidOnly: process.env["CI"] !== undefined,
+  forbidOnly: process.env.CI !== undefined,
   // Generous: they end a test that hangs; nothing is measured.
   timeout: 120_000,
   expect: { timeout: 45_000 },

@@ -33,7 +33,7 @@ export class Bare {
   }
 
   open(options: Pick<OpenOptions, "relays"> & Partial<OpenOptions>): Promise<void> {
-    return this.page.evaluate((given) => window.zerok.harness.open(given), options as OpenOptions);
+    return this.page.evaluate((given) => window.zerok.harness.open(given), options);
   }
 
   close(): Promise<void> {

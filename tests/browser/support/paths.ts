@@ -10,10 +10,10 @@ export const PAGE_DIST = inRepository("tests/browser/page/dist");
 /** Screenshots for people. */
 export const SCREENSHOTS = inRepository("tests/browser/screenshots");
 /** The relay's binary. */
-export const RELAY_BIN = process.env["RELAY_BIN"] ?? inRepository("target/debug/zerok-relay");
+export const RELAY_BIN = process.env.RELAY_BIN ?? inRepository("target/debug/zerok-relay");
 /** The browser. */
-export const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
+export const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 /** The browser core with the exports that only tests and benchmarks call: `cargo xtask wasm --testing`. */
-export const TESTING_CORE = process.env["TESTING_CORE"] ?? inRepository("target/xtask/wasm-dev-testing");
+export const TESTING_CORE = process.env.TESTING_CORE ?? inRepository("target/xtask/wasm-dev-testing");
 /** Where results of benchmarks go. */
-export const BENCH_RESULTS = process.env["BENCH_RESULTS"] ?? inRepository("bench-results");
+export const BENCH_RESULTS = process.env.BENCH_RESULTS ?? inRepository("bench-results");

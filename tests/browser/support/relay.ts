@@ -93,7 +93,8 @@ export class Relay {
   async #end(signal: NodeJS.Signals): Promise<void> {
     const child = this.#child;
     this.#child = undefined;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const runs = child?.exitCode === null && child.signalCode === null;
+    if (child === undefined || !runs) return;
     const exited = once(child, "exit");
     child.kill(signal);
     await exited;

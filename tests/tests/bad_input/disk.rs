@@ -6,7 +6,8 @@ use std::process::Command;
 
 use tokio::process::{Child, Command as Spawn};
 use zerok_sync_client::Path;
-use zerok_sync_tests::raw::spawn_relay;
+use zerok_sync_client::shared::ids::GroupId;
+use zerok_sync_tests::raw::{http, spawn_relay};
 use zerok_sync_tests::relay::{Options, RelayProcess};
 
 use crate::common::{Device, patient, wait_until};
@@ -44,19 +45,21 @@ fn run(program: &str, args: &[&str], last: &FilePath) -> bool {
 }
 
 const TEXT_LEN: usize = 8000;
+/// Pushes after the disk is full.
+const WAITING: usize = 40;
 
 fn text(n: usize) -> String {
     format!("{n:06}{}", "x".repeat(TEXT_LEN))
 }
 
 /// Pushes until the relay refuses, then some more.
-async fn fill(device: &Device, group: zerok_sync_client::shared::ids::GroupId) -> usize {
+async fn fill(device: &Device, group: GroupId) -> usize {
     for n in 0..2_000 {
         if device.errors().contains(&"STORAGE_FAILED") {
-            for more in n..n + 10 {
+            for more in n..n + WAITING {
                 device.push(group, &text(more)).await;
             }
-            return n + 10;
+            return n + WAITING;
         }
         device.push(group, &text(n)).await;
         if n % 20 == 19 {
@@ -70,15 +73,19 @@ async fn fill(device: &Device, group: zerok_sync_client::shared::ids::GroupId) -
     panic!("the disk does not get full");
 }
 
+async fn health(url: &str) -> u16 {
+    http().unwrap().get(format!("{url}/health")).send().await.unwrap().status().as_u16()
+}
+
 /// What holds while the disk is full.
 async fn assert_full(
     device: &Device,
-    group: zerok_sync_client::shared::ids::GroupId,
+    group: GroupId,
     count: usize,
     url: &str,
 ) {
     let view = device.client.group_view(group).unwrap();
-    assert!(view.pending >= 10, "{}", view.pending);
+    assert!(view.pending > 0, "{}", view.pending);
     let error = view.error.unwrap();
     assert_eq!((error.code, error.retryable), ("STORAGE_FAILED", true));
     assert_eq!(
@@ -86,20 +93,15 @@ async fn assert_full(
         count,
         "nothing is lost on the device"
     );
-    let health = zerok_sync_tests::raw::http()
-        .unwrap()
-        .get(format!("{url}/health"))
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(health.status(), 503, "who watches the relay sees it");
+    // Who watches the relay sees it. Its probe is larger than one push, so it may take the last room first.
+    patient(async { while health(url).await != 503 {} }).await;
 }
 
 /// What holds when there is room again.
 async fn assert_all_arrives(
     device: &Device,
     other: &Device,
-    group: zerok_sync_client::shared::ids::GroupId,
+    group: GroupId,
     count: usize,
 ) {
     device.client.network_changed(true);
@@ -167,19 +169,13 @@ async fn a_relay_that_runs_out_of_room_goes_on_by_itself_when_there_is_some() {
         .unwrap();
     assert!(lifted.success());
     assert_all_arrives(&a, &b, group, count).await;
-    let health = zerok_sync_tests::raw::http()
-        .unwrap()
-        .get(format!("{url}/health"))
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(health.status(), 200);
+    assert_eq!(health(&url).await, 200);
 }
 
-/// A relay whose files cannot grow past 4 MiB, until the limit is lifted.
+/// A relay whose files cannot grow past 12 MiB, until the limit is lifted.
 async fn limited_relay(data: &FilePath) -> (Child, String) {
-    // The signal is ignored, so that writing fails instead of ending the process.
-    let script = "trap '' XFSZ; ulimit -S -f 8192; exec \"$0\" \"$@\"";
+    // In units of 512 bytes. The signal is ignored, so that writing fails instead of ending the process.
+    let script = "trap '' XFSZ; ulimit -S -f 24576; exec \"$0\" \"$@\"";
     let mut command = Spawn::new("sh");
     command
         .args(["-c", script])

@@ -48,9 +48,9 @@ async fn blobs_that_the_relay_changed_are_reported_and_skipped_and_the_rest_arri
     a.flush(group).await;
 
     let changes = [
-        // One bit of the payload, in its nonce, its middle, its tag.
-        "UPDATE blobs SET payload = unhex('00') || substr(payload, 2) WHERE cursor = 2 AND substr(payload, 1, 1) != x'00'",
-        "UPDATE blobs SET payload = substr(payload, 1, length(payload) - 1) || x'5A' WHERE cursor = 3",
+        // One byte of the payload, in its nonce and in its tag.
+        "UPDATE blobs SET payload = CAST(x'00' || substr(payload, 2) AS BLOB) WHERE cursor = 2",
+        "UPDATE blobs SET payload = CAST(substr(payload, 1, length(payload) - 1) || x'5A' AS BLOB) WHERE cursor = 3",
         // Cut short, to nothing that could be a blob.
         "UPDATE blobs SET payload = x'00' WHERE cursor = 4",
         // Said to be from another device, and under another id.
