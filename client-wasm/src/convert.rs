@@ -1,12 +1,12 @@
 //! Between JavaScript's values and ours.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use js_sys::{Array, JsString, Object, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use zerok_sync_client::{ClientEvent, DeviceView, GroupView, Page, Progress, State, SyncError};
 use zerok_sync_shared::ids::{DeviceId, GroupId, InviteLookup};
+use zerok_sync_shared::map::SortedMap;
 use zerok_sync_shared::time::Timestamp;
 
 use crate::error::{Failure, plain};
@@ -101,17 +101,15 @@ pub const fn number(value: u64) -> f64 {
 /// One page of the log.
 pub fn page(page: &Page, with_sealed: bool) -> CorePage {
     // Most blobs of a page are by few devices, and making a string costs more than copying a reference to it.
-    let mut senders: BTreeMap<DeviceId, JsValue> = BTreeMap::new();
+    let mut senders: SortedMap<DeviceId, JsValue> = SortedMap::new();
     let blobs = Array::new();
     for blob in &page.blobs {
         let object = empty::<CoreBlob>();
         object.set_id(&blob.blob_id.to_string());
         object.set_position(number(blob.position));
-        object.set_sender(
-            senders
-                .entry(blob.sender)
-                .or_insert_with(|| JsString::from(blob.sender.to_string()).into()),
-        );
+        object.set_sender(senders.get_or_insert_with(blob.sender, || {
+            JsString::from(blob.sender.to_string()).into()
+        }));
         object.set_own(blob.own);
         object.set_cursor(number(blob.cursor));
         object.set_timestamp(number(blob.timestamp.0));
@@ -199,9 +197,9 @@ pub fn event(event: &ClientEvent) -> CoreEvent {
     object
 }
 
-fn version_vector(vector: &BTreeMap<DeviceId, u64>) -> Object {
+fn version_vector(vector: &SortedMap<DeviceId, u64>) -> Object {
     let object = Object::new();
-    for (device, sequence) in vector {
+    for (device, sequence) in vector.iter() {
         // Setting a property of a fresh object is never refused.
         let _ = Reflect::set(
             &object,

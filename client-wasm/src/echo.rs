@@ -46,7 +46,9 @@ impl EchoServer {
 }
 
 async fn answer(connection: Connection) {
-    let Ok((mut send, mut recv)) = connection.accept_bi().await else { return };
+    let Ok((mut send, mut recv)) = connection.accept_bi().await else {
+        return;
+    };
     let mut message = [0; MESSAGE];
     while recv.read_exact(&mut message).await.is_ok() && send.write_all(&message).await.is_ok() {}
 }
@@ -72,7 +74,11 @@ impl EchoClient {
         let server = EndpointAddr::new(id.parse().map_err(failed)?).with_relay_url(url);
         let connection = endpoint.connect(server, ALPN).await.map_err(failed)?;
         let streams = connection.open_bi().await.map_err(failed)?;
-        Ok(Self { _endpoint: endpoint, _connection: connection, streams })
+        Ok(Self {
+            _endpoint: endpoint,
+            _connection: connection,
+            streams,
+        })
     }
 
     /// Sends a message and waits until it is back.
@@ -93,7 +99,11 @@ async fn bind(relay_url: &str) -> Result<Endpoint, Error> {
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(failed)?;
     let endpoint = builder(SecretKey::from_bytes(&key)).alpns(vec![ALPN.to_vec()]);
-    endpoint.relay_mode(RelayMode::Custom(RelayMap::from(url))).bind().await.map_err(failed)
+    endpoint
+        .relay_mode(RelayMode::Custom(RelayMap::from(url)))
+        .bind()
+        .await
+        .map_err(failed)
 }
 
 fn failed(error: impl ToString) -> Error {

@@ -1,6 +1,5 @@
 //! The client: what a program calls.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use zerok_sync_shared::engine::{DeviceView, Engine, GroupView};
 use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, InviteLookup};
 use zerok_sync_shared::limits;
+use zerok_sync_shared::map::SortedMap;
 use zerok_sync_shared::store::{GroupState, LogRecord};
 use zerok_sync_shared::time::Timestamp;
 
@@ -81,7 +81,7 @@ struct Inner {
     commands: mpsc::UnboundedSender<Command>,
     mirror: Arc<Mirror>,
     /// Keys of invites that were made here, for cancelling them.
-    invites: Mutex<BTreeMap<InviteLookup, (String, InviteKey)>>,
+    invites: Mutex<SortedMap<InviteLookup, (String, InviteKey)>>,
 }
 
 impl Client {
@@ -95,7 +95,11 @@ impl Client {
             .iter()
             .map(|url| normal_url(url))
             .collect::<Result<Vec<_>, _>>()?;
-        let loaded = config.store.load().await?;
+        let mut loaded = config.store.load().await?;
+        for stored in &mut loaded.groups {
+            let state = &mut stored.state;
+            state.relays = merged_relays(&state.relays, &relays, state.founded);
+        }
         let key = match loaded.device_key {
             Some(key) => key,
             None => {
@@ -251,7 +255,8 @@ impl Client {
         }
     }
 
-    /// One page of the log after a position.
+    /// One page of the log after a position. An entry that this device's disk has damaged is left out and told as an
+    /// error event.
     ///
     /// # Errors
     /// `UNKNOWN_GROUP`, `STORAGE_FAILED`
@@ -286,8 +291,11 @@ impl Client {
                 page.next = record.position;
                 bytes += record.payload.len();
                 if record.kind == Kind::App && (include_own || record.sender != self.inner.device) {
-                    page.blobs
-                        .push(open_record(group, record, &keys, self.inner.device)?);
+                    match open_record(group, record, &keys, self.inner.device) {
+                        Ok(blob) => page.blobs.push(blob),
+                        // One bad entry must not hide all that follow it.
+                        Err(error) => self.tell(group, error),
+                    }
                 }
             }
         }
@@ -392,6 +400,10 @@ impl Client {
         }
     }
 
+    fn tell(&self, group: GroupId, error: SyncError) {
+        let _ = self.inner.commands.send(Command::Tell { group, error });
+    }
+
     fn mirror(&self, group: GroupId) -> Result<GroupMirror, SyncError> {
         self.inner.mirror.group(group).ok_or_else(|| {
             SyncError::new(
@@ -401,7 +413,7 @@ impl Client {
         })
     }
 
-    fn invites(&self) -> std::sync::MutexGuard<'_, BTreeMap<InviteLookup, (String, InviteKey)>> {
+    fn invites(&self) -> std::sync::MutexGuard<'_, SortedMap<InviteLookup, (String, InviteKey)>> {
         self.inner
             .invites
             .lock()
@@ -415,6 +427,16 @@ impl Client {
         records: usize,
         bytes: usize,
     ) -> Result<Vec<LogRecord>, SyncError> {
+        let mirror = &self.inner.mirror;
+        if let Some(records) = mirror.recent(group, after, records, bytes) {
+            return Ok(records);
+        }
+        if mirror
+            .group(group)
+            .is_some_and(|group| after >= group.view.position)
+        {
+            return Ok(Vec::new());
+        }
         self.inner
             .store
             .read(group, after, records, bytes)
@@ -464,11 +486,28 @@ fn fresh_state(epochs: Vec<(u32, Secret)>, relays: Vec<String>, founded: bool) -
         relays,
         founded,
         position: 0,
-        seen: BTreeMap::new(),
-        pins: BTreeMap::new(),
-        bookmarks: BTreeMap::new(),
+        seen: SortedMap::new(),
+        pins: SortedMap::new(),
+        bookmarks: SortedMap::new(),
         last_synced: None,
     }
+}
+
+/// Relays of a group when the program names others than before. Who founded the group decides where it lives; elsewhere
+/// the new ones are a way out when the old ones are gone.
+fn merged_relays(stored: &[String], configured: &[String], founded: bool) -> Vec<String> {
+    let (first, then) = if founded {
+        (configured, stored)
+    } else {
+        (stored, configured)
+    };
+    let mut relays = first.to_vec();
+    for url in then {
+        if !relays.contains(url) {
+            relays.push(url.clone());
+        }
+    }
+    relays
 }
 
 /// Relays of the offer that are usable; the one that holds the invite is among them.

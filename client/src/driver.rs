@@ -1,6 +1,6 @@
 //! The one loop of a client: feeds the engine and carries out what it wants.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -10,11 +10,13 @@ use zerok_sync_shared::crypto::keys::EpochKeys;
 use zerok_sync_shared::engine::{DeviceView, Engine, Event, GroupView, Input, Output, Token};
 use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::{BlobId, GroupId};
-use zerok_sync_shared::store::GroupState;
+use zerok_sync_shared::map::SortedMap;
+use zerok_sync_shared::store::{GroupState, LogRecord};
 
 use crate::config::{ClientEvent, EventHandler};
 use crate::network::{Network, NetworkEvent};
 use crate::platform::Clock;
+use crate::recent::Recent;
 use crate::store::Store;
 
 /// Inputs that are taken before views are told again.
@@ -42,6 +44,10 @@ pub(crate) enum Command {
     NetworkChanged {
         online: bool,
     },
+    Tell {
+        group: GroupId,
+        error: SyncError,
+    },
     Close {
         reply: oneshot::Sender<()>,
     },
@@ -56,8 +62,9 @@ pub(crate) struct GroupMirror {
 
 /// What the loop shows to the client's methods.
 pub(crate) struct Mirror {
-    groups: Mutex<BTreeMap<GroupId, GroupMirror>>,
+    groups: Mutex<SortedMap<GroupId, GroupMirror>>,
     device: Mutex<DeviceView>,
+    recent: Mutex<Recent>,
     /// Changes whenever something in here did; closed when the loop has ended.
     pub(crate) changed: watch::Receiver<u64>,
 }
@@ -78,6 +85,18 @@ impl Mirror {
             .keys()
             .copied()
             .collect()
+    }
+
+    /// Newest records of a log without asking the store; `None` when they are not all in memory.
+    pub(crate) fn recent(
+        &self,
+        group: GroupId,
+        after: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Option<Vec<LogRecord>> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.read(group, after, max_records, max_bytes)
     }
 
     pub(crate) fn device(&self) -> DeviceView {
@@ -101,7 +120,8 @@ pub(crate) struct Driver {
     clock: Clock,
     mirror: Arc<Mirror>,
     changed: watch::Sender<u64>,
-    waiting: HashMap<Token, Waiting>,
+    /// In the order of their tokens. Most are answered in that order too, and there may be many.
+    waiting: VecDeque<(Token, Waiting)>,
     next_token: Token,
     done: mpsc::UnboundedSender<Input>,
     closing: Option<oneshot::Sender<()>>,
@@ -121,6 +141,7 @@ pub(crate) fn start(
     let (changed, changes) = watch::channel(0);
     let mirror = Arc::new(Mirror {
         groups: Mutex::default(),
+        recent: Mutex::default(),
         device: Mutex::new(engine.device_view()),
         changed: changes,
     });
@@ -132,7 +153,7 @@ pub(crate) fn start(
         clock: Clock::start(),
         mirror: mirror.clone(),
         changed,
-        waiting: HashMap::new(),
+        waiting: VecDeque::new(),
         next_token: 0,
         done,
         closing: None,
@@ -153,7 +174,7 @@ impl Driver {
         self.feed(Input::Tick);
         let mut open = true;
         // Once closing, only what was accepted is brought to an end.
-        while open || !self.engine.is_idle() {
+        while open || self.engine.owes_an_answer() {
             self.show_changes();
             let now = self.clock.now();
             let wake = self
@@ -167,7 +188,7 @@ impl Driver {
                     Some(command) => open = self.on_command(command),
                     None => open = false,
                 },
-                Some(event) = network_events.recv() => {
+                Some(event) = network_events.recv(), if open => {
                     self.on_network(event);
                     for _ in 1..MAX_BURST {
                         match network_events.try_recv() {
@@ -197,7 +218,7 @@ impl Driver {
                 ttl,
                 reply,
             } => {
-                self.waiting.insert(token, Waiting::Push(reply));
+                self.waiting.push_back((token, Waiting::Push(reply)));
                 self.feed(Input::Push {
                     group,
                     body,
@@ -210,7 +231,7 @@ impl Driver {
                 state,
                 reply,
             } => {
-                self.waiting.insert(token, Waiting::Change(reply));
+                self.waiting.push_back((token, Waiting::Change(reply)));
                 self.feed(Input::AddGroup {
                     group,
                     state,
@@ -218,12 +239,20 @@ impl Driver {
                 });
             }
             Command::RemoveGroup { group, reply } => {
-                self.waiting.insert(token, Waiting::Change(reply));
+                self.waiting.push_back((token, Waiting::Change(reply)));
                 self.feed(Input::RemoveGroup { group, token });
             }
             Command::NetworkChanged { online } => {
                 self.network.network_changed();
                 self.feed(Input::NetworkChanged { online });
+            }
+            Command::Tell { group, error } => {
+                let (group, cursor) = (Some(group), None);
+                (self.on_event)(ClientEvent::Error {
+                    group,
+                    error,
+                    cursor,
+                });
             }
             Command::Close { reply } => {
                 self.closing = Some(reply);
@@ -297,8 +326,15 @@ impl Driver {
             Output::CloseStream { stream } => self.network.close_stream(stream),
             Output::Write(batch) => {
                 let (store, done) = (self.store.clone(), self.done.clone());
+                let mirror = self.mirror.clone();
                 task::spawn(async move {
                     let result = store.commit(&batch).await.map_err(SyncError::from);
+                    if result.is_ok() {
+                        // Before the engine is told: whoever hears of a position can read it.
+                        let mut recent =
+                            mirror.recent.lock().unwrap_or_else(PoisonError::into_inner);
+                        recent.written(batch);
+                    }
                     let _ = done.send(Input::Written(result));
                 });
             }
@@ -327,16 +363,16 @@ impl Driver {
                 blob_id,
                 position,
             } => {
-                if let Some(Waiting::Push(reply)) = self.waiting.remove(&token) {
+                if let Some(Waiting::Push(reply)) = self.answered(token) {
                     let _ = reply.send(Ok((blob_id, position)));
                 }
             }
             Output::Done { token } => {
-                if let Some(Waiting::Change(reply)) = self.waiting.remove(&token) {
+                if let Some(Waiting::Change(reply)) = self.answered(token) {
                     let _ = reply.send(Ok(()));
                 }
             }
-            Output::Refused { token, error } => match self.waiting.remove(&token) {
+            Output::Refused { token, error } => match self.answered(token) {
                 Some(Waiting::Push(reply)) => drop(reply.send(Err(error))),
                 Some(Waiting::Change(reply)) => drop(reply.send(Err(error))),
                 None => {}
@@ -380,6 +416,14 @@ impl Driver {
                 },
             }),
         }
+    }
+
+    /// Who waits for the answer to this request; the answer is the last word on it.
+    fn answered(&mut self, token: Token) -> Option<Waiting> {
+        let at = self
+            .waiting
+            .binary_search_by_key(&token, |(token, _)| *token);
+        self.waiting.remove(at.ok()?).map(|(_, waiting)| waiting)
     }
 
     /// Brings the mirror up to date and tells the app what changed in it.

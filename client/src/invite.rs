@@ -1,8 +1,6 @@
 //! Making, claiming and cancelling invites over a relay's HTTP interface.
 
 use data_encoding::BASE64URL_NOPAD;
-use serde::Deserialize;
-use serde_json::{Value, json};
 use zerok_sync_shared::crypto::invite::{
     self, InviteError, InviteKey, Offer, SealedInvite, Secrets,
 };
@@ -11,7 +9,7 @@ use zerok_sync_shared::ids::InviteLookup;
 use zerok_sync_shared::limits;
 use zerok_sync_shared::time::Timestamp;
 
-use crate::platform::{self, HttpResponse};
+use crate::platform::{self, Field, HttpResponse, Json};
 
 /// How often a request that got no answer is made again.
 const ATTEMPTS: u32 = 3;
@@ -27,51 +25,26 @@ pub struct Invite {
     pub expires: Timestamp,
 }
 
-#[derive(Deserialize)]
-struct Created {
-    expires_at: u64,
-}
-
-#[derive(Deserialize)]
-struct OfferAnswer {
-    offer: String,
-}
-
-#[derive(Deserialize)]
-struct ClaimAnswer {
-    secrets: String,
-}
-
-#[derive(Default, Deserialize)]
-struct Refusal {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    message: String,
-    reason: Option<String>,
-    retry_after_ms: Option<u64>,
-}
-
 /// Leaves a sealed invite at the relay; gives the end of its time.
 pub(crate) async fn create(relay: &str, sealed: &SealedInvite) -> Result<Timestamp, SyncError> {
-    let body = json!({
-        "version": invite::VERSION,
-        "lookup": encode(sealed.lookup.as_bytes()),
-        "claim_hash": encode(&sealed.claim_hash),
-        "offer": encode(&sealed.offer),
-        "secrets": encode(&sealed.secrets),
-        "ttl_seconds": limits::INVITE_TTL.as_secs(),
-    });
+    let ttl = u32::try_from(limits::INVITE_TTL.as_secs()).unwrap_or(u32::MAX);
+    let body = Json::object(&[
+        ("version", Field::Number(invite::VERSION.into())),
+        ("lookup", Field::Text(&encode(sealed.lookup.as_bytes()))),
+        ("claim_hash", Field::Text(&encode(&sealed.claim_hash))),
+        ("offer", Field::Text(&encode(&sealed.offer))),
+        ("secrets", Field::Text(&encode(&sealed.secrets))),
+        ("ttl_seconds", Field::Number(ttl)),
+    ]);
     let answer = request(relay, "POST", "/v1/invites", Some(body)).await?;
-    let created: Created = parse(relay, &answer)?;
-    Ok(Timestamp(created.expires_at))
+    let expires = parse(relay, &answer)?.field("expires_at").whole();
+    expires.map(Timestamp).ok_or_else(|| strange(relay))
 }
 
 /// Fetches what an invite offers, without using it up.
 pub(crate) async fn fetch_offer(relay: &str, key: &InviteKey) -> Result<Offer, SyncError> {
     let answer = request(relay, "GET", &path(key.lookup), None).await?;
-    let offer: OfferAnswer = parse(relay, &answer)?;
-    key.open_offer(&decode(relay, &offer.offer)?)
+    key.open_offer(&binary(relay, &answer, "offer")?)
         .map_err(|error| invite_error(&error))
 }
 
@@ -80,7 +53,10 @@ pub(crate) async fn claim(relay: &str, key: &InviteKey) -> Result<Secrets, SyncE
     // The same claimant may ask again: an answer that got lost does not cost the invite.
     let mut claimant = [0; 16];
     platform::fill_random(&mut claimant);
-    let body = json!({ "token": encode(&key.claim_token()), "claimant": encode(&claimant) });
+    let body = Json::object(&[
+        ("token", Field::Text(&encode(&key.claim_token()))),
+        ("claimant", Field::Text(&encode(&claimant))),
+    ]);
     let answer = request(
         relay,
         "POST",
@@ -88,14 +64,13 @@ pub(crate) async fn claim(relay: &str, key: &InviteKey) -> Result<Secrets, SyncE
         Some(body),
     )
     .await?;
-    let claimed: ClaimAnswer = parse(relay, &answer)?;
-    key.open_secrets(&decode(relay, &claimed.secrets)?)
+    key.open_secrets(&binary(relay, &answer, "secrets")?)
         .map_err(|error| invite_error(&error))
 }
 
 /// Takes an invite back.
 pub(crate) async fn cancel(relay: &str, key: &InviteKey) -> Result<(), SyncError> {
-    let body = json!({ "token": encode(&key.claim_token()) });
+    let body = Json::object(&[("token", Field::Text(&encode(&key.claim_token())))]);
     request(relay, "DELETE", &path(key.lookup), Some(body))
         .await
         .map(|_| ())
@@ -119,10 +94,9 @@ async fn request(
     relay: &str,
     method: &str,
     path: &str,
-    body: Option<Value>,
+    body: Option<Vec<u8>>,
 ) -> Result<HttpResponse, SyncError> {
     let url = format!("{relay}{path}");
-    let body = body.map(|body| body.to_string().into_bytes());
     let mut attempt = 1;
     let answer = loop {
         match platform::fetch(method, &url, body.clone()).await {
@@ -142,12 +116,16 @@ async fn request(
 }
 
 fn refusal(relay: &str, answer: &HttpResponse) -> SyncError {
-    let refusal: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let message = if refusal.message.is_empty() {
-        format!("{relay} answers with HTTP status {}", answer.status)
-    } else {
-        refusal.message
+    let refusal = Json::parse(&answer.body);
+    let text = |name| {
+        refusal
+            .as_ref()
+            .and_then(|refusal| refusal.field(name).text())
     };
+    let message = text("message")
+        .filter(|message| !message.is_empty())
+        .unwrap_or_else(|| format!("{relay} answers with HTTP status {}", answer.status));
+    let given = text("reason");
     let reason = [
         "unknown",
         "claimed",
@@ -157,8 +135,8 @@ fn refusal(relay: &str, answer: &HttpResponse) -> SyncError {
         "malformed",
     ]
     .into_iter()
-    .find(|reason| refusal.reason.as_deref() == Some(reason));
-    let error = match refusal.code.as_str() {
+    .find(|reason| given.as_deref() == Some(reason));
+    let error = match text("code").unwrap_or_default().as_str() {
         "INVITE_EXPIRED" => SyncError::new(code::INVITE_EXPIRED, message),
         "INVITE_INVALID" => SyncError::new(code::INVITE_INVALID, message),
         "RATE_LIMITED" => SyncError::passing("RATE_LIMITED", message),
@@ -168,13 +146,15 @@ fn refusal(relay: &str, answer: &HttpResponse) -> SyncError {
     };
     SyncError {
         reason,
-        retry_after_ms: refusal.retry_after_ms,
+        retry_after_ms: refusal
+            .as_ref()
+            .and_then(|refusal| refusal.field("retry_after_ms").whole()),
         ..error
     }
 }
 
-fn parse<T: for<'de> Deserialize<'de>>(relay: &str, answer: &HttpResponse) -> Result<T, SyncError> {
-    serde_json::from_slice(&answer.body).map_err(|_| strange(relay))
+fn parse(relay: &str, answer: &HttpResponse) -> Result<Json, SyncError> {
+    Json::parse(&answer.body).ok_or_else(|| strange(relay))
 }
 
 fn strange(relay: &str) -> SyncError {
@@ -186,8 +166,9 @@ fn encode(bytes: &[u8]) -> String {
     BASE64URL_NOPAD.encode(bytes)
 }
 
-fn decode(relay: &str, text: &str) -> Result<Vec<u8>, SyncError> {
-    BASE64URL_NOPAD
-        .decode(text.as_bytes())
-        .map_err(|_| strange(relay))
+/// A field with bytes.
+fn binary(relay: &str, answer: &HttpResponse, field: &str) -> Result<Vec<u8>, SyncError> {
+    let text = parse(relay, answer)?.field(field).text();
+    text.and_then(|text| BASE64URL_NOPAD.decode(text.as_bytes()).ok())
+        .ok_or_else(|| strange(relay))
 }

@@ -20,6 +20,7 @@ mod driver;
 mod invite;
 mod network;
 mod platform;
+mod recent;
 pub mod store;
 
 pub use client::{Client, Page, Pushed, ReceivedBlob};

@@ -1,6 +1,5 @@
 //! Connections and streams: carries out what the engine wants of the network.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,7 +7,6 @@ use iroh::endpoint::{Connection, VarInt};
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMap, RelayMode, RelayUrl, SecretKey};
 use n0_future::task::{self, AbortOnDropHandle};
 use n0_future::time;
-use serde::Deserialize;
 use tokio::sync::{OnceCell, mpsc, watch};
 use zerok_sync_shared::codec::DecodeError;
 use zerok_sync_shared::crypto::keys::Secret;
@@ -16,12 +14,13 @@ use zerok_sync_shared::engine::StreamId;
 use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::RelayId;
 use zerok_sync_shared::limits;
+use zerok_sync_shared::map::SortedMap;
 use zerok_sync_shared::message::{ALPN, Message};
 use zerok_sync_transport::endpoint as transport;
 use zerok_sync_transport::frames::{FrameReader, FrameWriter};
 
 use crate::config::Path;
-use crate::platform;
+use crate::platform::{self, Json};
 
 /// Frames and changes of connections that wait for the driver.
 pub(crate) const EVENT_QUEUE: usize = 64;
@@ -69,8 +68,8 @@ struct Stream {
 pub(crate) struct Network {
     endpoint: Arc<LazyEndpoint>,
     events: mpsc::Sender<NetworkEvent>,
-    links: HashMap<String, Link>,
-    streams: HashMap<StreamId, Stream>,
+    links: SortedMap<String, Link>,
+    streams: SortedMap<StreamId, Stream>,
     attempts: u64,
 }
 
@@ -84,8 +83,8 @@ impl Network {
         Self {
             endpoint,
             events,
-            links: HashMap::new(),
-            streams: HashMap::new(),
+            links: SortedMap::new(),
+            streams: SortedMap::new(),
             attempts: 0,
         }
     }
@@ -211,7 +210,7 @@ impl Network {
 
     /// Opens and shuts the gates of streams: a shut one is not read.
     pub(crate) fn set_gates(&self, wants_frames: impl Fn(StreamId) -> bool) {
-        for (id, stream) in &self.streams {
+        for (id, stream) in self.streams.iter() {
             let open = wants_frames(*id);
             stream
                 .gate
@@ -263,7 +262,7 @@ impl LazyEndpoint {
     }
 
     async fn dial(&self, url: &str) -> Result<(Connection, RelayId, [u8; 32]), SyncError> {
-        let node = Directory::fetch(url).await?.node(url)?;
+        let node = fetch_node(url).await?;
         let endpoint = self.get().await.map_err(|error| unreachable(url, &error))?;
         let relay_config = iroh::RelayConfig::new(node.relay_url.clone(), None);
         endpoint
@@ -292,64 +291,50 @@ fn unreachable(url: &str, why: &str) -> SyncError {
     )
 }
 
-/// What a relay says at `/.well-known/iroh`.
-#[derive(Debug, Deserialize)]
-struct Directory {
-    version: u32,
-    nodes: Vec<DirectoryNode>,
-}
-
-#[derive(Debug, Deserialize)]
-struct DirectoryNode {
-    endpoint_id: String,
-    relay_url: String,
-    #[serde(default)]
-    udp_addrs: Vec<String>,
-}
-
 struct Node {
     endpoint_id: EndpointId,
     relay_url: RelayUrl,
     udp: Vec<SocketAddr>,
 }
 
-impl Directory {
-    async fn fetch(url: &str) -> Result<Self, SyncError> {
-        let answer = platform::fetch("GET", &format!("{url}/.well-known/iroh"), None)
-            .await
-            .map_err(|error| unreachable(url, &error))?;
-        match answer.status {
-            200 => serde_json::from_slice(&answer.body).map_err(|_| not_a_relay(url)),
-            429 | 500.. => Err(unreachable(
-                url,
-                &format!("it answers with HTTP status {}", answer.status),
-            )),
-            _ => Err(not_a_relay(url)),
+/// What a relay says of itself at `/.well-known/iroh`.
+async fn fetch_node(url: &str) -> Result<Node, SyncError> {
+    let answer = platform::fetch("GET", &format!("{url}/.well-known/iroh"), None)
+        .await
+        .map_err(|error| unreachable(url, &error))?;
+    match answer.status {
+        200 => {
+            let directory = Json::parse(&answer.body).ok_or_else(|| not_a_relay(url))?;
+            first_node(url, &directory)
         }
+        429 | 500.. => Err(unreachable(
+            url,
+            &format!("it answers with HTTP status {}", answer.status),
+        )),
+        _ => Err(not_a_relay(url)),
     }
+}
 
-    fn node(self, url: &str) -> Result<Node, SyncError> {
-        if self.version != 1 {
-            let text = format!(
-                "{url} speaks another version of the protocol; update the app or the relay"
-            );
-            return Err(SyncError::new("UNSUPPORTED_VERSION", text));
-        }
-        let node = self
-            .nodes
-            .into_iter()
-            .next()
-            .ok_or_else(|| not_a_relay(url))?;
-        Ok(Node {
-            endpoint_id: node.endpoint_id.parse().map_err(|_| not_a_relay(url))?,
-            relay_url: node.relay_url.parse().map_err(|_| not_a_relay(url))?,
-            udp: node
-                .udp_addrs
-                .iter()
-                .filter_map(|address| address.parse().ok())
-                .collect(),
-        })
+fn first_node(url: &str, directory: &Json) -> Result<Node, SyncError> {
+    let version = directory.field("version").whole();
+    if version.ok_or_else(|| not_a_relay(url))? != 1 {
+        let text =
+            format!("{url} speaks another version of the protocol; update the app or the relay");
+        return Err(SyncError::new("UNSUPPORTED_VERSION", text));
     }
+    let nodes = directory.field("nodes").items();
+    let node = nodes.first().ok_or_else(|| not_a_relay(url))?;
+    let text = |name| node.field(name).text().ok_or_else(|| not_a_relay(url));
+    Ok(Node {
+        endpoint_id: text("endpoint_id")?.parse().map_err(|_| not_a_relay(url))?,
+        relay_url: text("relay_url")?.parse().map_err(|_| not_a_relay(url))?,
+        udp: node
+            .field("udp_addrs")
+            .items()
+            .iter()
+            .filter_map(|address| address.text()?.parse().ok())
+            .collect(),
+    })
 }
 
 fn not_a_relay(url: &str) -> SyncError {

@@ -1,4 +1,4 @@
-//! What differs between a native program and a browser: clock, randomness, HTTP.
+//! What differs between a native program and a browser: clock, randomness, HTTP, JSON.
 
 use std::time::Duration;
 
@@ -12,12 +12,18 @@ mod imp;
 #[path = "platform/wasm.rs"]
 mod imp;
 
-pub(crate) use imp::fetch;
+pub(crate) use imp::{Json, fetch};
 
 /// An HTTP answer takes this long at most.
 pub(crate) const HTTP_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest HTTP answer that is read.
 pub(crate) const MAX_HTTP_BODY: usize = 64 * 1024;
+
+/// A value of a JSON object that is sent.
+pub(crate) enum Field<'a> {
+    Text(&'a str),
+    Number(u32),
+}
 
 /// An HTTP answer.
 #[derive(Debug)]
@@ -70,4 +76,26 @@ fn wall_clock() -> Timestamp {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp::default().plus(since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_goes_both_ways() {
+        let sent = Json::object(&[("a", Field::Text("x\"y")), ("b", Field::Number(7))]);
+        let json = Json::parse(&sent).unwrap();
+        assert_eq!(json.field("a").text().unwrap(), "x\"y");
+        assert_eq!(json.field("b").whole(), Some(7));
+        assert!(json.field("c").text().is_none() && json.field("a").whole().is_none());
+
+        let list = Json::parse(b" [1, \"two\", -3, 0.5] ").unwrap();
+        let whole: Vec<_> = list.items().iter().map(Json::whole).collect();
+        assert_eq!(whole, [Some(1), None, None, None]);
+        assert!(list.field("a").items().is_empty());
+        for broken in [&b""[..], b"{", b"[1] 2", b"\xFF", b"\"\xFF\""] {
+            assert!(Json::parse(broken).is_none());
+        }
+    }
 }

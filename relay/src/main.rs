@@ -7,8 +7,10 @@ use tracing_subscriber::EnvFilter;
 use zerok_sync_relay::config::LogFormat;
 use zerok_sync_relay::{Config, Relay};
 
-/// What is logged unless RUST_LOG says otherwise. The iroh crates name addresses in their own warnings.
-const LOGGED: &str = "warn,zerok_sync_relay=info,iroh=error,iroh_relay=error,noq=error";
+/// What is logged unless RUST_LOG says otherwise. The iroh crates name addresses in their own warnings, and the end of the
+/// endpoint's relay channel, which is a part of every orderly stop, is an error to them.
+const LOGGED: &str = "warn,zerok_sync_relay=info,zerok_relay=info,iroh=error,iroh::socket::transports::relay=off,\
+                      iroh::socket::transports::relay::actor=error,iroh_relay=error,noq=error";
 
 fn main() -> ExitCode {
     let config = Config::parse();

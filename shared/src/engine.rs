@@ -12,7 +12,7 @@
 //! **What a relay's cursor is worth.** It moves this device's bookmark only when the blob came through the subscription,
 //! never through a PUSH_ACK, and in the same write that puts the blob into the log.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
@@ -22,6 +22,7 @@ use crate::crypto::keys::EpochKeys;
 use crate::failure::{SyncError, code};
 use crate::ids::{BlobId, DeviceId, GroupId, RelayId};
 use crate::limits;
+use crate::map::{SortedMap, SortedSet};
 use crate::message::Message;
 use crate::store::{Batch, GroupState, LogRecord, StoredGroup, Write};
 use crate::time::Timestamp;
@@ -302,15 +303,15 @@ impl Context<'_> {
 pub struct Engine {
     device: DeviceId,
     entropy: Box<dyn Entropy + Send>,
-    groups: BTreeMap<GroupId, Group>,
-    links: BTreeMap<String, Link>,
-    streams: BTreeMap<StreamId, GroupId>,
+    groups: SortedMap<GroupId, Group>,
+    links: SortedMap<String, Link>,
+    streams: SortedMap<StreamId, GroupId>,
     next_stream: u64,
     admin: VecDeque<Admin>,
     writing: Option<Staged>,
     /// After a failed write: how many failed in a row, when to try again, and why it failed.
     storage_trouble: Option<(u32, Timestamp, SyncError)>,
-    changed: BTreeSet<GroupId>,
+    changed: SortedSet<GroupId>,
 }
 
 impl Engine {
@@ -321,7 +322,7 @@ impl Engine {
         stored: Vec<StoredGroup>,
         entropy: Box<dyn Entropy + Send>,
     ) -> Self {
-        let groups: BTreeMap<_, _> = stored
+        let groups: SortedMap<_, _> = stored
             .into_iter()
             .map(|stored| (stored.group, Group::load(stored)))
             .collect();
@@ -330,8 +331,8 @@ impl Engine {
             entropy,
             changed: groups.keys().copied().collect(),
             groups,
-            links: BTreeMap::new(),
-            streams: BTreeMap::new(),
+            links: SortedMap::new(),
+            streams: SortedMap::new(),
             next_stream: 0,
             admin: VecDeque::new(),
             writing: None,
@@ -446,7 +447,7 @@ impl Engine {
     }
 
     /// Groups whose views changed since the last call.
-    pub fn take_changed(&mut self) -> BTreeSet<GroupId> {
+    pub fn take_changed(&mut self) -> SortedSet<GroupId> {
         core::mem::take(&mut self.changed)
     }
 
@@ -456,6 +457,13 @@ impl Engine {
         self.writing.is_none()
             && self.admin.is_empty()
             && !self.groups.values().any(Group::has_intents)
+    }
+
+    /// Whether the app waits for something, or a write is under way.
+    #[must_use]
+    pub fn owes_an_answer(&self) -> bool {
+        let pushes_wait = self.groups.values().any(|group| !group.pushes.is_empty());
+        self.writing.is_some() || !self.admin.is_empty() || pushes_wait
     }
 
     /// The groups on this device.
@@ -572,7 +580,7 @@ impl Engine {
     }
 
     fn on_network(&mut self, now: Timestamp, online: bool, out: &mut Vec<Output>) {
-        for (relay, link) in &mut self.links {
+        for (relay, link) in self.links.iter_mut() {
             if link.on_network(now, online) {
                 out.push(Output::Disconnect {
                     relay: relay.clone(),
@@ -650,7 +658,7 @@ impl Engine {
                 .is_some_and(|(_, at, _)| *at <= now)
         {
             self.storage_trouble = None;
-            self.changed.extend(self.groups.keys());
+            self.changed.extend(self.groups.keys().copied());
         }
     }
 
@@ -703,7 +711,7 @@ impl Engine {
                 Admin::Remove { group, .. } => Write::Remove { group: *group },
             });
         }
-        let removed: BTreeSet<_> = staged
+        let removed: SortedSet<_> = staged
             .admin
             .iter()
             .filter_map(|a| match a {
@@ -817,7 +825,7 @@ impl Engine {
                 group.roll_back(&work, error, context)
             });
         }
-        self.changed.extend(self.groups.keys());
+        self.changed.extend(self.groups.keys().copied());
     }
 }
 

@@ -6,6 +6,7 @@
 //! - [`ids`], [`message`], [`codec`], [`mod@error`], [`limits`], [`time`]: the wire
 //! - [`crypto`]: key derivation, sealing of blobs and invites, proof of membership
 //! - [`engine`]: the device; [`session`]: the relay's side of one stream
+//! - [`map`]: small maps in order
 //! - [`store`]: what a device keeps, and the writes that change it
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -17,6 +18,7 @@ pub mod error;
 pub mod failure;
 pub mod ids;
 pub mod limits;
+pub mod map;
 pub mod message;
 pub mod session;
 pub mod store;

@@ -3,14 +3,13 @@
 //! A store holds, per group, one [`GroupState`] record and a log of [`LogRecord`]s; and once, the device's own secret key.
 //! It never looks inside them. Everything that has to happen together is in one [`Batch`].
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
 use crate::codec::wire::wire_struct;
 use crate::crypto::blob::{Address, Kind};
 use crate::crypto::keys::Secret;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
+use crate::map::SortedMap;
 use crate::time::Timestamp;
 
 pub use sequences::Sequences;
@@ -106,11 +105,11 @@ pub struct GroupState {
     /// Newest position of the log.
     pub position: u64,
     /// Sequences seen, own ones among them.
-    pub seen: BTreeMap<DeviceId, Sequences>,
+    pub seen: SortedMap<DeviceId, Sequences>,
     /// Identity of the relay that was last met at each URL.
-    pub pins: BTreeMap<String, RelayId>,
+    pub pins: SortedMap<String, RelayId>,
     /// How far each relay was read.
-    pub bookmarks: BTreeMap<RelayId, Bookmark>,
+    pub bookmarks: SortedMap<RelayId, Bookmark>,
     /// When everything a relay had was last here.
     pub last_synced: Option<Timestamp>,
 }

@@ -87,14 +87,7 @@ impl Needle {
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     assert!(needle.len() >= 12, "too short to mean anything");
-    let mut rest = haystack;
-    while let Some(at) = rest.iter().position(|byte| *byte == needle[0]) {
-        if rest[at..].starts_with(needle) {
-            return true;
-        }
-        rest = &rest[at + 1..];
-    }
-    false
+    memchr::memmem::find(haystack, needle).is_some()
 }
 
 #[test]
@@ -268,8 +261,9 @@ async fn the_relay_learns_nothing_that_it_should_not_know() {
     // Claimed, withdrawn, and one that stays open.
     patient(b.client.join(&invites[0].link)).await.unwrap();
     a.client.cancel_invite(invites[1].lookup).await.unwrap();
-    assert!(
-        b.client.join(&invites[1].link).await.is_ok(),
+    assert_eq!(
+        b.client.join(&invites[2].link).await.unwrap(),
+        group,
         "a member already"
     );
     for n in 0..30 {
@@ -285,6 +279,10 @@ async fn the_relay_learns_nothing_that_it_should_not_know() {
 
     // Killed, started again, and stopped in order.
     let options = relay.kill().await.unwrap();
+    for device in [&a, &b] {
+        // They would notice by themselves, but later.
+        device.client.network_changed(false);
+    }
     a.push(group, &format!("offline {CANARY}")).await;
     let relay = RelayProcess::start(options).await.unwrap();
     let c = open(relay.url(), Path::Any, &stores[2]).await;
@@ -376,9 +374,14 @@ fn check_log(log: &str, group: &str, devices: &[String]) {
         let Some((level, rest)) = level_and_rest(line) else {
             continue;
         };
-        assert_ne!(level, "ERROR", "a person would have to act: {line}");
+        // What iroh says when its own endpoint closes in good order; the default log does not show it.
+        let closing = rest.ends_with("iroh::socket::transports::relay: relay_recv_channel closed");
+        assert!(
+            level != "ERROR" || closing,
+            "a person would have to act: {line}"
+        );
         assert!(!line.contains(group), "the id of the group: {line}");
-        let own = rest.contains("zerok_sync");
+        let own = rest.contains("zerok_sync") || rest.contains("zerok_relay");
         own_lines += usize::from(own);
         traces += usize::from(level == "TRACE");
         if own || !matches!(level, "DEBUG" | "TRACE") {
@@ -394,4 +397,57 @@ fn check_log(log: &str, group: &str, devices: &[String]) {
         own_lines > 0 && traces > 1_000,
         "the log is not what it seems: {own_lines} own lines, {traces} traces"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_normal_run_logs_no_warning_and_no_error_by_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("default.log");
+    let test = std::env::current_exe().unwrap();
+    let beside = || {
+        test.ancestors()
+            .skip(1)
+            .map(|folder| folder.join("zerok-relay"))
+            .find(|path| path.is_file())
+    };
+    let binary = std::env::var_os("RELAY_BIN")
+        .map(Into::into)
+        .or_else(beside)
+        .expect("the relay is built");
+    let mut command = tokio::process::Command::new(binary);
+    command
+        .arg("--data-dir")
+        .arg(folder.path().join("data"))
+        .args(["--bind", "127.0.0.1", "--port", "0"]);
+    command
+        .env_remove("RUST_LOG")
+        .env("NO_COLOR", "1")
+        .stderr(std::fs::File::create(&log).unwrap());
+    let (mut child, url) = raw::spawn_relay(&mut command).await.unwrap();
+    let stores = [MemoryStore::default(), MemoryStore::default()];
+    let (a, b) = (
+        open(&url, Path::Any, &stores[0]).await,
+        open(&url, Path::WebSocket, &stores[1]).await,
+    );
+    let group = a.client.create_group().await.unwrap();
+    patient(b.join(&a, group)).await;
+    a.push(group, "hello").await;
+    b.wait_texts(group, 1).await;
+    a.client.close().await;
+    // While one device is still connected.
+    let pid = child.id().unwrap().to_string();
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(patient(child.wait()).await.unwrap().success());
+    let log = std::fs::read_to_string(&log).unwrap();
+    for line in log.lines() {
+        let level = level_and_rest(line).map(|(level, _)| level);
+        assert_eq!(level, Some("INFO"), "{line}");
+    }
+    assert!(log.contains("stopping"), "this is the log: {log}");
 }

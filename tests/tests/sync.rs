@@ -202,6 +202,23 @@ async fn a_graceful_stop_of_the_relay_says_bye_and_devices_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_moves_with_its_founder_to_another_url() {
+    let world = world().await;
+    let store = MemoryStore::default();
+    let nobody = "http://127.0.0.1:9";
+    let a = Device::open_on(nobody, Path::Any, Arc::new(store.clone())).await;
+    let group = a.client.create_group().await.unwrap();
+    a.push(group, "for a relay that is not there").await;
+    wait_until("the trouble is told", || {
+        a.errors().contains(&"RELAY_UNREACHABLE")
+    })
+    .await;
+    a.client.close().await;
+    let a = Device::open_on(world.relay.url(), Path::Any, Arc::new(store)).await;
+    a.flush(group).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn large_and_many_blobs_arrive_whole() {
     let world = world().await;
     let a = Device::open(world.relay.url(), Path::WebSocket).await;

@@ -1,17 +1,16 @@
 //! Where each group's log ends. Known without asking the database, because nobody else writes to it.
 
-use std::collections::BTreeMap;
-
 use zerok_sync_client::store::StoreError;
 use zerok_sync_shared::ids::GroupId;
+use zerok_sync_shared::map::SortedMap;
 use zerok_sync_shared::store::{Batch, Write};
 
 /// The newest position of each group, 0 where the log is empty. Logs have no gaps, so it also tells what they contain.
 #[derive(Default)]
-pub(super) struct Tails(BTreeMap<GroupId, u64>);
+pub(super) struct Tails(SortedMap<GroupId, u64>);
 
 /// What a batch makes of the groups that it touches; `None` for those it removes.
-pub(super) struct Changes(BTreeMap<GroupId, Option<u64>>);
+pub(super) struct Changes(SortedMap<GroupId, Option<u64>>);
 
 impl Tails {
     pub(super) fn insert(&mut self, group: GroupId, last: u64) {
@@ -20,15 +19,13 @@ impl Tails {
 
     /// Whether every write of the batch is possible.
     pub(super) fn check(&self, batch: &Batch) -> Result<Changes, StoreError> {
-        let mut touched: BTreeMap<GroupId, Option<u64>> = BTreeMap::new();
+        let mut touched: SortedMap<GroupId, Option<u64>> = SortedMap::new();
         for write in &batch.writes {
             let (Write::State { group, .. }
             | Write::Append { group, .. }
             | Write::Sent { group, .. }
             | Write::Remove { group }) = write;
-            let tail = touched
-                .entry(*group)
-                .or_insert_with_key(|group| self.0.get(group).copied());
+            let tail = touched.get_or_insert_with(*group, || self.0.get(group).copied());
             match (write, tail.as_mut()) {
                 (Write::State { .. }, _) => *tail = Some(tail.unwrap_or_default()),
                 (Write::Append { record, .. }, Some(last)) if record.position == *last + 1 => {

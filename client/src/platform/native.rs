@@ -1,13 +1,14 @@
-//! HTTP by reqwest.
+//! HTTP by reqwest, JSON by serde_json.
 
 use std::sync::LazyLock;
 
 use futures_util::StreamExt as _;
 use iroh::tls::CaTlsConfig;
 use reqwest::{Client, Method};
+use serde_json::Value;
 use zerok_sync_transport::tls;
 
-use super::{HTTP_TIMEOUT, HttpResponse, MAX_HTTP_BODY};
+use super::{Field, HTTP_TIMEOUT, HttpResponse, MAX_HTTP_BODY};
 
 static CLIENT: LazyLock<Result<Client, String>> = LazyLock::new(|| {
     let tls = CaTlsConfig::default()
@@ -59,4 +60,43 @@ fn describe(error: &dyn std::error::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+/// A JSON value that was received.
+pub(crate) struct Json(Value);
+
+impl Json {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok().map(Self)
+    }
+
+    /// An object as text.
+    pub(crate) fn object(fields: &[(&str, Field<'_>)]) -> Vec<u8> {
+        let object = fields.iter().map(|(name, field)| {
+            let value = match field {
+                Field::Text(text) => Value::from(*text),
+                Field::Number(number) => Value::from(*number),
+            };
+            ((*name).to_owned(), value)
+        });
+        Value::Object(object.collect()).to_string().into_bytes()
+    }
+
+    /// A field of an object; something that is neither text nor number nor list where there is none.
+    pub(crate) fn field(&self, name: &str) -> Self {
+        Self(self.0.get(name).cloned().unwrap_or_default())
+    }
+
+    pub(crate) fn items(&self) -> Vec<Self> {
+        let items = self.0.as_array().into_iter().flatten();
+        items.cloned().map(Self).collect()
+    }
+
+    pub(crate) fn text(&self) -> Option<String> {
+        self.0.as_str().map(str::to_owned)
+    }
+
+    pub(crate) fn whole(&self) -> Option<u64> {
+        self.0.as_u64()
+    }
 }

@@ -1,11 +1,11 @@
-//! HTTP by the `fetch` of the page, the worker, or Node.
+//! HTTP by the `fetch` of the page, the worker, or Node; JSON by JavaScript, which has it built in.
 
-use js_sys::{Function, Object, Promise, Reflect, Uint8Array};
+use js_sys::{Array, Function, JSON, Object, Promise, Reflect, Uint8Array};
 use n0_future::time;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-use super::{HTTP_TIMEOUT, HttpResponse, MAX_HTTP_BODY};
+use super::{Field, HTTP_TIMEOUT, HttpResponse, MAX_HTTP_BODY};
 
 /// One HTTP request with an optional JSON body.
 pub(crate) async fn fetch(
@@ -84,4 +84,59 @@ fn describe(error: &JsValue) -> String {
     message
         .or_else(|| error.as_string())
         .unwrap_or_else(|| "the request failed".into())
+}
+
+/// A JSON value that was received.
+pub(crate) struct Json(JsValue);
+
+impl Json {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        let text = core::str::from_utf8(text).ok()?;
+        JSON::parse(text).ok().map(Self)
+    }
+
+    /// An object as text.
+    pub(crate) fn object(fields: &[(&str, Field<'_>)]) -> Vec<u8> {
+        let object = Object::new();
+        for (name, field) in fields {
+            let value = match field {
+                Field::Text(text) => JsValue::from(*text),
+                Field::Number(number) => JsValue::from(*number),
+            };
+            // Setting a property of a fresh object is never refused, nor is an object of texts and numbers below.
+            let _ = set(&object, name, &value);
+        }
+        let text = JSON::stringify(&object)
+            .ok()
+            .and_then(|text| text.as_string());
+        text.unwrap_or_default().into_bytes()
+    }
+
+    /// A field of an object; something that is neither text nor number nor list where there is none.
+    pub(crate) fn field(&self, name: &str) -> Self {
+        Self(get(&self.0, name).unwrap_or_default())
+    }
+
+    pub(crate) fn items(&self) -> Vec<Self> {
+        let items = self.0.dyn_ref::<Array>().map(Array::to_vec);
+        items.unwrap_or_default().into_iter().map(Self).collect()
+    }
+
+    pub(crate) fn text(&self) -> Option<String> {
+        self.0.as_string()
+    }
+
+    pub(crate) fn whole(&self) -> Option<u64> {
+        // What a number holds exactly.
+        const MAX: f64 = 9_007_199_254_740_991.0;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it was looked at"
+        )]
+        self.0
+            .as_f64()
+            .filter(|number| (0.0..=MAX).contains(number) && number.fract() == 0.0)
+            .map(|number| number as u64)
+    }
 }

@@ -1,11 +1,12 @@
 //! A store in memory, for sessions that are to leave no trace and for tests.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use zerok_sync_shared::crypto::keys::Secret;
 use zerok_sync_shared::ids::GroupId;
+use zerok_sync_shared::map::SortedMap;
 use zerok_sync_shared::store::{Batch, GroupState, LogRecord, StoredGroup, Write};
 
 use super::{Loaded, Store, StoreError};
@@ -20,7 +21,7 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Kept {
     device_key: Option<Secret>,
-    groups: BTreeMap<GroupId, Held>,
+    groups: SortedMap<GroupId, Held>,
     capacity: Option<usize>,
 }
 
@@ -28,8 +29,8 @@ struct Held {
     state: GroupState,
     /// The record at index `i` is at position `i + 1`.
     log: Vec<LogRecord>,
-    /// Position to length of the payload.
-    unsent: BTreeMap<u64, u32>,
+    /// Positions and lengths of the payloads, in order. There may be many, and the first ones leave first.
+    unsent: VecDeque<(u64, u32)>,
     payload_bytes: usize,
 }
 
@@ -69,11 +70,10 @@ impl MemoryStore {
 impl Kept {
     /// Whether every write of the batch can be carried out, so that [`Self::apply`] never stops half-way.
     fn check(&self, batch: &Batch) -> Result<(), StoreError> {
-        let mut touched: BTreeMap<GroupId, Option<Outline>> = BTreeMap::new();
+        let mut touched: SortedMap<GroupId, Option<Outline>> = SortedMap::new();
         for write in &batch.writes {
-            let group = touched
-                .entry(group_of(write))
-                .or_insert_with_key(|id| self.groups.get(id).map(Held::outline));
+            let id = group_of(write);
+            let group = touched.get_or_insert_with(id, || self.groups.get(&id).map(Held::outline));
             match (write, group.as_mut()) {
                 (Write::State { .. }, None) => *group = Some(Outline::default()),
                 (Write::State { .. }, Some(_)) => {}
@@ -141,7 +141,7 @@ impl Kept {
                     timestamp,
                 } => {
                     if let Some(held) = self.groups.get_mut(group) {
-                        held.unsent.remove(position);
+                        held.sent(*position);
                         if let Some(record) = held.log.get_mut(index(*position) - 1) {
                             record.cursor = *cursor;
                             record.timestamp = *timestamp;
@@ -161,7 +161,7 @@ impl Held {
         Self {
             state,
             log: Vec::new(),
-            unsent: BTreeMap::new(),
+            unsent: VecDeque::new(),
             payload_bytes: 0,
         }
     }
@@ -177,9 +177,15 @@ impl Held {
         self.payload_bytes += record.payload.len();
         if unsent {
             let length = u32::try_from(record.payload.len()).unwrap_or(u32::MAX);
-            self.unsent.insert(record.position, length);
+            self.unsent.push_back((record.position, length));
         }
         self.log.push(record.clone());
+    }
+
+    fn sent(&mut self, position: u64) {
+        if let Ok(at) = self.unsent.binary_search_by_key(&position, |(at, _)| *at) {
+            self.unsent.remove(at);
+        }
     }
 }
 
@@ -191,11 +197,7 @@ impl Store for MemoryStore {
         let groups = kept.groups.iter().map(|(group, held)| StoredGroup {
             group: *group,
             state: held.state.clone(),
-            unsent: held
-                .unsent
-                .iter()
-                .map(|(position, length)| (*position, *length))
-                .collect(),
+            unsent: held.unsent.iter().copied().collect(),
         });
         Ok(Loaded {
             device_key: kept.device_key.clone(),
@@ -269,7 +271,7 @@ mod tests {
 
     #[tokio::test]
     async fn passes_the_suite() {
-        let stores = RefCell::new(BTreeMap::<String, MemoryStore>::new());
+        let stores = RefCell::new(std::collections::BTreeMap::<String, MemoryStore>::new());
         let open = async |name: &str| {
             stores
                 .borrow_mut()

@@ -1,14 +1,16 @@
 //! The crypto provider of every endpoint: rustls on ring, ChaCha20 first, and X25519MLKEM768 before X25519.
 //!
 //! ring has no post-quantum key exchange, and the providers that do don't build for WebAssembly, so the hybrid group of
-//! draft-ietf-tls-ecdhe-mlkem is put together here from ring's X25519 and the `ml-kem` crate. Why ChaCha20 comes first:
+//! draft-ietf-tls-ecdhe-mlkem is put together here from X25519 and the `ml-kem` crate. Why ChaCha20 comes first:
 //! in WebAssembly ring's AES runs without hardware, several times slower.
 
 use std::sync::Arc;
 
 use ml_kem::kem::{Decapsulate, KeyExport};
 use ml_kem::ml_kem_768::{Ciphertext, DecapsulationKey, EncapsulationKey};
-use rustls::crypto::ring::{cipher_suite, kx_group};
+use rustls::crypto::ring::cipher_suite;
+#[cfg(not(target_family = "wasm"))]
+use rustls::crypto::ring::kx_group::X25519;
 use rustls::crypto::{
     ActiveKeyExchange, CompletedKeyExchange, CryptoProvider, GetRandomFailed, SharedSecret,
     SupportedKxGroup,
@@ -16,6 +18,11 @@ use rustls::crypto::{
 use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup, PeerMisbehaved, ProtocolVersion};
 use zeroize::Zeroizing;
+
+#[cfg(any(target_family = "wasm", test))]
+mod x25519;
+#[cfg(target_family = "wasm")]
+use x25519::X25519;
 
 /// Length of an ML-KEM-768 encapsulation key: the first part of a client's share.
 const ENCAPSULATION_KEY_LEN: usize = 1184;
@@ -39,7 +46,7 @@ pub fn provider() -> Arc<CryptoProvider> {
             cipher_suite::TLS13_AES_256_GCM_SHA384,
             cipher_suite::TLS13_AES_128_GCM_SHA256,
         ],
-        kx_groups: vec![X25519_MLKEM768, kx_group::X25519],
+        kx_groups: vec![X25519_MLKEM768, X25519],
         ..signatures()
     })
 }
@@ -50,53 +57,44 @@ fn signatures() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
 
-/// Ed25519 alone: in a browser, rustls only ever meets the raw public keys of endpoints, and the code for RSA and the
-/// NIST curves would be downloaded for nothing.
+/// Nothing: in a browser, rustls only ever meets the raw public keys of endpoints, which iroh signs and verifies by
+/// itself. What is not named here is not downloaded.
 #[cfg(target_family = "wasm")]
 fn signatures() -> CryptoProvider {
-    use rustls::SignatureScheme;
-    use rustls::crypto::WebPkiSupportedAlgorithms;
-    use rustls::crypto::ring::sign::any_eddsa_type;
-    use rustls::pki_types::{PrivateKeyDer, SignatureVerificationAlgorithm};
+    use rustls::crypto::{KeyProvider, SecureRandom, WebPkiSupportedAlgorithms};
+    use rustls::pki_types::PrivateKeyDer;
     use rustls::sign::SigningKey;
 
     #[derive(Debug)]
-    struct Ed25519Keys;
+    struct NoKeys;
 
-    impl rustls::crypto::KeyProvider for Ed25519Keys {
+    impl KeyProvider for NoKeys {
         fn load_private_key(
             &self,
-            key: PrivateKeyDer<'static>,
+            _: PrivateKeyDer<'static>,
         ) -> Result<Arc<dyn SigningKey>, Error> {
-            match key {
-                PrivateKeyDer::Pkcs8(key) => any_eddsa_type(&key),
-                _ => Err(Error::General("only Ed25519 keys in PKCS#8".into())),
-            }
+            Err(Error::General("no keys of certificates".into()))
         }
     }
 
     #[derive(Debug)]
     struct Random;
 
-    impl rustls::crypto::SecureRandom for Random {
+    impl SecureRandom for Random {
         fn fill(&self, bytes: &mut [u8]) -> Result<(), GetRandomFailed> {
             getrandom::fill(bytes).map_err(|_| GetRandomFailed)
         }
     }
 
-    static ALL: &[&dyn SignatureVerificationAlgorithm] = &[webpki::ring::ED25519];
-    static MAPPING: &[(SignatureScheme, &[&dyn SignatureVerificationAlgorithm])] =
-        &[(SignatureScheme::ED25519, ALL)];
-
     CryptoProvider {
         cipher_suites: Vec::new(),
         kx_groups: Vec::new(),
         signature_verification_algorithms: WebPkiSupportedAlgorithms {
-            all: ALL,
-            mapping: MAPPING,
+            all: &[],
+            mapping: &[],
         },
         secure_random: &Random,
-        key_provider: &Ed25519Keys,
+        key_provider: &NoKeys,
     }
 }
 
@@ -108,7 +106,7 @@ struct X25519MlKem768;
 
 impl SupportedKxGroup for X25519MlKem768 {
     fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
-        let classical = kx_group::X25519.start()?;
+        let classical = X25519.start()?;
         let mut seed = Zeroizing::new(ml_kem::Seed::default());
         fill_random(&mut seed)?;
         let decapsulation = DecapsulationKey::from_seed(*seed);
@@ -131,7 +129,7 @@ impl SupportedKxGroup for X25519MlKem768 {
             .ok()
             .and_then(|bytes| EncapsulationKey::new(bytes).ok())
             .ok_or(INVALID_KEY_SHARE)?;
-        let classical = kx_group::X25519.start_and_complete(classical_share)?;
+        let classical = X25519.start_and_complete(classical_share)?;
 
         let mut message = Zeroizing::new(ml_kem::B32::default());
         fill_random(&mut message)?;

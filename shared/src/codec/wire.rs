@@ -3,13 +3,12 @@
 //! Written out instead of derived because generic (de)serializers are a fifth of a browser's download, and because here
 //! every length is checked against the bytes that are really there before anything is allocated.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use rmp::decode::RmpRead as _;
 use rmp::{Marker, decode, encode};
 
 use super::DecodeError;
+use crate::map::SortedMap;
 
 /// A value that travels, or is stored.
 pub trait Wire: Sized {
@@ -245,10 +244,10 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
     }
 }
 
-impl<K: Wire + Ord, V: Wire> Wire for BTreeMap<K, V> {
+impl<K: Wire + Ord, V: Wire> Wire for SortedMap<K, V> {
     fn put(&self, out: &mut Vec<u8>) {
         let _ = encode::write_map_len(out, u32::try_from(self.len()).unwrap_or(u32::MAX));
-        for (key, value) in self {
+        for (key, value) in self.iter() {
             key.put(out);
             value.put(out);
         }
@@ -289,7 +288,7 @@ mod tests {
         assert_eq!(Bytes::take(&mut &bin[..]), Err(DecodeError::Malformed));
         let map = [0xDF, 0xFF, 0xFF, 0xFF, 0xFF, 1];
         assert_eq!(
-            BTreeMap::<u64, u64>::take(&mut &map[..]),
+            SortedMap::<u64, u64>::take(&mut &map[..]),
             Err(DecodeError::Malformed)
         );
     }
@@ -308,7 +307,7 @@ mod tests {
             round_trip(&flag);
             round_trip(&Bytes::from(bytes));
             round_trip(&pairs);
-            round_trip(&map);
+            round_trip(&map.into_iter().collect::<SortedMap<_, _>>());
             round_trip(&Some(a));
             round_trip(&None::<u64>);
         }
@@ -316,7 +315,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Vec::<(Bytes, Option<String>)>::take(&mut bytes.as_slice());
-            let _ = BTreeMap::<[u8; 2], Vec<bool>>::take(&mut bytes.as_slice());
+            let _ = SortedMap::<[u8; 2], Vec<bool>>::take(&mut bytes.as_slice());
         }
     }
 }

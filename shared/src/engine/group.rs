@@ -1,6 +1,6 @@
 //! One group on this device: what is durable, what waits to become durable, and the session with a relay.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
@@ -11,6 +11,7 @@ use crate::crypto::keys::EpochKeys;
 use crate::failure::SyncError;
 use crate::ids::{DeviceId, GroupId, Incarnation};
 use crate::limits;
+use crate::map::SortedMap;
 use crate::message::{Blob, PushAck};
 use crate::store::{GroupState, StoredGroup};
 use crate::time::Timestamp;
@@ -72,7 +73,7 @@ pub(super) struct Group {
     pub(super) failures: u32,
     pub(super) last_error: Option<SyncError>,
     /// Holes in the sequences of senders that the app was told of since the start.
-    pub(super) told_gaps: BTreeMap<DeviceId, (u64, u64)>,
+    pub(super) told_gaps: SortedMap<DeviceId, (u64, u64)>,
     /// Which of the group's relays is used.
     relay: usize,
 }
@@ -97,7 +98,7 @@ impl Group {
             retry_at: None,
             failures: 0,
             last_error: None,
-            told_gaps: BTreeMap::new(),
+            told_gaps: SortedMap::new(),
             relay: 0,
         }
     }

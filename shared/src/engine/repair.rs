@@ -3,13 +3,14 @@
 //! Everything is pushed in the order of the log, one page after the other, and nothing new is sent before the end. So when
 //! a relay stores a blob, it has already stored all that its sender pushed before it, whoever does the repair.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::group::{Group, Received};
 use super::{Context, LoadPurpose, Output};
 use crate::crypto::blob::Kind;
 use crate::ids::BlobId;
 use crate::limits;
+use crate::map::SortedSet;
 use crate::message::{Message, RelayLimits};
 use crate::store::LogRecord;
 use crate::time::Timestamp;
@@ -56,7 +57,7 @@ impl Repair {
     }
 
     pub(super) fn on_answer(&mut self, stored: &[BlobId]) {
-        let stored: BTreeSet<_> = stored.iter().collect();
+        let stored: SortedSet<_> = stored.iter().copied().collect();
         match core::mem::replace(&mut self.stage, Stage::Start) {
             Stage::Asking { page, asked: true } => {
                 let rest = page

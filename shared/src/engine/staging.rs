@@ -9,7 +9,7 @@ use crate::failure::{SyncError, code};
 use crate::ids::{BlobId, DeviceId, RelayId};
 use crate::limits;
 use crate::message::{Blob, PushAck};
-use crate::store::{Batch, Bookmark, GroupState, LogRecord, Write};
+use crate::store::{Batch, Bookmark, GroupState, LogRecord, Sequences, Write};
 
 /// What one write does to one group.
 #[derive(Debug)]
@@ -76,7 +76,10 @@ impl Group {
             if bytes > limits::MAX_UNWRITTEN_BYTES && !work.pushed.is_empty() {
                 break;
             }
-            let own = work.state.seen.entry(context.device).or_default();
+            let own = work
+                .state
+                .seen
+                .get_or_insert_with(context.device, Sequences::default);
             let seq = own.highest() + 1;
             own.insert(seq);
             work.state.position += 1;
@@ -219,8 +222,7 @@ impl Group {
         if !work
             .state
             .seen
-            .entry(blob.sender)
-            .or_default()
+            .get_or_insert_with(blob.sender, Sequences::default)
             .insert(plain.seq)
         {
             return;
@@ -314,7 +316,7 @@ impl Group {
         {
             self.last_error = None;
         }
-        for (sender, seen) in &self.state.seen {
+        for (sender, seen) in self.state.seen.iter() {
             if let Some((from, to)) = seen.first_hole()
                 && self.told_gaps.insert(*sender, (from, to)) != Some((from, to))
             {

@@ -1,11 +1,10 @@
 //! What an app sees of a group and of the device.
 
-use std::collections::BTreeMap;
-
 use super::group::{Group, Received};
 use super::link::Link;
 use crate::failure::SyncError;
 use crate::ids::DeviceId;
+use crate::map::SortedMap;
 use crate::time::Timestamp;
 
 /// How a group stands, worst last.
@@ -70,7 +69,7 @@ pub struct GroupView {
     /// What has to be done, or why there is no connection.
     pub error: Option<SyncError>,
     /// Highest contiguous sequence per device.
-    pub version_vector: BTreeMap<DeviceId, u64>,
+    pub version_vector: SortedMap<DeviceId, u64>,
     /// Newest position of the log.
     pub position: u64,
     /// Whether an app may take an empty log for an empty group.
@@ -89,7 +88,7 @@ pub struct DeviceView {
     /// Relay of the first group that is connected.
     pub relay: Option<String>,
     /// Relays of all groups.
-    pub relays: BTreeMap<String, bool>,
+    pub relays: SortedMap<String, bool>,
     /// Oldest of them.
     pub last_synced: Option<Timestamp>,
     /// The first.
@@ -99,7 +98,7 @@ pub struct DeviceView {
 impl Group {
     pub(super) fn view(
         &self,
-        links: &BTreeMap<String, Link>,
+        links: &SortedMap<String, Link>,
         storage_error: Option<&SyncError>,
     ) -> GroupView {
         let session = self.session.as_ref().filter(|session| session.is_open());
@@ -182,7 +181,7 @@ pub(super) fn device_view(groups: impl Iterator<Item = GroupView>) -> DeviceView
         pending: 0,
         progress: None,
         relay: None,
-        relays: BTreeMap::new(),
+        relays: SortedMap::new(),
         last_synced: None,
         error: None,
     };
@@ -198,7 +197,7 @@ pub(super) fn device_view(groups: impl Iterator<Item = GroupView>) -> DeviceView
         };
         all.relay = all.relay.or(view.relay);
         for (url, connected) in view.relays {
-            *all.relays.entry(url).or_default() |= connected;
+            *all.relays.get_or_insert_with(url, || false) |= connected;
         }
         all.last_synced = match (all.last_synced, view.last_synced) {
             (Some(a), Some(b)) => Some(a.min(b)),

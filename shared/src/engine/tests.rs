@@ -1,7 +1,5 @@
 //! The engine under any input in any order. What fleets of engines achieve together is shown by the simulation.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -9,6 +7,7 @@ use crate::crypto::blob::{self, Address, Kind, Plain};
 use crate::crypto::keys::Secret;
 use crate::error::ErrorCode;
 use crate::ids::Incarnation;
+use crate::map::SortedMap;
 use crate::message::{Blob, PushAck, RelayLimits, Welcome, WireError};
 
 const RELAY: &str = "http://relay.test";
@@ -30,9 +29,9 @@ fn state() -> GroupState {
         relays: vec![RELAY.into()],
         founded: false,
         position: 0,
-        seen: BTreeMap::new(),
-        pins: BTreeMap::new(),
-        bookmarks: BTreeMap::new(),
+        seen: SortedMap::new(),
+        pins: SortedMap::new(),
+        bookmarks: SortedMap::new(),
         last_synced: None,
     }
 }

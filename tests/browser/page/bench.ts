@@ -76,6 +76,30 @@ export class Bench {
     return { at, resolved: now() };
   }
 
+  /** How long pushes take until the relay has them, one after the other. */
+  async pushToRelay(group: Group, count: number): Promise<number[]> {
+    const times: number[] = [];
+    for (let n = 0; n < count; n++) {
+      const start = performance.now();
+      await group.push(new Uint8Array(RECORD), { until: "relay" });
+      times.push(performance.now() - start);
+    }
+    return times;
+  }
+
+  /** How long it takes to write one record of 1 KiB durably, with nothing of ours. */
+  async strictWrites(count: number): Promise<number[]> {
+    const database = await openBulk();
+    const times: number[] = [];
+    for (let n = 0; n < count; n++) {
+      const start = performance.now();
+      await write(database, (store) => store.put(record(n), n));
+      times.push(performance.now() - start);
+    }
+    database.close();
+    return times;
+  }
+
   /** Fills a log with blobs of 1 KiB, and waits until the relay has them. */
   async fill(group: Group, count: number): Promise<void> {
     for (let start = 0; start < count; start += 500) {
@@ -131,27 +155,37 @@ export class Bench {
 
   /** The same bytes by one fetch, and the same records into IndexedDB in one transaction. */
   async bulk(url: string, count: number): Promise<Bulk> {
-    const database = await new Promise<IDBDatabase>((resolve, reject) => {
-      const request = indexedDB.open("bulk");
-      request.onupgradeneeded = () => request.result.createObjectStore("records");
-      request.onsuccess = () => resolve(request.result);
-      request.onerror = () => reject(new Error("no database"));
-    });
+    const database = await openBulk();
     const start = performance.now();
     const bytes = new Uint8Array(await (await fetch(url, { cache: "no-store" })).arrayBuffer());
     const fetched = performance.now() - start;
     if (bytes.length !== count * RECORD) throw new Error(`${bytes.length} bytes`);
-    await new Promise<void>((resolve, reject) => {
-      const transaction = database.transaction("records", "readwrite", { durability: "strict" });
-      const store = transaction.objectStore("records");
+    await write(database, (store) => {
       for (let n = 0; n < count; n++) store.put(bytes.slice(n * RECORD, (n + 1) * RECORD), n);
-      transaction.oncomplete = () => resolve();
-      transaction.onabort = () => reject(new Error("aborted"));
     });
     const total = performance.now() - start;
     database.close();
     return { total, fetched };
   }
+}
+
+function openBulk(): Promise<IDBDatabase> {
+  return new Promise((resolve, reject) => {
+    const request = indexedDB.open("bulk");
+    request.onupgradeneeded = () => request.result.createObjectStore("records");
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(new Error("no database"));
+  });
+}
+
+/** One durable transaction. */
+function write(database: IDBDatabase, puts: (store: IDBObjectStore) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const transaction = database.transaction("records", "readwrite", { durability: "strict" });
+    puts(transaction.objectStore("records"));
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = () => reject(new Error("aborted"));
+  });
 }
 
 async function loadEcho(): Promise<EchoCore> {

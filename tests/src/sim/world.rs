@@ -9,6 +9,7 @@ use zerok_sync_shared::crypto::keys::{EpochKeys, Secret};
 use zerok_sync_shared::engine::{Event, Input, State};
 use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId};
+use zerok_sync_shared::map::SortedMap;
 use zerok_sync_shared::store::GroupState;
 use zerok_sync_shared::time::Timestamp;
 
@@ -83,9 +84,9 @@ impl World {
                 relays: vec![RELAY_URL.into()],
                 founded: n == 0,
                 position: 0,
-                seen: BTreeMap::new(),
-                pins: BTreeMap::new(),
-                bookmarks: BTreeMap::new(),
+                seen: SortedMap::new(),
+                pins: SortedMap::new(),
+                bookmarks: SortedMap::new(),
                 last_synced: None,
             };
             Device::new(DeviceId([n as u8 + 1; 32]), group, state, rng)

@@ -74,16 +74,23 @@ async fn fill(device: &Device, group: GroupId) -> usize {
 }
 
 async fn health(url: &str) -> u16 {
-    http().unwrap().get(format!("{url}/health")).send().await.unwrap().status().as_u16()
+    http()
+        .unwrap()
+        .get(format!("{url}/health"))
+        .send()
+        .await
+        .unwrap()
+        .status()
+        .as_u16()
 }
 
 /// What holds while the disk is full.
-async fn assert_full(
-    device: &Device,
-    group: GroupId,
-    count: usize,
-    url: &str,
-) {
+async fn assert_full(device: &Device, group: GroupId, count: usize, url: &str) {
+    let error = || device.client.group_view(group).unwrap().error;
+    wait_until("the client shows why", || {
+        error().is_some_and(|error| error.code == "STORAGE_FAILED")
+    })
+    .await;
     let view = device.client.group_view(group).unwrap();
     assert!(view.pending > 0, "{}", view.pending);
     let error = view.error.unwrap();
@@ -98,12 +105,7 @@ async fn assert_full(
 }
 
 /// What holds when there is room again.
-async fn assert_all_arrives(
-    device: &Device,
-    other: &Device,
-    group: GroupId,
-    count: usize,
-) {
+async fn assert_all_arrives(device: &Device, other: &Device, group: GroupId, count: usize) {
     device.client.network_changed(true);
     other.client.network_changed(true);
     device.flush(group).await;
@@ -172,10 +174,10 @@ async fn a_relay_that_runs_out_of_room_goes_on_by_itself_when_there_is_some() {
     assert_eq!(health(&url).await, 200);
 }
 
-/// A relay whose files cannot grow past 12 MiB, until the limit is lifted.
+/// A relay whose files cannot grow past 6 MiB, until the limit is lifted.
 async fn limited_relay(data: &FilePath) -> (Child, String) {
-    // In units of 512 bytes. The signal is ignored, so that writing fails instead of ending the process.
-    let script = "trap '' XFSZ; ulimit -S -f 24576; exec \"$0\" \"$@\"";
+    // The signal is ignored, so that writing fails instead of ending the process.
+    let script = "trap '' XFSZ; prlimit --pid $$ --fsize=6291456:unlimited && exec \"$0\" \"$@\"";
     let mut command = Spawn::new("sh");
     command
         .args(["-c", script])

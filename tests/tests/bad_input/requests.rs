@@ -59,9 +59,14 @@ async fn after_a_push_that_is_refused_nothing_more_of_its_stream_is_stored() {
             stream.send(message).await.unwrap();
         }
         // The refusal needs no disk, so it may come before the acknowledgement.
-        let mut answers = [stream.receive().await.unwrap(), stream.receive().await.unwrap()];
+        let mut answers = [
+            stream.receive().await.unwrap(),
+            stream.receive().await.unwrap(),
+        ];
         answers.sort_by_key(Message::code);
-        let [Message::PushAck(ack), Message::Error(error)] = answers else { panic!("{answers:?}") };
+        let [Message::PushAck(ack), Message::Error(error)] = answers else {
+            panic!("{answers:?}")
+        };
         assert_eq!((ack.blob_id, error.code), (blob_id(0), code));
         // The session still answers; only pushes are over.
         assert_eq!(stream.has(&[0, 1, 2, 3]).await.unwrap(), [blob_id(0)]);

@@ -24,13 +24,22 @@ const FEATURES: &[&str] = &[
     "--enable-simd",
 ];
 
-/// The installed version; it is one of the inputs of the result.
+/// Until nothing gets smaller any more, and without what only tells tools how it was made.
+const PASSES: &[&str] = &[
+    "-Oz",
+    "--converge",
+    "--strip-producers",
+    "--strip-target-features",
+];
+
+/// What the result depends on besides the module: the installed version and what it is asked for.
 pub fn version(ws: &Workspace) -> Result<String> {
     let text = fs::read_to_string(ws.path(PACKAGE)).with_context(|| {
         format!("{PACKAGE} is missing: binaryen must be a devDependency of npm/")
     })?;
     let json: Value = serde_json::from_str(&text).context(PACKAGE)?;
-    Ok(json["version"].as_str().unwrap_or("unknown").to_owned())
+    let version = json["version"].as_str().unwrap_or("unknown");
+    Ok(format!("{version} {}", PASSES.join(" ")))
 }
 
 /// Makes a module smaller, in place.
@@ -39,7 +48,7 @@ pub fn run(ws: &Workspace, module: &Path) -> Result<()> {
     let smaller = module.with_extension("opt");
     let mut wasm_opt = Command::new(ws.path(PROGRAM));
     wasm_opt
-        .arg("-Oz")
+        .args(PASSES)
         .args(FEATURES)
         .arg(module)
         .arg("-o")

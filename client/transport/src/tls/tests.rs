@@ -167,7 +167,7 @@ fn agrees_with_aws_lc_in_both_roles() {
 #[test]
 fn a_peer_without_the_hybrid_group_gets_x25519_without_another_round_trip() {
     let classical = Arc::new(CryptoProvider {
-        kx_groups: vec![kx_group::X25519],
+        kx_groups: vec![X25519],
         ..(*provider()).clone()
     });
     let (mut client, mut server) = (client(provider()), server(classical));

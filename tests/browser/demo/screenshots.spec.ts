@@ -1,0 +1,73 @@
+/** Every screen on a phone and on a desk, light and dark, for people to look at: tests/browser/screenshots/. */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "../support/fixtures.js";
+import { Demo } from "../support/demo.js";
+import { DEMO_DIST, SCREENSHOTS } from "../support/paths.js";
+
+const SIZES = { phone: { width: 390, height: 844 }, desk: { width: 1280, height: 800 } };
+
+for (const [size, viewport] of Object.entries(SIZES)) {
+  for (const colorScheme of ["light", "dark"] as const) {
+    test(`no screen is wider than a ${size} (${colorScheme})`, async ({ startRelay, device }) => {
+      const relay = await startRelay({ web: DEMO_DIST });
+      await mkdir(SCREENSHOTS, { recursive: true });
+      const phone = await device({ viewport, colorScheme });
+      const app = await Demo.open(phone, relay.url);
+      const { page } = app;
+      let number = 0;
+      const shoot = async (name: string): Promise<void> => {
+        number++;
+        await page.evaluate(() => Promise.all(document.getAnimations().filter(({ effect }) => effect?.getTiming().iterations !== Infinity).map(({ finished }) => finished.catch(() => undefined))));
+        await page.screenshot({ path: join(SCREENSHOTS, `${size}-${colorScheme}-${String(number).padStart(2, "0")}-${name}.png`) });
+        expect(await page.evaluate(() => document.documentElement.scrollWidth), name).toBeLessThanOrEqual(viewport.width);
+      };
+
+      await expect(page.getByTestId("new-list")).toBeVisible();
+      await shoot("welcome");
+      await app.join("https://app.example/#0k=nonsense");
+      await expect(app.joinError).not.toBeEmpty();
+      await shoot("join-error");
+      await app.startList();
+      await app.isState("synced");
+      await shoot("empty-list");
+      await app.invite();
+      await expect(page.getByTestId("invite-qr")).toBeVisible();
+      await shoot("invite");
+      await page.getByTestId("invite-cancel").click();
+      await expect(page.getByTestId("invite-ended")).toBeVisible();
+      await shoot("invite-ended");
+      await app.closeDialog();
+      const long = "A reminder that is much longer than any line on a phone, with aVeryLongWordThatCanNotBeBrokenAnywhereAtAllEvenIfItHadTo";
+      for (const text of ["milk", "bread", long, "apples", "coffee", "soap"]) await app.add(text);
+      await page.getByTestId("item-toggle").nth(1).check();
+      await page.getByTestId("title").fill("Groceries");
+      await page.getByTestId("title").press("Enter");
+      await app.isState("synced");
+      await shoot("list");
+      await page.getByTestId("item-delete").first().click();
+      await expect(app.toasts).toBeVisible();
+      await shoot("deleted");
+      await page.getByTestId("relay-open").click();
+      await expect(page.getByTestId("relay-row").first()).toBeVisible();
+      await shoot("relay-drawer");
+      await app.closeDialog();
+      await page.getByTestId("settings-button").click();
+      await shoot("settings");
+      await page.getByTestId("leave").click();
+      await expect(page.getByTestId("confirm")).toBeVisible();
+      await shoot("leave");
+      await page.getByTestId("confirm-no").click();
+      await phone.offline(true);
+      await app.add("typed on a train");
+      await expect(page.getByTestId("offline-banner")).toBeVisible();
+      await app.isState("offline");
+      await shoot("offline");
+      await phone.offline(false);
+
+      const other = await Demo.open(phone, relay.url);
+      await expect(other.page.getByTestId("fatal")).toBeVisible();
+      await other.page.screenshot({ path: join(SCREENSHOTS, `${size}-${colorScheme}-${number + 1}-second-tab.png`) });
+    });
+  }
+}
