@@ -115,12 +115,14 @@ impl Store for Rotten {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_entry_is_told_and_hides_no_other() {
     let world = world().await;
-    let store = Arc::new(Rotten(MemoryStore::new(), 2));
-    let a = Device::open_on(world.relay.url(), Path::Any, store).await;
+    let store = MemoryStore::new();
+    let a = Device::open_on(world.relay.url(), Path::Any, Arc::new(store.clone())).await;
     let group = a.client.create_group().await.unwrap();
     for text in ["one", "two", "three"] {
         a.push(group, text).await;
     }
+    a.client.close().await;
+    let a = Device::open_on(world.relay.url(), Path::Any, Arc::new(Rotten(store, 2))).await;
     assert_eq!(a.texts(group).await, ["one", "three"]);
     wait_until("the damage is told", || {
         let events = a.events.lock().unwrap();

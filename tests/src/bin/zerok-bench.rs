@@ -494,6 +494,9 @@ impl Bare {
         let database = Connection::open(path)?;
         database.pragma_update(None, "journal_mode", "WAL")?;
         database.pragma_update(None, "synchronous", "FULL")?;
+        // Whatever the relay has set to be faster, the loop has as well.
+        database.pragma_update(None, "cache_size", -64 * 1024)?;
+        database.pragma_update(None, "wal_autocheckpoint", 4096)?;
         let mode: String = database.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
         let synchronous: u32 =
             database.pragma_query_value(None, "synchronous", |row| row.get(0))?;
