@@ -55,5 +55,10 @@ export function toastError(error: unknown): void {
   toast(messageOf(error), { error: true });
 }
 
-export const messageOf = (error: unknown): string =>
-  error instanceof Error && error.message !== "" ? error.message : "Something went wrong.";
+/** The package's messages are clauses; people read sentences. URLs at the start stay as they are. */
+export function messageOf(error: unknown): string {
+  if (!(error instanceof Error) || error.message === "") return "Something went wrong.";
+  const text = error.message;
+  const sentence = /^https?:/.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(sentence) ? sentence : `${sentence}.`;
+}
