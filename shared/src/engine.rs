@@ -20,14 +20,15 @@ use crate::Entropy;
 use crate::codec::DecodeError;
 use crate::crypto::keys::EpochKeys;
 use crate::failure::{SyncError, code};
-use crate::ids::{BlobId, DeviceId, GroupId, RelayId};
+use crate::ids::{DeviceId, GroupId};
 use crate::limits;
 use crate::map::{SortedMap, SortedSet};
 use crate::message::Message;
-use crate::store::{Batch, GroupState, LogRecord, StoredGroup, Write};
+use crate::store::{Batch, GroupState, StoredGroup, Write};
 use crate::time::Timestamp;
 
 mod group;
+mod io;
 mod link;
 mod outbox;
 mod repair;
@@ -39,222 +40,10 @@ mod status;
 mod tests;
 
 use group::Group;
+pub use io::{Event, Input, LoadPurpose, Output, StreamId, Token};
 use link::Link;
 use staging::StagedGroup;
 pub use status::{DeviceView, GroupView, Progress, State};
-
-/// Names one stream, and with it one attempt at a session. Never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamId(pub u64);
-
-/// Names a request of the app; the engine only gives it back.
-pub type Token = u64;
-
-/// What happened.
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// The app pushes a blob.
-    Push {
-        /// To this group.
-        group: GroupId,
-        /// The data.
-        body: Bytes,
-        /// Seconds to keep it at a relay; 0 leaves it to the relay.
-        ttl: u32,
-        /// Answered by [`Output::Pushed`] or [`Output::Refused`].
-        token: Token,
-    },
-    /// The app founds or joins a group.
-    AddGroup {
-        /// The group.
-        group: GroupId,
-        /// Its state.
-        state: Box<GroupState>,
-        /// Answered by [`Output::Done`] or [`Output::Refused`].
-        token: Token,
-    },
-    /// The app leaves a group.
-    RemoveGroup {
-        /// The group.
-        group: GroupId,
-        /// Answered by [`Output::Done`] or [`Output::Refused`].
-        token: Token,
-    },
-    /// [`Output::Connect`] succeeded.
-    Connected {
-        /// To the relay with this URL.
-        relay: String,
-        /// Which is this endpoint.
-        relay_id: RelayId,
-        /// TLS exporter of the connection.
-        exporter: [u8; 32],
-    },
-    /// [`Output::Connect`] failed, or the connection was lost.
-    Disconnected {
-        /// The relay.
-        relay: String,
-        /// Why.
-        error: SyncError,
-    },
-    /// A frame arrived.
-    Frame {
-        /// On this stream.
-        stream: StreamId,
-        /// The frame.
-        message: Result<Message, DecodeError>,
-    },
-    /// A stream ended, by the relay or because it broke.
-    StreamEnded {
-        /// Which one.
-        stream: StreamId,
-    },
-    /// The write under way is durable, or did not happen.
-    Written(Result<(), SyncError>),
-    /// The answer to [`Output::Load`].
-    Loaded {
-        /// The group.
-        group: GroupId,
-        /// What for.
-        purpose: LoadPurpose,
-        /// The records, in order.
-        records: Result<Vec<LogRecord>, SyncError>,
-    },
-    /// The network of this device changed; `online` is false when there is none at all.
-    NetworkChanged {
-        /// Whether there is a network.
-        online: bool,
-    },
-    /// [`Engine::next_wake`] has come.
-    Tick,
-}
-
-/// What records are loaded for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoadPurpose {
-    /// To send what waits.
-    Outbox,
-    /// To give back to a relay what it lost.
-    Repair,
-}
-
-/// What to do.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Connect to a relay.
-    Connect {
-        /// Its URL.
-        relay: String,
-    },
-    /// Close the connection to a relay.
-    Disconnect {
-        /// Its URL.
-        relay: String,
-    },
-    /// Open a stream on the connection to a relay.
-    OpenStream {
-        /// Its name.
-        stream: StreamId,
-        /// The relay.
-        relay: String,
-    },
-    /// Send a message.
-    Send {
-        /// On this stream.
-        stream: StreamId,
-        /// The message.
-        message: Message,
-    },
-    /// Finish a stream after what was sent.
-    CloseStream {
-        /// Which one.
-        stream: StreamId,
-    },
-    /// Write this, all or nothing; answer with [`Input::Written`].
-    Write(Batch),
-    /// Read log records; answer with [`Input::Loaded`].
-    Load {
-        /// The group.
-        group: GroupId,
-        /// What for.
-        purpose: LoadPurpose,
-        /// Records after this position.
-        after: u64,
-        /// At most so many.
-        max_records: usize,
-        /// At most so many payload bytes, but at least one record if there is one.
-        max_bytes: usize,
-    },
-    /// The blob is durable here.
-    Pushed {
-        /// Of the push.
-        token: Token,
-        /// Its id.
-        blob_id: BlobId,
-        /// Its place in the log.
-        position: u64,
-    },
-    /// The request was carried out.
-    Done {
-        /// Of the request.
-        token: Token,
-    },
-    /// The request was refused; nothing of it happened.
-    Refused {
-        /// Of the request.
-        token: Token,
-        /// Why.
-        error: SyncError,
-    },
-    /// Tell the app.
-    Event(Event),
-}
-
-/// What an app is told beside the changes of views.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// This device is now in the group.
-    GroupJoined(GroupId),
-    /// This device has forgotten the group.
-    GroupLeft(GroupId),
-    /// A relay has the blob durably.
-    Pushed {
-        /// The group.
-        group: GroupId,
-        /// The blob.
-        blob_id: BlobId,
-        /// Its place in the log.
-        position: u64,
-        /// Its cursor at the relay.
-        cursor: u64,
-    },
-    /// The first blob of a device.
-    DeviceJoined {
-        /// The group.
-        group: GroupId,
-        /// The device.
-        device: DeviceId,
-    },
-    /// Blobs that no relay has any more.
-    Gap {
-        /// The group.
-        group: GroupId,
-        /// Whose.
-        sender: DeviceId,
-        /// First missing sequence.
-        from: u64,
-        /// Last missing sequence.
-        to: u64,
-    },
-    /// Something went wrong, and the rest goes on.
-    Error {
-        /// In this group, or in general.
-        group: Option<GroupId>,
-        /// What.
-        error: SyncError,
-        /// At this cursor, when it is about one blob.
-        cursor: Option<u64>,
-    },
-}
 
 /// A request that changes which groups there are.
 #[derive(Debug)]

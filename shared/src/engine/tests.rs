@@ -6,7 +6,7 @@ use super::*;
 use crate::crypto::blob::{self, Address, Kind, Plain};
 use crate::crypto::keys::Secret;
 use crate::error::ErrorCode;
-use crate::ids::Incarnation;
+use crate::ids::{BlobId, Incarnation, RelayId};
 use crate::map::SortedMap;
 use crate::message::{Blob, PushAck, RelayLimits, Welcome, WireError};
 
