@@ -64,12 +64,6 @@ pub const SEEN_INTERVAL: Duration = Duration::from_secs(5);
 pub const STORAGE_RETRY: Duration = Duration::from_secs(5);
 /// What a device is told to wait when the group's storage is used up.
 pub const QUOTA_RETRY: Duration = Duration::from_secs(60);
-/// Memory in which the writer keeps pages of the database. Blob ids are random, so every blob changes another page of
-/// their index; with little memory these would be written several times in one transaction.
-pub const WRITER_CACHE: usize = 64 * 1024 * 1024;
-/// Pages of the log that are gathered before they go into the database: 16 MiB, so that a page that changes again and again
-/// is copied once.
-pub const WAL_PAGES: u32 = 4096;
 /// Connections that read from the database.
 pub const READERS: u32 = 4;
 /// How long a query waits for a lock or a connection.

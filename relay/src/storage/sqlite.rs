@@ -67,13 +67,6 @@ impl SqliteStorage {
             .busy_timeout(limits::DATABASE_TIMEOUT)
             .log_statements(tracing::log::LevelFilter::Off)
             .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
-        let reading = options.clone().pragma("query_only", "ON");
-        let options = options
-            .pragma(
-                "cache_size",
-                format!("-{}", limits::WRITER_CACHE / 1024),
-            )
-            .pragma("wal_autocheckpoint", limits::WAL_PAGES.to_string());
         let mut writer = options.connect().await?;
         sqlx::migrate!()
             .run(&mut writer)
@@ -86,7 +79,7 @@ impl SqliteStorage {
         let readers = SqlitePoolOptions::new()
             .max_connections(limits::READERS)
             .acquire_timeout(limits::DATABASE_TIMEOUT)
-            .connect_with(reading)
+            .connect_with(options.clone().pragma("query_only", "ON"))
             .await?;
         let file = FileId::of(&path)?;
         let writer = Mutex::new(Some(writer));

@@ -310,7 +310,7 @@ impl Fleet {
                 .collect();
             let pusher = Pusher {
                 stream,
-                next_id: client << 48 | 1,
+                next_id: (client << 48) | 1,
                 payload,
             };
             sessions.push(Arc::new(tokio::sync::Mutex::new(pusher)));
@@ -547,7 +547,7 @@ impl Bare {
                     for row in self.rows..self.rows + batch {
                         let mut sender = [7_u8; 32];
                         sender[0] = (row % CLIENTS) as u8;
-                        let id = blob_id((row % CLIENTS) << 48 | row).0;
+                        let id = blob_id(((row % CLIENTS) << 48) | row).0;
                         let (group, cursor) = ((row % CLIENTS) as i64, (row / CLIENTS) as i64);
                         let now = 1_800_000_000_000_i64 + started.elapsed().as_millis() as i64;
                         let expires = now + 2_592_000_000;
