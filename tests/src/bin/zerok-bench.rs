@@ -306,7 +306,7 @@ impl Fleet {
             let (stream, _) = peer.session(&keys(group_of(client))).await?;
             // What is sealed looks random.
             let payload = (0..PAYLOAD as u64)
-                .map(|at| ((at * at + client) * 2_654_435_761 >> 13) as u8)
+                .map(|at| (((at * at + client) * 2_654_435_761) >> 13) as u8)
                 .collect();
             let pusher = Pusher {
                 stream,
@@ -525,7 +525,7 @@ impl Bare {
     /// Commits batches of the mean size for that time.
     fn run(&mut self, time: Duration, mean_batch: f64) -> Result<Loop> {
         let payload: Vec<u8> = (0..PAYLOAD as u64)
-            .map(|at| (at * at * 2_654_435_761 >> 13) as u8)
+            .map(|at| ((at * at * 2_654_435_761) >> 13) as u8)
             .collect();
         let batch = mean_batch.round().max(1.0) as u64;
         let (started, before) = (Instant::now(), self.rows);
