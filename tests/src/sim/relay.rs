@@ -89,6 +89,8 @@ struct Serving {
     device: usize,
     stream: StreamId,
     storing: VecDeque<NewBlob>,
+    /// Pages that were asked for: purpose, after, blobs, bytes.
+    reads: VecDeque<(Purpose, u64, u32, usize)>,
     /// A store of this session was refused: so are all later ones.
     refused: bool,
     outgoing: VecDeque<Message>,
@@ -154,6 +156,7 @@ impl Relay {
                 device,
                 stream,
                 storing: VecDeque::new(),
+                reads: VecDeque::new(),
                 refused: false,
                 outgoing: VecDeque::new(),
                 open: true,
@@ -211,13 +214,9 @@ impl Relay {
                         after,
                         max_blobs,
                         max_bytes,
-                    } => {
-                        let page = self.database.page(after, max_blobs, max_bytes);
-                        inputs.push_back(Input::Read(purpose, Ok(page)));
-                        if purpose == Purpose::Stream {
-                            inputs.push_back(Input::Flushed);
-                        }
-                    }
+                    } => serving
+                        .reads
+                        .push_back((purpose, after, max_blobs, max_bytes)),
                     Output::Has(ids) => {
                         let stored = ids
                             .into_iter()
@@ -272,6 +271,25 @@ impl Relay {
         let max_cursor = self.database.max_cursor();
         for at in 0..self.sessions.len() {
             self.feed(at, Input::Grown(max_cursor), now);
+        }
+        true
+    }
+
+    /// Answers one read of one session: a page is as new as the moment at which it is read.
+    pub fn read_some(&mut self, rng: &mut Rng, now: Timestamp) -> bool {
+        let waiting: Vec<usize> = (0..self.sessions.len())
+            .filter(|at| !self.sessions[*at].reads.is_empty())
+            .collect();
+        if waiting.is_empty() {
+            return false;
+        }
+        let at = waiting[rng.below(waiting.len())];
+        if let Some((purpose, after, blobs, bytes)) = self.sessions[at].reads.pop_front() {
+            let page = self.database.page(after, blobs, bytes);
+            self.feed(at, Input::Read(purpose, Ok(page)), now);
+            if purpose == Purpose::Stream {
+                self.feed(at, Input::Flushed, now);
+            }
         }
         true
     }

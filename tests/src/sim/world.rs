@@ -153,7 +153,7 @@ impl World {
 
     /// One event; false if nothing but time could pass.
     fn step(&mut self) -> bool {
-        let mut kinds = [0, 1, 2, 3, 4, 5];
+        let mut kinds = [0, 1, 2, 3, 4, 5, 6];
         // Try them in an order that is drawn: the first that can happen does.
         for at in (1..kinds.len()).rev() {
             kinds.swap(at, self.rng.below(at + 1));
@@ -165,6 +165,7 @@ impl World {
                 2 => self.relay.commit_some(&mut self.rng, self.now),
                 3 => self.finish_write(),
                 4 => self.finish_load(),
+                5 => self.relay.read_some(&mut self.rng, self.now),
                 _ => self.connect(),
             };
             if happened {
