@@ -10,4 +10,3 @@
 pub mod proxy;
 pub mod raw;
 pub mod relay;
-pub mod sim;

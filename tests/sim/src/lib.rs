@@ -4,6 +4,14 @@
 //! the relay crashes and loses what was not durable. At the end the faults stop, everything settles, and the checker
 //! compares what every device has with what was promised.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "everything here is for tests: a broken promise ends them"
+)]
+
 mod device;
 mod relay;
 mod rng;

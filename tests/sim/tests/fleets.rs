@@ -6,7 +6,7 @@
     reason = "tests"
 )]
 
-use zerok_sync_tests::sim::{Faults, Rng, World};
+use zerok_sync_sim::{Faults, Rng, World};
 
 /// Seeds that have failed once, with what they found.
 const REGRESSIONS: &[u64] = &[];

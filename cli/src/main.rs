@@ -1,0 +1,3 @@
+//! `zerok`: a device at the terminal.
+
+fn main() {}
