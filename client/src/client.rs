@@ -17,7 +17,7 @@ use zerok_sync_shared::time::Timestamp;
 
 use crate::config::{Config, normal_url};
 use crate::driver::{self, Command, GroupMirror, Mirror, Reply, closed};
-use crate::invite::{self, Invite};
+use crate::invite::{self, Invite, InviteState};
 use crate::network::{EVENT_QUEUE, Network};
 use crate::platform;
 use crate::store::{Store, StoreError};
@@ -359,6 +359,18 @@ impl Client {
         })
     }
 
+    /// What has become of an invite that this client made.
+    ///
+    /// # Errors
+    /// `RELAY_UNREACHABLE`, `RATE_LIMITED`
+    pub async fn invite_state(&self, lookup: InviteLookup) -> Result<InviteState, SyncError> {
+        let known = self.invites().get(&lookup).cloned();
+        match known {
+            Some((relay, key)) => invite::state(&relay, &key).await,
+            None => Ok(InviteState::Over),
+        }
+    }
+
     /// Takes back an invite that this client made. One that is over is no error.
     ///
     /// # Errors
@@ -490,6 +502,7 @@ fn fresh_state(epochs: Vec<(u32, Secret)>, relays: Vec<String>, founded: bool) -
         pins: SortedMap::new(),
         bookmarks: SortedMap::new(),
         last_synced: None,
+        own_seq: 0,
     }
 }
 

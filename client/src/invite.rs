@@ -25,6 +25,17 @@ pub struct Invite {
     pub expires: Timestamp,
 }
 
+/// What has become of an invite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InviteState {
+    /// Nobody has used it yet.
+    Open,
+    /// A device has joined with it.
+    Claimed,
+    /// Its time is over, or it was cancelled.
+    Over,
+}
+
 /// Leaves a sealed invite at the relay; gives the end of its time.
 pub(crate) async fn create(relay: &str, sealed: &SealedInvite) -> Result<Timestamp, SyncError> {
     let ttl = u32::try_from(limits::INVITE_TTL.as_secs()).unwrap_or(u32::MAX);
@@ -66,6 +77,18 @@ pub(crate) async fn claim(relay: &str, key: &InviteKey) -> Result<Secrets, SyncE
     .await?;
     key.open_secrets(&binary(relay, &answer, "secrets")?)
         .map_err(|error| invite_error(&error))
+}
+
+/// Looks at an invite, without using it up.
+pub(crate) async fn state(relay: &str, key: &InviteKey) -> Result<InviteState, SyncError> {
+    match fetch_offer(relay, key).await {
+        Ok(_) => Ok(InviteState::Open),
+        Err(error) if error.reason == Some("claimed") => Ok(InviteState::Claimed),
+        Err(error) if matches!(error.code, code::INVITE_EXPIRED | code::INVITE_INVALID) => {
+            Ok(InviteState::Over)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes an invite back.

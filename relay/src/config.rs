@@ -49,6 +49,17 @@ pub struct Config {
     #[arg(long, env = "ZEROK_RELAY_PUBLIC_URL", value_name = "URL", value_parser = public_url)]
     pub public_url: Option<Url>,
 
+    /// UDP addresses under which native devices reach this relay, told to them instead of those that it finds out
+    /// itself. Needed behind port mapping or NAT, such as in a container: the public address and the mapped port. Can be
+    /// given several times or separated by commas
+    #[arg(
+        long,
+        env = "ZEROK_RELAY_PUBLIC_UDP",
+        value_name = "IP:PORT",
+        value_delimiter = ','
+    )]
+    pub public_udp: Vec<SocketAddr>,
+
     /// Serve the files of a web app at /
     #[arg(long, env = "ZEROK_RELAY_WEB", value_name = "DIR")]
     pub web: Option<PathBuf>,
@@ -107,6 +118,7 @@ impl Config {
             udp_port: None,
             bind: IpAddr::from([0, 0, 0, 0]),
             public_url: None,
+            public_udp: Vec::new(),
             web: None,
             blob_ttl: DEFAULT_TTL,
             group_quota: limits::DEFAULT_GROUP_QUOTA,
@@ -183,6 +195,23 @@ mod tests {
             format!("{parsed:?}"),
             format!("{:?}", Config::new("./data"))
         );
+    }
+
+    #[test]
+    fn public_udp_addresses_are_repeated_or_separated_by_commas() {
+        let parsed = Config::parse_from([
+            "zerok-relay",
+            "--public-udp",
+            "203.0.113.7:8080,[2001:db8::7]:8080",
+            "--public-udp",
+            "127.0.0.1:9000",
+        ]);
+        let addresses: Vec<_> = parsed.public_udp.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            addresses,
+            ["203.0.113.7:8080", "[2001:db8::7]:8080", "127.0.0.1:9000"]
+        );
+        assert!(Config::try_parse_from(["zerok-relay", "--public-udp", "relay:1"]).is_err());
     }
 
     #[test]

@@ -164,6 +164,7 @@ impl Driver {
                 epoch,
                 create,
                 access_token: _,
+                marks,
             } => {
                 // Before the group is read, so that no commit falls between.
                 self.membership = Some(self.context.groups.join(group_id));
@@ -178,6 +179,7 @@ impl Driver {
                         create,
                         max_groups,
                         now,
+                        marks,
                     };
                     let result = context.storage.open_group(open).await.map_err(open_error);
                     Input::GroupOpened(result, context.clock.now())

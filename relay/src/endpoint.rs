@@ -30,10 +30,13 @@ pub enum EndpointError {
 
 /// Binds the endpoint and waits until it can be reached through the embedded iroh relay at `own_relay`.
 ///
-/// It talks to no server of others: no public relays, no address look-up, no port mapping.
+/// It talks to no server of others: no public relays, no address look-up, no port mapping. A device whose first packets came
+/// through the WebSocket hears of the `public` addresses on the way and moves to UDP; it also hears of those that the
+/// endpoint finds itself, which iroh does not let us leave out, and which lead nowhere from outside.
 pub async fn bind(
     key: SecretKey,
     address: SocketAddr,
+    public: &[SocketAddr],
     own_relay: RelayUrl,
 ) -> Result<Endpoint, EndpointError> {
     let failed = |error: &dyn std::fmt::Display| EndpointError::Bind(address, error.to_string());
@@ -50,6 +53,9 @@ pub async fn bind(
         builder = builder
             .bind_addr_with_opts(v6, BindOpts::default().set_is_required(false))
             .map_err(|error| failed(&error))?;
+    }
+    for public in public {
+        builder = builder.external_addr(*public);
     }
     let endpoint = builder.bind().await.map_err(|error| failed(&error))?;
     if timeout(limits::START_TIMEOUT, endpoint.online())

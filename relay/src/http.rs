@@ -52,6 +52,8 @@ pub(crate) struct Services {
     pub endpoint: Endpoint,
     pub limits: RelayLimits,
     pub public_url: Option<Url>,
+    /// Told to native devices instead of the addresses that the endpoint found.
+    pub public_udp: Vec<SocketAddr>,
     pub tcp: SocketAddr,
     pub web: Option<PathBuf>,
     pub invite_rate: NonZeroU32,

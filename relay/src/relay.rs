@@ -110,7 +110,7 @@ impl Relay {
         let router = http.router();
         services.spawn(http.run());
         let udp = SocketAddr::new(config.bind, udp_port(&config, tcp));
-        let bound = endpoint::bind(key, udp, own_relay_url(tcp)?).await;
+        let bound = endpoint::bind(key, udp, &config.public_udp, own_relay_url(tcp)?).await;
         let endpoint = match bound {
             Ok(endpoint) => endpoint,
             Err(error) => {
@@ -143,6 +143,7 @@ impl Relay {
             endpoint: endpoint.clone(),
             limits,
             public_url: config.public_url.clone(),
+            public_udp: config.public_udp.clone(),
             tcp,
             web: config.web.clone(),
             invite_rate: config.invite_rate,

@@ -13,7 +13,7 @@ pub mod sqlite;
 mod suite;
 
 /// A group to look up, and to make if it may be made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct OpenGroup {
     /// Which one.
     pub group_id: GroupId,
@@ -27,6 +27,8 @@ pub struct OpenGroup {
     pub max_groups: u64,
     /// The relay's clock.
     pub now: Timestamp,
+    /// Cursors of which the device wants to know what is there.
+    pub marks: Vec<u64>,
 }
 
 /// Why a group was not opened.

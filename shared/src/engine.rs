@@ -43,7 +43,7 @@ use group::Group;
 pub use io::{Event, Input, LoadPurpose, Output, StreamId, Token};
 use link::Link;
 use staging::StagedGroup;
-pub use status::{DeviceView, GroupView, Progress, State};
+pub use status::{DeviceView, GroupView, Phase, Progress, State};
 
 /// A request that changes which groups there are.
 #[derive(Debug)]
@@ -93,6 +93,8 @@ pub struct Engine {
     device: DeviceId,
     entropy: Box<dyn Entropy + Send>,
     groups: SortedMap<GroupId, Group>,
+    /// Groups that this device has left, and the own sequences that are taken in them.
+    former: SortedMap<GroupId, u64>,
     links: SortedMap<String, Link>,
     streams: SortedMap<StreamId, GroupId>,
     next_stream: u64,
@@ -111,15 +113,21 @@ impl Engine {
         stored: Vec<StoredGroup>,
         entropy: Box<dyn Entropy + Send>,
     ) -> Self {
-        let groups: SortedMap<_, _> = stored
-            .into_iter()
-            .map(|stored| (stored.group, Group::load(stored)))
-            .collect();
+        let mut former = SortedMap::new();
+        let mut groups = SortedMap::new();
+        for stored in stored {
+            if stored.state.is_tombstone() {
+                former.insert(stored.group, stored.state.own_seq);
+            } else {
+                groups.insert(stored.group, Group::load(stored));
+            }
+        }
         Self {
             device,
             entropy,
             changed: groups.keys().copied().collect(),
             groups,
+            former,
             links: SortedMap::new(),
             streams: SortedMap::new(),
             next_stream: 0,
@@ -140,9 +148,10 @@ impl Engine {
             } => self.on_push(group, body, ttl, token, out),
             Input::AddGroup {
                 group,
-                state,
+                mut state,
                 token,
             } => {
+                state.own_seq = self.former.get(&group).copied().unwrap_or(0);
                 let pending = self
                     .admin
                     .iter()
@@ -273,6 +282,13 @@ impl Engine {
         self.groups
             .get(&group)
             .map(|group| group.view(&self.links, storage_error))
+    }
+
+    /// What a group is doing with its relay.
+    #[must_use]
+    pub fn phase(&self, group: GroupId) -> Option<Phase> {
+        let group = self.groups.get(&group)?;
+        Some(group.phase(self.links.get(group.relay())))
     }
 
     /// What an app sees of the device as a whole.
@@ -492,13 +508,23 @@ impl Engine {
             groups: Vec::new(),
         };
         for admin in &staged.admin {
-            batch.writes.push(match admin {
-                Admin::Add { group, state, .. } => Write::State {
+            match admin {
+                Admin::Add { group, state, .. } => batch.writes.push(Write::State {
                     group: *group,
                     state: state.clone(),
-                },
-                Admin::Remove { group, .. } => Write::Remove { group: *group },
-            });
+                }),
+                Admin::Remove { group, .. } => {
+                    batch.writes.push(Write::Remove { group: *group });
+                    let left = self.groups.get(group);
+                    let own_seq = left.map_or(0, |left| left.own_seq(self.device));
+                    if own_seq > 0 {
+                        batch.writes.push(Write::State {
+                            group: *group,
+                            state: Box::new(GroupState::tombstone(own_seq)),
+                        });
+                    }
+                }
+            }
         }
         let removed: SortedSet<_> = staged
             .admin
@@ -549,6 +575,7 @@ impl Engine {
                         state: *state,
                         unsent: Vec::new(),
                     };
+                    self.former.remove(&group);
                     self.groups.insert(group, Group::load(stored));
                     self.changed.insert(group);
                     out.push(Output::Event(Event::GroupJoined(group)));
@@ -556,6 +583,7 @@ impl Engine {
                 }
                 Admin::Remove { group, token } => {
                     if let Some(mut removed) = self.groups.remove(&group) {
+                        self.former.insert(group, removed.own_seq(self.device));
                         if let Some(stream) = removed.drop_session() {
                             self.streams.remove(&stream);
                             out.push(Output::CloseStream { stream });

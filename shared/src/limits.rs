@@ -23,6 +23,8 @@ pub const MAX_CAPABILITIES: usize = 32;
 pub const MAX_CAPABILITY_LEN: usize = 32;
 /// Rotation certificates in one HELLO.
 pub const MAX_CERTIFICATES: usize = 256;
+/// Cursors of which a HELLO may ask what is there.
+pub const MAX_MARKS: usize = 4;
 /// Longest access token.
 pub const MAX_ACCESS_TOKEN: usize = 512;
 /// Longest text of an ERROR or BYE.

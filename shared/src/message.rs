@@ -38,6 +38,20 @@ pub struct Hello {
     pub capabilities: Vec<String>,
     /// For relays that are not open to everybody.
     pub access_token: Option<String>,
+    /// Cursors of which the device knows what is there; WELCOME tells what the relay has there.
+    pub marks: Vec<u64>,
+}
+
+/// What is at a cursor. A relay that was set back and has grown again has something else there: blobs keep their cursor
+/// and their timestamp for as long as a database lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Where.
+    pub cursor: u64,
+    /// The blob there.
+    pub blob_id: BlobId,
+    /// When the relay stored it.
+    pub timestamp: Timestamp,
 }
 
 /// What a relay accepts from this device.
@@ -72,6 +86,8 @@ pub struct Welcome {
     pub limits: RelayLimits,
     /// The relay's clock.
     pub now: Timestamp,
+    /// What is at the `marks` of HELLO, without those that have expired or never were.
+    pub marks: Vec<Mark>,
 }
 
 /// C→R: stream every blob after a cursor, for as long as the session lives.
@@ -96,6 +112,8 @@ pub struct Blob {
     pub epoch: u32,
     /// When the relay stored it.
     pub timestamp: Timestamp,
+    /// Seconds from then for which it is kept: a device that gives it back to a relay must not make it live longer.
+    pub ttl: u32,
     /// Nonce and ciphertext. Empty for what this device itself pushed in this session: it has the bytes.
     pub payload: Bytes,
 }
@@ -215,6 +233,12 @@ wire_struct!(Hello {
     after_cursor,
     capabilities,
     access_token,
+    marks,
+});
+wire_struct!(Mark {
+    cursor,
+    blob_id,
+    timestamp
 });
 wire_struct!(RelayLimits {
     max_payload,
@@ -231,6 +255,7 @@ wire_struct!(Welcome {
     snapshot,
     limits,
     now,
+    marks,
 });
 wire_struct!(Subscribe {
     after_cursor,
@@ -242,6 +267,7 @@ wire_struct!(Blob {
     sender,
     epoch,
     timestamp,
+    ttl,
     payload
 });
 wire_struct!(Push {
@@ -339,6 +365,7 @@ impl Message {
                     hello.certificates.len() <= limits::MAX_CERTIFICATES,
                     "certificates",
                 ))
+                .or(broken(hello.marks.len() <= limits::MAX_MARKS, "marks"))
                 .or(broken(
                     hello
                         .access_token
@@ -348,6 +375,7 @@ impl Message {
                 )),
             Self::Welcome(welcome) => {
                 broken(capabilities_fit(&welcome.capabilities), "capabilities")
+                    .or(broken(welcome.marks.len() <= limits::MAX_MARKS, "marks"))
             }
             Self::Has { blob_ids } | Self::HasResponse { blob_ids } => {
                 broken(blob_ids.len() <= limits::MAX_HAS_IDS, "blob_ids")

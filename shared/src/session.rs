@@ -21,7 +21,7 @@ use crate::error::ErrorCode;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
 use crate::limits;
 use crate::message::{
-    self, Blob, Hello, Message, PullResponse, Push, PushAck, RelayLimits, Welcome, WireError,
+    self, Blob, Hello, Mark, Message, PullResponse, Push, PushAck, RelayLimits, Welcome, WireError,
 };
 use crate::time::Timestamp;
 
@@ -50,7 +50,7 @@ pub struct SessionConfig {
 }
 
 /// A group as the storage has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupInfo {
     /// Newest cursor.
     pub max_cursor: u64,
@@ -58,6 +58,8 @@ pub struct GroupInfo {
     pub epoch: u32,
     /// Public access key of that epoch.
     pub access_pub: [u8; 32],
+    /// What is at the cursors that the device asked for.
+    pub marks: Vec<Mark>,
 }
 
 /// A blob for the storage.
@@ -148,6 +150,8 @@ pub enum Output {
         create: bool,
         /// For relays that are not open.
         access_token: Option<String>,
+        /// Cursors of which the device wants to know what is there.
+        marks: Vec<u64>,
     },
     /// Store a blob.
     Store(NewBlob),
@@ -168,6 +172,35 @@ pub enum Output {
     Acked(u64),
     /// Finish the stream after what was sent.
     Close,
+}
+
+/// Where a session is, for diagnostics and for seeing what tests exercise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Nothing was said yet.
+    AwaitingHello,
+    /// The group is being looked up.
+    Opening,
+    /// Open, without a subscription.
+    Open,
+    /// Subscribed.
+    Subscribed,
+    /// A push was refused, and with it all later ones.
+    Refusing,
+    /// Finished.
+    Closing,
+}
+
+impl Phase {
+    /// Every phase.
+    pub const ALL: &[Self] = &[
+        Self::AwaitingHello,
+        Self::Opening,
+        Self::Open,
+        Self::Subscribed,
+        Self::Refusing,
+        Self::Closing,
+    ];
 }
 
 #[derive(Debug)]
@@ -268,6 +301,19 @@ impl Session {
         }
     }
 
+    /// Where it is.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        match &self.state {
+            State::AwaitingHello => Phase::AwaitingHello,
+            State::Opening { .. } => Phase::Opening,
+            State::Active(active) if active.refusing => Phase::Refusing,
+            State::Active(active) if active.subscription.is_some() => Phase::Subscribed,
+            State::Active(_) => Phase::Open,
+            State::Closing => Phase::Closing,
+        }
+    }
+
     /// Whether the stream is finished.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -313,6 +359,13 @@ impl Session {
                     }),
                     Err(error) => Message::Error(error),
                 }));
+            }
+            // The group moved on while this session was being opened. What a device cannot read it would skip for ever.
+            (State::Active(active), Input::Read(Purpose::Stream, Ok(page)))
+                if page.blobs.iter().any(|blob| blob.epoch > active.epoch) =>
+            {
+                let text = "the group has moved to a newer epoch";
+                self.fail(WireError::new(ErrorCode::StaleEpoch, text), out);
             }
             (State::Active(active), Input::Read(Purpose::Stream, Ok(page))) => {
                 active.on_page(page, self.config.device, out);
@@ -384,6 +437,7 @@ impl Session {
             epoch: hello.epoch,
             create: hello.epoch == 0,
             access_token: hello.access_token.clone(),
+            marks: hello.marks.clone(),
         });
         self.state = State::Opening {
             hello: Box::new(hello),
@@ -419,6 +473,7 @@ impl Session {
             snapshot: None,
             limits: self.config.limits,
             now,
+            marks: group.marks,
         })));
         self.state = State::Active(Active {
             group_id: hello.group_id,

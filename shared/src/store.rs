@@ -10,6 +10,7 @@ use crate::crypto::blob::{Address, Kind};
 use crate::crypto::keys::Secret;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
 use crate::map::SortedMap;
+use crate::message::Mark;
 use crate::time::Timestamp;
 
 pub use sequences::Sequences;
@@ -56,7 +57,13 @@ wire_struct!(LogRecord {
 wire_struct!(Bookmark {
     incarnation,
     cursor,
-    held_to
+    held_to,
+    newest,
+    longest
+});
+wire_struct!(Known {
+    mark,
+    expires
 });
 wire_struct!(GroupState {
     epochs,
@@ -67,6 +74,7 @@ wire_struct!(GroupState {
     pins,
     bookmarks,
     last_synced,
+    own_seq,
 });
 
 impl LogRecord {
@@ -82,6 +90,16 @@ impl LogRecord {
     }
 }
 
+/// A blob of which this device knows where a relay has it: a relay that has something else there was set back, even if it
+/// has grown since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// What is where.
+    pub mark: Mark,
+    /// When the relay deletes it, on the relay's clock.
+    pub expires: Timestamp,
+}
+
 /// How far this device has read a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bookmark {
@@ -91,12 +109,16 @@ pub struct Bookmark {
     pub cursor: u64,
     /// The relay is known to hold the log up to this position. What follows is not yet sent, or came from another relay.
     pub held_to: u64,
+    /// The blob at the highest cursor that this device has heard of, as BLOB or as PUSH_ACK.
+    pub newest: Option<Known>,
+    /// The newest of those that live longest: it still proves something when the newest has expired.
+    pub longest: Option<Known>,
 }
 
 /// The small, often changed part of what a device knows of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupState {
-    /// Epochs and their secrets, oldest first, never empty.
+    /// Epochs and their secrets, oldest first. Empty only when the device has left the group.
     pub epochs: Vec<(u32, Secret)>,
     /// Relay URLs, in order of preference.
     pub relays: Vec<String>,
@@ -112,6 +134,32 @@ pub struct GroupState {
     pub bookmarks: SortedMap<RelayId, Bookmark>,
     /// When everything a relay had was last here.
     pub last_synced: Option<Timestamp>,
+    /// Own sequences up to here are taken, even if the log does not have them: by a membership that ended.
+    pub own_seq: u64,
+}
+
+impl GroupState {
+    /// What stays of a group that this device leaves: no key and no data, only which own sequences are taken. A device
+    /// that came back and began at 1 again would have its blobs taken for old ones.
+    pub(crate) const fn tombstone(own_seq: u64) -> Self {
+        Self {
+            epochs: Vec::new(),
+            relays: Vec::new(),
+            founded: false,
+            position: 0,
+            seen: SortedMap::new(),
+            pins: SortedMap::new(),
+            bookmarks: SortedMap::new(),
+            last_synced: None,
+            own_seq,
+        }
+    }
+
+    /// Whether the device has left the group.
+    #[must_use]
+    pub const fn is_tombstone(&self) -> bool {
+        self.epochs.is_empty()
+    }
 }
 
 /// One change of the store.

@@ -191,6 +191,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         sender: DeviceId(counting(0x40)),
         epoch: 0,
         timestamp: Timestamp(1_700_000_000_000),
+        ttl: 60,
         payload: Bytes::from_static(b"\x01\x02\x03"),
     };
     let hello = Hello {
@@ -203,6 +204,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         after_cursor: 9,
         capabilities: vec![],
         access_token: None,
+        marks: Vec::new(),
     };
     let push = Push {
         blob_id: BlobId(counting(0x80)),
@@ -242,6 +244,7 @@ fn messages() -> Vec<(&'static str, Message)> {
                     group_quota: 0,
                 },
                 now: Timestamp(1_700_000_000_000),
+                marks: Vec::new(),
             }),
         ),
         (

@@ -7,6 +7,7 @@
     reason = "everything here is for tests: a broken promise ends them"
 )]
 
+pub mod canary;
 pub mod proxy;
 pub mod raw;
 pub mod relay;

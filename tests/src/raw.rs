@@ -195,6 +195,7 @@ impl Peer {
             after_cursor: 0,
             capabilities: Vec::new(),
             access_token: None,
+            marks: Vec::new(),
         })
     }
 

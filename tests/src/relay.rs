@@ -1,5 +1,6 @@
 //! A relay process of its own for each test: free ports, a temporary folder, killed when dropped.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -31,6 +32,10 @@ pub struct Options {
     pub port: u16,
     /// Further arguments.
     pub args: Vec<String>,
+    /// What is logged, as RUST_LOG has it.
+    pub log_filter: String,
+    /// A command that ends by becoming the command that follows it, such as `nice`; may be empty.
+    pub wrapper: Vec<String>,
 }
 
 impl Options {
@@ -42,6 +47,8 @@ impl Options {
             log: folder.join("relay.log"),
             port: 0,
             args: Vec::new(),
+            log_filter: "trace".to_owned(),
+            wrapper: Vec::new(),
         }
     }
 }
@@ -56,12 +63,15 @@ impl RelayProcess {
             .create(true)
             .append(true)
             .open(&options.log)?;
-        let mut child = Command::new(binary()?)
+        let mut words = options.wrapper.iter().map(OsString::from).collect::<Vec<_>>();
+        words.push(binary()?.into());
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
             .arg("--data-dir")
             .arg(&options.data)
             .args(["--bind", "127.0.0.1", "--port", &options.port.to_string()])
             .args(&options.args)
-            .env("RUST_LOG", "trace")
+            .env("RUST_LOG", &options.log_filter)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -106,6 +106,9 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 fn udp_addresses(shared: &Shared, loopback: bool) -> Vec<SocketAddr> {
+    if !shared.public_udp.is_empty() {
+        return shared.public_udp.clone();
+    }
     let mut addresses: Vec<SocketAddr> = Vec::new();
     if loopback {
         let bound = shared.endpoint.bound_sockets();

@@ -11,7 +11,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _, Row, SqliteConnection};
 use tokio::sync::Mutex;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
-use zerok_sync_shared::message::Blob;
+use zerok_sync_shared::message::{Blob, Mark};
 use zerok_sync_shared::session::{GroupInfo, Page, Stored};
 use zerok_sync_shared::time::Timestamp;
 
@@ -105,6 +105,20 @@ impl SqliteStorage {
         }
     }
 
+    /// What is at a cursor.
+    async fn mark(&self, group_ref: i64, cursor: u64) -> Result<Option<Mark>, StorageError> {
+        let sql = "SELECT blob_id, timestamp FROM blobs WHERE group_ref = ? AND cursor = ?";
+        let query = sqlx::query(sql).bind(group_ref).bind(int(cursor));
+        let Some(row) = query.fetch_optional(&self.readers).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Mark {
+            cursor,
+            blob_id: BlobId(bytes(&row, 0)?),
+            timestamp: Timestamp(number(&row, 1)?),
+        }))
+    }
+
     /// Runs `work` in a transaction of the writing connection: all of it is kept, or nothing.
     async fn write<T, E: From<StorageError>>(
         &self,
@@ -156,14 +170,19 @@ impl Storage for SqliteStorage {
     }
 
     async fn open_group(&self, open: OpenGroup) -> Result<GroupInfo, OpenError> {
-        let find = "SELECT max_cursor, epoch, access_pub FROM groups WHERE group_id = ?";
+        let find = "SELECT id, max_cursor, epoch, access_pub FROM groups WHERE group_id = ?";
         let find = || sqlx::query(find).bind(open.group_id.0.to_vec());
         let found = find()
             .fetch_optional(&self.readers)
             .await
             .map_err(StorageError::from)?;
         if let Some(row) = found {
-            return Ok(group_info(&row)?);
+            let mut info = group_info(&row)?;
+            let group_ref: i64 = row.try_get(0).map_err(StorageError::from)?;
+            for cursor in &open.marks {
+                info.marks.extend(self.mark(group_ref, *cursor).await?);
+            }
+            return Ok(info);
         }
         if !open.create {
             return Err(OpenError::Unknown);
@@ -213,7 +232,8 @@ impl Storage for SqliteStorage {
             ), page AS (
                 SELECT id, size, sum(size) OVER (ORDER BY cursor) AS total FROM wanted
             )
-            SELECT g.max_cursor, p.id, b.cursor, b.blob_id, b.sender, b.epoch, b.timestamp, b.payload
+            SELECT g.max_cursor, p.id, b.cursor, b.blob_id, b.sender, b.epoch, b.timestamp, b.expires_at,
+                   b.payload
             FROM groups g
             LEFT JOIN page p
             LEFT JOIN blobs b ON b.id = p.id AND (p.total <= ?4 OR p.total = p.size)
@@ -335,20 +355,24 @@ impl Storage for SqliteStorage {
 
 fn group_info(row: &SqliteRow) -> Result<GroupInfo, StorageError> {
     Ok(GroupInfo {
-        max_cursor: number(row, 0)?,
-        epoch: row.try_get(1)?,
-        access_pub: bytes(row, 2)?,
+        max_cursor: number(row, 1)?,
+        epoch: row.try_get(2)?,
+        access_pub: bytes(row, 3)?,
+        marks: Vec::new(),
     })
 }
 
 fn blob(row: &SqliteRow) -> Result<Blob, StorageError> {
+    let timestamp = Timestamp(number(row, 6)?);
+    let lives = Timestamp(number(row, 7)?).since(timestamp);
     Ok(Blob {
         cursor: number(row, 2)?,
         blob_id: BlobId(bytes(row, 3)?),
         sender: DeviceId(bytes(row, 4)?),
         epoch: row.try_get(5)?,
-        timestamp: Timestamp(number(row, 6)?),
-        payload: row.try_get::<Vec<u8>, _>(7)?.into(),
+        timestamp,
+        ttl: u32::try_from(lives.as_secs()).unwrap_or(u32::MAX),
+        payload: row.try_get::<Vec<u8>, _>(8)?.into(),
     })
 }
 

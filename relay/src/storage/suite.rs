@@ -38,6 +38,7 @@ pub(super) fn open(group_id: GroupId) -> OpenGroup {
         create: true,
         max_groups: 10,
         now: NOW,
+        marks: Vec::new(),
     }
 }
 

@@ -120,6 +120,7 @@ impl Device {
             after_cursor: 0,
             capabilities: vec![],
             access_token: None,
+            marks: Vec::new(),
         }
     }
 

@@ -81,6 +81,7 @@ mod tests {
             after_cursor: 0,
             capabilities: vec![],
             access_token: None,
+            marks: Vec::new(),
         };
         assert!(verify_hello(&hello, relay, device, &exporter));
         assert!(

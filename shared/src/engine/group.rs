@@ -13,7 +13,7 @@ use crate::ids::{DeviceId, GroupId, Incarnation};
 use crate::limits;
 use crate::map::SortedMap;
 use crate::message::{Blob, PushAck};
-use crate::store::{GroupState, StoredGroup};
+use crate::store::{GroupState, Sequences, StoredGroup};
 use crate::time::Timestamp;
 
 /// A push of the app that is not durable yet.
@@ -37,6 +37,7 @@ pub(super) enum Received {
     Ack {
         position: u64,
         ack: PushAck,
+        ttl: u32,
     },
     CaughtUp {
         max_cursor: u64,
@@ -73,7 +74,7 @@ pub(super) struct Group {
     pub(super) failures: u32,
     pub(super) last_error: Option<SyncError>,
     /// Holes in the sequences of senders that the app was told of since the start.
-    pub(super) told_gaps: SortedMap<DeviceId, (u64, u64)>,
+    pub(super) told_gaps: SortedMap<DeviceId, Vec<(u64, u64)>>,
     /// Which of the group's relays is used.
     relay: usize,
 }
@@ -101,6 +102,12 @@ impl Group {
             told_gaps: SortedMap::new(),
             relay: 0,
         }
+    }
+
+    /// The highest own sequence that is taken.
+    pub(super) fn own_seq(&self, device: DeviceId) -> u64 {
+        let seen = self.state.seen.get(&device);
+        seen.map_or(0, Sequences::highest).max(self.state.own_seq)
     }
 
     /// URL of the relay in use.

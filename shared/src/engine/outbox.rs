@@ -23,6 +23,7 @@ struct InFlight {
     blob_id: BlobId,
     position: u64,
     len: usize,
+    ttl: u32,
 }
 
 #[derive(Debug)]
@@ -155,6 +156,7 @@ impl Outbox {
             blob_id: record.blob_id,
             position: record.position,
             len,
+            ttl: record.ttl,
         });
         self.in_flight_bytes += len;
         if let Some(at) = self.find(record.position) {
@@ -162,8 +164,8 @@ impl Outbox {
         }
     }
 
-    /// The relay has a blob: its position, if it was in flight.
-    pub(super) fn acknowledged(&mut self, blob_id: BlobId) -> Option<u64> {
+    /// The relay has a blob: its position and time to live, if it was in flight.
+    pub(super) fn acknowledged(&mut self, blob_id: BlobId) -> Option<(u64, u32)> {
         // Answers come in order; looking further only tolerates a relay that mixes them.
         let at = self
             .in_flight
@@ -171,7 +173,7 @@ impl Outbox {
             .position(|in_flight| in_flight.blob_id == blob_id)?;
         let in_flight = self.in_flight.remove(at)?;
         self.in_flight_bytes -= in_flight.len;
-        Some(in_flight.position)
+        Some((in_flight.position, in_flight.ttl))
     }
 
     /// The acknowledgement is durable: the blob waits no longer.

@@ -123,9 +123,9 @@ impl Group {
                     let page_end = repair.page_end;
                     if let Some(record) = rest.pop_front() {
                         let unsent = self.outbox.contains(record.position);
-                        if limits.is_some_and(|limits| {
-                            worth_sending(&record, unsent, &limits, context.now)
-                        }) {
+                        let record = limits
+                            .and_then(|limits| worth_sending(record, unsent, &limits, context.now));
+                        if let Some(record) = record {
                             self.send_record(&record, context);
                         }
                     } else if self.outbox.nothing_in_flight() {
@@ -141,14 +141,24 @@ impl Group {
     }
 }
 
-/// Whether a blob that the relay lacks should be there: not when its time is over or the relay would not take it.
-fn worth_sending(record: &LogRecord, unsent: bool, relay: &RelayLimits, now: Timestamp) -> bool {
-    let ttl = if record.ttl == 0 {
-        relay.default_ttl
-    } else {
-        u64::from(record.ttl)
-    };
-    let expired = now.since(record.timestamp).as_secs() >= ttl;
-    let fits = record.payload.len() <= relay.max_payload as usize;
-    fits && record.kind != Kind::Ephemeral && (unsent || !expired)
+/// A blob that the relay lacks, if it should be there: not when its time is over or the relay would not take it. What
+/// was sent before lives no longer than it would have.
+fn worth_sending(
+    mut record: LogRecord,
+    unsent: bool,
+    relay: &RelayLimits,
+    now: Timestamp,
+) -> Option<LogRecord> {
+    if record.payload.len() > relay.max_payload as usize || record.kind == Kind::Ephemeral {
+        return None;
+    }
+    if !unsent {
+        let ttl = match record.ttl {
+            0 => relay.default_ttl,
+            seconds => u64::from(seconds),
+        };
+        let left = ttl.checked_sub(now.since(record.timestamp).as_secs())?;
+        record.ttl = u32::try_from(left).unwrap_or(u32::MAX);
+    }
+    (unsent || record.ttl > 0).then_some(record)
 }

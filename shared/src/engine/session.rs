@@ -15,7 +15,7 @@ use crate::failure::{SyncError, code};
 use crate::ids::RelayId;
 use crate::limits;
 use crate::message::{self, Hello, Message, Push, Subscribe, Welcome, WireError};
-use crate::store::LogRecord;
+use crate::store::{Bookmark, Known, LogRecord};
 use crate::time::Timestamp;
 
 /// An open session stream.
@@ -61,6 +61,30 @@ impl Session {
     }
 }
 
+/// The cursor after which to go on reading; none if the relay's past is not the one that the bookmark belongs to, because
+/// it was wiped or set back, even if it has grown since.
+fn goes_on_after(bookmark: &Bookmark, welcome: &Welcome) -> Option<u64> {
+    if bookmark.incarnation != welcome.incarnation || bookmark.cursor > welcome.max_cursor {
+        return None;
+    }
+    let mut after = 0;
+    for Known { mark, expires } in [bookmark.longest, bookmark.newest].into_iter().flatten() {
+        let there = welcome.marks.iter().find(|there| there.cursor == mark.cursor);
+        match there {
+            Some(there) if *there != mark => return None,
+            // Everything before it is as it was. The last one is the newest and reaches as far as the bookmark.
+            Some(_) => after = bookmark.cursor.min(mark.cursor),
+            None if mark.cursor > welcome.max_cursor || welcome.now < expires => return None,
+            // It has expired and proves nothing.
+            None => {}
+        }
+    }
+    let newest = bookmark.newest.map(|newest| newest.mark);
+    let proven = newest.is_some_and(|newest| welcome.marks.contains(&newest));
+    // When all that this device knew has expired, whatever is there is new to it: from the start.
+    Some(if proven { bookmark.cursor } else { after })
+}
+
 impl Group {
     pub(super) fn open_session(
         &mut self,
@@ -72,6 +96,7 @@ impl Group {
         let Some(keys) = self.current_keys() else {
             return;
         };
+        let known = self.state.bookmarks.get(&relay_id);
         let hello = Hello {
             version: message::VERSION,
             group_id: self.id,
@@ -79,13 +104,15 @@ impl Group {
             access_pub: keys.access_pub(),
             certificates: Vec::new(),
             proof: access::hello_proof(keys, relay_id, context.device, self.id, exporter),
-            after_cursor: self
-                .state
-                .bookmarks
-                .get(&relay_id)
-                .map_or(0, |bookmark| bookmark.cursor),
+            after_cursor: known.map_or(0, |known| known.cursor),
             capabilities: Vec::new(),
             access_token: None,
+            marks: known
+                .into_iter()
+                .flat_map(|known| [known.newest, known.longest])
+                .flatten()
+                .map(|known| known.mark.cursor)
+                .collect(),
         };
         context.out.push(Output::OpenStream {
             stream,
@@ -133,8 +160,8 @@ impl Group {
                 self.receive(Received::CaughtUp { max_cursor });
             }
             Ok(Message::PushAck(ack)) if session.is_open() => {
-                if let Some(position) = self.outbox.acknowledged(ack.blob_id) {
-                    self.receive(Received::Ack { position, ack });
+                if let Some((position, ttl)) = self.outbox.acknowledged(ack.blob_id) {
+                    self.receive(Received::Ack { position, ack, ttl });
                 }
             }
             Ok(Message::HasResponse { blob_ids }) if session.is_open() => {
@@ -164,10 +191,7 @@ impl Group {
             .state
             .bookmarks
             .get(&relay_id)
-            .filter(|known| {
-                known.incarnation == welcome.incarnation && known.cursor <= welcome.max_cursor
-            })
-            .copied();
+            .and_then(|known| Some((*known, goes_on_after(known, &welcome)?)));
         let pinned = self.state.pins.get(&relay_url).copied();
         if let Some(former) = pinned
             && former != relay_id
@@ -182,11 +206,11 @@ impl Group {
                 None,
             );
         }
-        let after = known.map_or(0, |known| known.cursor);
+        let after = known.map_or(0, |(_, after)| after);
         session.started_at = after;
         session.acked = after;
         // What a relay lost, or never had, is given back to it. What was never sent to anybody is simply sent.
-        let held_to = known.map_or(0, |known| known.held_to);
+        let held_to = known.map_or(0, |(known, _)| known.held_to);
         let unsure = self.state.position - held_to > self.outbox.count_after(held_to);
         session.repair = unsure.then(|| Repair::new(held_to));
         let max_payload = welcome.limits.max_payload as usize;
@@ -287,10 +311,11 @@ impl Group {
         let Some(session) = &mut self.session else {
             return;
         };
-        let cursor = self
-            .state
-            .bookmarks
-            .get(&session.relay_id)
+        // A bookmark that the relay's new life has made void counts no longer, even before that is written.
+        let void = matches!(self.inbox.front(), Some(Received::Met { forget: true, .. }));
+        let bookmark = self.state.bookmarks.get(&session.relay_id);
+        let cursor = bookmark
+            .filter(|_| !void)
             .map_or(0, |bookmark| bookmark.cursor);
         if !session.is_open() || cursor <= session.acked {
             session.ack_due = None;

@@ -8,8 +8,8 @@ use crate::crypto::blob::{self, Kind, OpenError, Plain};
 use crate::failure::{SyncError, code};
 use crate::ids::{BlobId, DeviceId, RelayId};
 use crate::limits;
-use crate::message::{Blob, PushAck};
-use crate::store::{Batch, Bookmark, GroupState, LogRecord, Sequences, Write};
+use crate::message::{Blob, Mark, PushAck};
+use crate::store::{Batch, Bookmark, GroupState, Known, LogRecord, Sequences, Write};
 
 /// What one write does to one group.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Group {
                 .state
                 .seen
                 .get_or_insert_with(context.device, Sequences::default);
-            let seq = own.highest() + 1;
+            let seq = own.highest().max(work.state.own_seq) + 1;
             own.insert(seq);
             work.state.position += 1;
             let mut record = LogRecord {
@@ -134,6 +134,8 @@ impl Group {
                         incarnation: *incarnation,
                         cursor: 0,
                         held_to: 0,
+                        newest: None,
+                        longest: None,
                     };
                     work.state.bookmarks.insert(relay_id, bookmark);
                 }
@@ -141,6 +143,12 @@ impl Group {
             Received::Blob(blob) => {
                 self.stage_blob(blob, work, batch, context.device);
                 advance(&mut work.state, relay_id, blob.cursor);
+                let mark = Mark {
+                    cursor: blob.cursor,
+                    blob_id: blob.blob_id,
+                    timestamp: blob.timestamp,
+                };
+                note(&mut work.state, relay_id, mark, blob.ttl.into());
             }
             Received::CaughtUp { max_cursor } => {
                 advance(&mut work.state, relay_id, *max_cursor);
@@ -152,7 +160,16 @@ impl Group {
                     bookmark.held_to = bookmark.held_to.max(*up_to);
                 }
             }
-            Received::Ack { position, ack } => {
+            Received::Ack { position, ack, ttl } => {
+                let mark = Mark {
+                    cursor: ack.cursor,
+                    blob_id: ack.blob_id,
+                    timestamp: ack.timestamp,
+                };
+                let welcome = self.session.as_ref().and_then(|session| session.welcome.as_ref());
+                let default_ttl = welcome.map_or(0, |welcome| welcome.limits.default_ttl);
+                let ttl = if *ttl == 0 { default_ttl } else { (*ttl).into() };
+                note(&mut work.state, relay_id, mark, ttl);
                 // A repair gives away blobs of others and blobs that were sent before: nothing waits for those.
                 if self.outbox.contains(*position) {
                     batch.writes.push(Write::Sent {
@@ -196,7 +213,7 @@ impl Group {
             epoch: blob.epoch,
             seq: 0,
             kind: Kind::App,
-            ttl: 0,
+            ttl: blob.ttl,
             cursor: blob.cursor,
             timestamp: blob.timestamp,
             payload: blob.payload.clone(),
@@ -317,9 +334,13 @@ impl Group {
             self.last_error = None;
         }
         for (sender, seen) in self.state.seen.iter() {
-            if let Some((from, to)) = seen.first_hole()
-                && self.told_gaps.insert(*sender, (from, to)) != Some((from, to))
-            {
+            let told = self.told_gaps.get_or_insert_with(*sender, Vec::new);
+            told.retain(|(_, to)| *to > seen.contiguous());
+            for (from, to) in seen.holes() {
+                if told.iter().any(|(first, last)| *first <= from && to <= *last) {
+                    continue;
+                }
+                told.push((from, to));
                 context.event(Event::Gap {
                     group: self.id,
                     sender: *sender,
@@ -335,5 +356,22 @@ impl Group {
 fn advance(state: &mut GroupState, relay_id: RelayId, cursor: u64) {
     if let Some(bookmark) = state.bookmarks.get_mut(&relay_id) {
         bookmark.cursor = bookmark.cursor.max(cursor);
+    }
+}
+
+/// Remembers what is at a cursor of a relay, for `ttl` seconds from the mark's time.
+fn note(state: &mut GroupState, relay_id: RelayId, mark: Mark, ttl: u64) {
+    let Some(bookmark) = state.bookmarks.get_mut(&relay_id) else {
+        return;
+    };
+    let expires = mark.timestamp.plus(core::time::Duration::from_secs(ttl));
+    let known = Known { mark, expires };
+    let is_newer = |former: &Known| former.mark.cursor < mark.cursor;
+    if bookmark.newest.as_ref().is_none_or(is_newer) {
+        bookmark.newest = Some(known);
+    }
+    let lives_longer = |former: &Known| is_newer(former) && former.expires <= expires;
+    if bookmark.longest.as_ref().is_none_or(lives_longer) {
+        bookmark.longest = Some(known);
     }
 }

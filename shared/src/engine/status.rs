@@ -42,6 +42,41 @@ impl State {
     }
 }
 
+/// What a group is doing with its relay, finer than [`State`]: for diagnostics, and for seeing what tests exercise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// No connection, and none is being made.
+    Offline,
+    /// A connection is being made.
+    Connecting,
+    /// Connected; the next session has to wait.
+    Waiting,
+    /// HELLO was sent, WELCOME has not come.
+    Greeting,
+    /// The relay is given back what it lacks.
+    Repairing,
+    /// What the relay has is arriving.
+    CatchingUp,
+    /// Everything is here; changes go both ways as they happen.
+    Live,
+    /// The relay refused something: it is listened to, and sent nothing until the next session.
+    Paused,
+}
+
+impl Phase {
+    /// Every phase.
+    pub const ALL: &[Self] = &[
+        Self::Offline,
+        Self::Connecting,
+        Self::Waiting,
+        Self::Greeting,
+        Self::Repairing,
+        Self::CatchingUp,
+        Self::Live,
+        Self::Paused,
+    ];
+}
+
 /// How far a catch-up is, in cursors of the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -96,6 +131,19 @@ pub struct DeviceView {
 }
 
 impl Group {
+    pub(super) fn phase(&self, link: Option<&Link>) -> Phase {
+        match &self.session {
+            Some(session) if session.is_paused() => Phase::Paused,
+            Some(session) if !session.is_open() => Phase::Greeting,
+            Some(session) if session.repair.is_some() => Phase::Repairing,
+            Some(session) if !session.caught_up => Phase::CatchingUp,
+            Some(_) => Phase::Live,
+            None if link.is_some_and(|link| link.connection().is_some()) => Phase::Waiting,
+            None if link.is_some_and(Link::is_open) => Phase::Connecting,
+            None => Phase::Offline,
+        }
+    }
+
     pub(super) fn view(
         &self,
         links: &SortedMap<String, Link>,

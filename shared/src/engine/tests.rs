@@ -33,6 +33,7 @@ fn state() -> GroupState {
         pins: SortedMap::new(),
         bookmarks: SortedMap::new(),
         last_synced: None,
+        own_seq: 0,
     }
 }
 
@@ -67,6 +68,7 @@ fn welcome(incarnation: u8, max_cursor: u64) -> Message {
             group_quota: 0,
         },
         now: Timestamp(0),
+        marks: Vec::new(),
     })
 }
 
@@ -93,6 +95,7 @@ fn sealed(cursor: u64, seq: u64) -> Blob {
         sender: OTHER,
         epoch: 0,
         timestamp: Timestamp(9),
+        ttl: 60,
         payload,
     }
 }

@@ -46,12 +46,13 @@ impl Sequences {
                 .any(|(from, to)| (*from..=*to).contains(&seq))
     }
 
-    /// The first hole: sequences that are missing although later ones were seen.
-    #[must_use]
-    pub fn first_hole(&self) -> Option<(u64, u64)> {
-        self.above
-            .first()
-            .map(|(from, _)| (self.contiguous + 1, from - 1))
+    /// The holes, first and last of each: sequences that are missing although later ones were seen.
+    pub fn holes(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let before = self.above.iter().map(|(_, to)| *to);
+        let before = core::iter::once(self.contiguous).chain(before);
+        before
+            .zip(&self.above)
+            .map(|(before, (from, _))| (before + 1, from - 1))
     }
 
     /// Adds `seq`; false if it was there, is 0, or would need more ranges than a device keeps.
@@ -107,8 +108,9 @@ mod tests {
             let contiguous = (1..).take_while(|seq| model.contains(seq)).last().unwrap_or(0);
             prop_assert_eq!(sequences.contiguous(), contiguous);
             prop_assert_eq!(sequences.highest(), model.last().copied().unwrap_or(0));
-            let hole = sequences.first_hole().map(|(from, _)| from);
-            prop_assert_eq!(hole, (contiguous < sequences.highest()).then_some(contiguous + 1));
+            let missing: Vec<_> = (1..sequences.highest()).filter(|seq| !model.contains(seq)).collect();
+            let holes: Vec<_> = sequences.holes().flat_map(|(from, to)| from..=to).collect();
+            prop_assert_eq!(holes, missing);
         }
     }
 }

@@ -1,232 +1,105 @@
-//! A simulated device: an engine, a disk that survives its crashes, and what the app was promised.
+//! A simulated device: an engine, its disk, and what the rest of the world holds for it.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
-use zerok_sync_shared::engine::{Engine, Event, Input, Output, StreamId};
-use zerok_sync_shared::failure::{SyncError, code};
-use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId};
-use zerok_sync_shared::message::Message;
-use zerok_sync_shared::store::{Batch, GroupState, LogRecord, StoredGroup, Write};
+use zerok_sync_shared::engine::{Engine, Output, StreamId};
+use zerok_sync_shared::ids::{DeviceId, GroupId};
 use zerok_sync_shared::time::Timestamp;
 
-use super::Rng;
+use crate::Rng;
+use crate::disk::{Disk, Entry};
+use crate::ledger::Order;
+use crate::network::{Air, ConnectionId};
 
-/// What survives a crash.
-#[derive(Debug, Clone, Default)]
-pub struct Disk {
-    pub state: Option<GroupState>,
-    pub log: Vec<LogRecord>,
-    pub unsent: BTreeMap<u64, u32>,
+/// A write under way.
+pub struct Writing {
+    pub entry: Entry,
+    /// What the ledger gets when it is on the disk.
+    pub order: Order,
+    /// Groups that it removes.
+    pub removes: Vec<GroupId>,
 }
 
-impl Disk {
-    /// Applies a batch; panics on a write that makes no sense, because the engine must never ask for one.
-    pub fn apply(&mut self, batch: &Batch) {
-        for write in &batch.writes {
-            match write {
-                Write::State { state, .. } => self.state = Some((**state).clone()),
-                Write::Append { record, unsent, .. } => {
-                    assert_eq!(
-                        record.position,
-                        self.log.len() as u64 + 1,
-                        "positions are gapless"
-                    );
-                    if *unsent {
-                        self.unsent
-                            .insert(record.position, record.payload.len() as u32);
-                    }
-                    self.log.push(record.clone());
-                }
-                Write::Sent {
-                    position,
-                    cursor,
-                    timestamp,
-                    ..
-                } => {
-                    assert!(
-                        self.unsent.remove(position).is_some(),
-                        "only what waits is sent"
-                    );
-                    let record = &mut self.log[*position as usize - 1];
-                    (record.cursor, record.timestamp) = (*cursor, *timestamp);
-                }
-                Write::Remove { .. } => *self = Self::default(),
-            }
-        }
-        if let Some(state) = &self.state {
-            assert_eq!(state.position, self.log.len() as u64, "state and log agree");
-        }
-    }
-}
-
-/// A device.
+/// A device; between its start and its crash it has an engine.
 pub struct Device {
     pub id: DeviceId,
     pub disk: Disk,
-    pub engine: Engine,
+    pub engine: Option<Engine>,
+    /// Which life of the process this is: what an earlier one asked for comes to nothing.
+    pub life: u64,
     /// The write under way.
-    pub writing: Option<Batch>,
+    pub writing: Option<Writing>,
+    /// Reads that wait for their answer.
     pub loads: VecDeque<Output>,
-    /// Streams and what is on its way to the relay on each; `None` ends a stream.
-    pub streams: BTreeMap<StreamId, VecDeque<Option<Message>>>,
-    pub connecting: bool,
-    pub connected: bool,
-    /// Bodies whose push has resolved, by blob.
-    pub promised: BTreeMap<BlobId, Bytes>,
-    /// Bodies of pushes without an answer, by token.
-    pub asked: BTreeMap<u64, Bytes>,
-    pub events: Vec<Event>,
+    /// Newest attempt per relay, and the connection if it came to one.
+    pub links: BTreeMap<String, (u64, Option<ConnectionId>)>,
+    pub attempts: u64,
+    pub streams: BTreeMap<StreamId, ConnectionId>,
+    /// The wake-up that is in the world's queue.
+    pub wake_at: Option<Timestamp>,
+    pub air: Air,
+    pub disk_full_until: Timestamp,
+    pub unreadable_until: Timestamp,
+    /// How far its clock is from the world's, in milliseconds.
+    pub clock: i64,
     pub next_token: u64,
+    /// Groups it belongs to or is about to join.
+    pub groups: Vec<GroupId>,
 }
 
 impl Device {
-    /// A member of the group with an empty log.
-    pub fn new(id: DeviceId, group: GroupId, state: GroupState, rng: &mut Rng) -> Self {
-        let disk = Disk {
-            state: Some(state),
-            ..Disk::default()
-        };
-        let engine = boot(id, group, &disk, rng);
+    pub fn new(id: DeviceId, delay: usize) -> Self {
         Self {
             id,
-            disk,
-            engine,
+            disk: Disk::default(),
+            engine: None,
+            life: 0,
             writing: None,
             loads: VecDeque::new(),
+            links: BTreeMap::new(),
+            attempts: 0,
             streams: BTreeMap::new(),
-            connecting: false,
-            connected: false,
-            promised: BTreeMap::new(),
-            asked: BTreeMap::new(),
-            events: Vec::new(),
-            next_token: 0,
-        }
-    }
-
-    /// Everything but the disk is lost; the write under way happened or did not.
-    pub fn crash(&mut self, group: GroupId, rng: &mut Rng) {
-        if let Some(batch) = self.writing.take()
-            && rng.once_in(2)
-        {
-            self.disk.apply(&batch);
-        }
-        self.loads.clear();
-        self.streams.clear();
-        (self.connecting, self.connected) = (false, false);
-        // Nobody was told that these are durable; they may be all the same.
-        self.asked.clear();
-        self.engine = boot(self.id, group, &self.disk, rng);
-    }
-
-    /// Feeds the engine and takes in what it answers.
-    pub fn feed(&mut self, now: Timestamp, input: Input) {
-        let mut outputs = Vec::new();
-        self.engine.handle(now, input, &mut outputs);
-        for output in outputs {
-            match output {
-                Output::Connect { .. } => self.connecting = true,
-                Output::Disconnect { .. } => self.lose_connection(),
-                Output::OpenStream { stream, .. } => {
-                    assert!(self.connected, "a stream needs a connection");
-                    self.streams.insert(stream, VecDeque::new());
-                }
-                Output::Send { stream, message } => {
-                    if let Some(queue) = self.streams.get_mut(&stream) {
-                        queue.push_back(Some(message));
-                    }
-                }
-                Output::CloseStream { stream } => {
-                    if let Some(queue) = self.streams.get_mut(&stream) {
-                        queue.push_back(None);
-                    }
-                }
-                Output::Write(batch) => {
-                    assert!(self.writing.is_none(), "one write at a time");
-                    self.writing = Some(batch);
-                }
-                Output::Load { .. } => self.loads.push_back(output),
-                Output::Pushed { token, blob_id, .. } => {
-                    if let Some(body) = self.asked.remove(&token) {
-                        self.promised.insert(blob_id, body);
-                    }
-                }
-                Output::Refused { token, .. } => drop(self.asked.remove(&token)),
-                Output::Done { .. } => {}
-                Output::Event(event) => self.events.push(event),
-            }
-        }
-    }
-
-    pub fn lose_connection(&mut self) {
-        (self.connecting, self.connected) = (false, false);
-        self.streams.clear();
-    }
-
-    /// The write under way becomes durable, or fails.
-    pub fn finish_write(&mut self, now: Timestamp, fails: bool) {
-        let Some(batch) = self.writing.take() else {
-            return;
-        };
-        if fails {
-            let error = SyncError::passing(code::STORAGE_FULL, "the simulated disk is full");
-            return self.feed(now, Input::Written(Err(error)));
-        }
-        self.disk.apply(&batch);
-        self.feed(now, Input::Written(Ok(())));
-    }
-
-    /// Answers the oldest read.
-    pub fn finish_load(&mut self, now: Timestamp) {
-        let Some(Output::Load {
-            group,
-            purpose,
-            after,
-            max_records,
-            max_bytes,
-        }) = self.loads.pop_front()
-        else {
-            return;
-        };
-        let mut bytes = 0;
-        let fits = |record: &&LogRecord| {
-            bytes += record.payload.len();
-            bytes <= max_bytes || bytes == record.payload.len()
-        };
-        let records = self
-            .disk
-            .log
-            .iter()
-            .skip(after as usize)
-            .take(max_records)
-            .take_while(fits)
-            .cloned()
-            .collect();
-        self.feed(
-            now,
-            Input::Loaded {
-                group,
-                purpose,
-                records: Ok(records),
+            wake_at: None,
+            air: Air {
+                delay,
+                ..Air::default()
             },
-        );
+            disk_full_until: Timestamp::default(),
+            unreadable_until: Timestamp::default(),
+            clock: 0,
+            next_token: 0,
+            groups: Vec::new(),
+        }
     }
-}
 
-fn boot(id: DeviceId, group: GroupId, disk: &Disk, rng: &mut Rng) -> Engine {
-    let stored = disk.state.clone().map(|state| StoredGroup {
-        group,
-        state,
-        unsent: disk
-            .unsent
-            .iter()
-            .map(|(position, len)| (*position, *len))
-            .collect(),
-    });
-    let mut entropy = Rng::new(rng.number());
-    Engine::new(
-        id,
-        stored.into_iter().collect(),
-        Box::new(move |bytes: &mut [u8]| entropy.fill(bytes)),
-    )
+    /// Starts with what the disk has.
+    pub fn boot(&mut self, rng: &mut Rng) {
+        let mut entropy = Rng::new(rng.number());
+        self.engine = Some(Engine::new(
+            self.id,
+            self.disk.load(),
+            Box::new(move |bytes: &mut [u8]| entropy.fill(bytes)),
+        ));
+    }
+
+    /// Everything but the disk is lost; gives the write that was under way.
+    pub fn stop(&mut self) -> Option<Writing> {
+        self.life += 1;
+        self.engine = None;
+        self.loads.clear();
+        self.links.clear();
+        self.streams.clear();
+        self.wake_at = None;
+        self.writing.take()
+    }
+
+    /// The world's time on its clock.
+    pub const fn local(&self, now: Timestamp) -> Timestamp {
+        Timestamp(now.0.saturating_add_signed(self.clock))
+    }
+
+    /// A moment of its clock in the world's time.
+    pub const fn global(&self, local: Timestamp) -> Timestamp {
+        Timestamp(local.0.saturating_add_signed(-self.clock))
+    }
 }

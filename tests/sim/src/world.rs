@@ -1,424 +1,771 @@
-//! The world: draws events, lets faults happen, and checks the promises.
+//! The world: a queue of happenings, and what each of them does.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use bytes::Bytes;
-use zerok_sync_shared::crypto::blob;
+use zerok_sync_shared::codec;
 use zerok_sync_shared::crypto::keys::{EpochKeys, Secret};
-use zerok_sync_shared::engine::{Event, Input, State};
+use zerok_sync_shared::engine::{self, Event, LoadPurpose, State, StreamId};
 use zerok_sync_shared::failure::{SyncError, code};
-use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId};
-use zerok_sync_shared::map::SortedMap;
-use zerok_sync_shared::store::GroupState;
+use zerok_sync_shared::ids::{DeviceId, GroupId};
+use zerok_sync_shared::message::Message;
+use zerok_sync_shared::session;
+use zerok_sync_shared::store::{Batch, Write};
 use zerok_sync_shared::time::Timestamp;
 
-use super::Rng;
-use super::device::Device;
-use super::relay::{Database, Relay};
+use crate::coverage::{self, Coverage};
+use crate::device::{Device, Writing};
+use crate::disk::Entry;
+use crate::faults::{Fault, Faults};
+use crate::ledger::Ledger;
+use crate::network::{Connection, ConnectionId, End, Frame};
+use crate::relay::{EXPORTER, Key, Relay};
+use crate::rng::Rng;
+use crate::run::Plan;
+use crate::trace::{Detail, Trace};
 
-/// TLS exporter of every simulated connection.
-pub(super) const EXPORTER: [u8; 32] = [7; 32];
-const RELAY_URL: &str = "http://relay.test";
-/// Steps in which a healthy world must have settled.
-const MAX_SETTLING: usize = 2_000_000;
+mod app;
+mod chaos;
+mod serving;
 
-/// Which faults happen in a run.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Faults {
-    /// Connections break, between and inside streams.
-    pub cut: bool,
-    /// Devices crash between any two writes.
-    pub device_crash: bool,
-    /// The relay crashes.
-    pub relay_crash: bool,
-    /// The relay loses its database.
-    pub wipe: bool,
-    /// Writes of devices fail.
-    pub device_full: bool,
-    /// The relay refuses blobs for a while.
-    pub relay_full: bool,
-    /// Stored payloads change.
-    pub tamper: bool,
+/// An end that hears nothing for so long gives its connection up.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Happenings in which a healthy world must have settled.
+const MAX_SETTLING: usize = 3_000_000;
+
+/// Something that is going to happen.
+#[derive(Debug, Clone)]
+pub(crate) enum Happening {
+    /// The next frame of a stream arrives.
+    Deliver(ConnectionId, StreamId, End),
+    /// An attempt to connect succeeds, if everything is as it should be.
+    Connect {
+        device: usize,
+        life: u64,
+        relay: String,
+        attempt: u64,
+    },
+    /// An end learns that its connection is gone.
+    Lose(ConnectionId, End),
+    /// An end has heard nothing since then.
+    Idle(ConnectionId, End, Timestamp),
+    /// The engine wanted to be woken.
+    Wake {
+        device: usize,
+        life: u64,
+    },
+    Written {
+        device: usize,
+        life: u64,
+    },
+    Loaded {
+        device: usize,
+        life: u64,
+    },
+    /// A device is switched on.
+    Boot(usize),
+    /// A device learns of a new epoch.
+    KeyArrives(usize, GroupId, u32),
+    /// An app asks to join until it has.
+    Join(usize, GroupId),
+    /// Apps do something.
+    App,
+    /// Something goes wrong.
+    Fault,
+    RelayBoot(usize),
+    /// The relay's transaction is on its disk.
+    RelayCommitted(usize, u64),
+    /// The answers of that transaction go out.
+    RelayAnswers(usize, u64),
+    /// A look-up of a session is carried out.
+    RelayWork(usize, u64, Key, serving::Work),
+    /// Its result arrives.
+    RelayFeed(usize, u64, Key, session::Input),
+    RelayExpires(usize),
 }
 
-impl Faults {
-    /// Each fault is on in half of the runs: faults that are always on hide what others would show.
-    #[must_use]
-    pub fn draw(rng: &mut Rng) -> Self {
-        Self {
-            cut: rng.once_in(2),
-            device_crash: rng.once_in(2),
-            relay_crash: rng.once_in(2),
-            wipe: rng.once_in(2),
-            device_full: rng.once_in(2),
-            relay_full: rng.once_in(2),
-            tamper: false,
-        }
+struct Scheduled {
+    at: Timestamp,
+    order: u64,
+    what: Happening,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
     }
 }
 
-/// A fleet and its relay.
-pub struct World {
-    rng: Rng,
-    now: Timestamp,
-    group: GroupId,
-    keys: EpochKeys,
-    devices: Vec<Device>,
-    relay: Relay,
-    faults: Faults,
-    pushes: u64,
+/// A fleet, its relays and everything between.
+pub(crate) struct World {
+    pub rng: Rng,
+    pub now: Timestamp,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    scheduled: u64,
+    pub plan: Plan,
+    /// The plan's until everything is to settle.
+    pub faults: Faults,
+    pub devices: Vec<Device>,
+    pub relays: Vec<Relay>,
+    pub connections: BTreeMap<ConnectionId, Connection>,
+    next_connection: ConnectionId,
+    pub ledger: Ledger,
+    pub coverage: Coverage,
+    pub trace: Trace,
+    pub pushes: usize,
+    pub happenings: u64,
+    settling: bool,
 }
 
 impl World {
-    /// Some devices of one group and one relay.
-    #[must_use]
-    pub fn new(seed: u64, device_count: usize, faults: Faults) -> Self {
+    pub fn new(seed: u64, plan: Plan, detail: Detail) -> Self {
         let mut rng = Rng::new(seed);
-        let secret = Secret::new([3; 32]);
-        let keys = EpochKeys::derive(0, secret.clone());
-        let group = keys.founded_group();
-        let device = |n: usize, rng: &mut Rng| {
-            let state = GroupState {
-                epochs: vec![(0, secret.clone())],
-                relays: vec![RELAY_URL.into()],
-                founded: n == 0,
-                position: 0,
-                seen: SortedMap::new(),
-                pins: SortedMap::new(),
-                bookmarks: SortedMap::new(),
-                last_synced: None,
-            };
-            Device::new(DeviceId([n as u8 + 1; 32]), group, state, rng)
-        };
-        let devices = (0..device_count).map(|n| device(n, &mut rng)).collect();
-        let relay = Relay::new(DeviceId([0xFF; 32]), &mut rng);
-        let now = Timestamp(1_000_000);
-        Self {
-            rng,
-            now,
-            group,
-            keys,
-            devices,
-            relay,
-            faults,
+        let relays = vec![Relay::new(0, &mut rng)];
+        let mut world = Self {
+            now: Timestamp(1_000_000_000_000),
+            queue: BinaryHeap::new(),
+            scheduled: 0,
+            faults: plan.faults,
+            devices: Vec::new(),
+            relays,
+            connections: BTreeMap::new(),
+            next_connection: 0,
+            ledger: Ledger::default(),
+            coverage: Coverage::default(),
+            trace: Trace::new(detail),
             pushes: 0,
+            happenings: 0,
+            settling: false,
+            rng,
+            plan,
+        };
+        for n in 0..world.plan.groups {
+            let mut secret = [n as u8; 32];
+            secret[31] = 1;
+            let keys = EpochKeys::derive(0, Secret::new(secret));
+            let group = keys.founded_group();
+            world.ledger.groups.insert(group, vec![keys]);
+        }
+        let unsafe_relay = [Fault::RelayWipe, Fault::RelayRollback];
+        world.ledger.relay_is_safe = !unsafe_relay.iter().any(|f| world.faults.has(*f));
+        for _ in 0..world.plan.devices {
+            world.add_device();
+        }
+        world.after(Duration::ZERO, Happening::App);
+        let first = world.fault_interval();
+        world.after(first, Happening::Fault);
+        if world.faults.has(Fault::Expiry) {
+            world.after(Duration::from_secs(60), Happening::RelayExpires(0));
+        }
+        world
+    }
+
+    /// A new device that joins some of the groups.
+    pub fn add_device(&mut self) {
+        let at = self.devices.len();
+        let delay = [1, 5, 20, 80][self.rng.below(4)];
+        let mut device = Device::new(DeviceId([at as u8 + 1; 32]), delay);
+        device.boot(&mut self.rng);
+        self.devices.push(device);
+        let groups: Vec<_> = self.ledger.groups.keys().copied().collect();
+        for (n, group) in groups.into_iter().enumerate() {
+            // Everybody is in the first group.
+            if n == 0 || self.rng.once_in(2) {
+                self.devices[at].groups.push(group);
+                self.after(Duration::ZERO, Happening::Join(at, group));
+            }
         }
     }
 
-    /// Lets events and faults happen.
-    pub fn run(&mut self, steps: usize) {
-        for device in &mut self.devices {
-            device.feed(self.now, Input::Tick);
-        }
-        for _ in 0..steps {
+    pub fn after(&mut self, wait: Duration, what: Happening) {
+        self.at(self.now.plus(wait), what);
+    }
+
+    pub fn at(&mut self, at: Timestamp, what: Happening) {
+        self.scheduled += 1;
+        let order = self.scheduled;
+        self.queue.push(Reverse(Scheduled {
+            at: at.max(self.now),
+            order,
+            what,
+        }));
+    }
+
+    pub fn millis(&mut self, below: usize) -> Duration {
+        Duration::from_millis(self.rng.below(below.max(1)) as u64)
+    }
+
+    /// Lets apps work and faults happen until the plan's pushes were made.
+    pub fn run(&mut self) {
+        while self.pushes < self.plan.pushes && self.happenings < self.plan.max_happenings {
             self.step();
-            if self.rng.once_in(60) {
-                self.push();
-            }
-            if self.rng.once_in(150) {
-                self.fault();
-            }
         }
     }
 
     /// Stops the faults and lets everything settle.
-    ///
-    /// # Panics
-    /// When it does not.
     pub fn settle(&mut self) {
-        self.relay.full = false;
-        self.relay.tamper_next = false;
-        self.faults.device_full = false;
-        for _ in 0..MAX_SETTLING {
-            let busy = self.step();
-            if !busy && self.is_settled() {
+        self.settling = true;
+        self.heal();
+        for n in 0..MAX_SETTLING {
+            if n % 64 == 0 && self.is_settled() {
                 return;
             }
+            if !self.step() {
+                break;
+            }
         }
-        let views: Vec<_> = self
-            .devices
-            .iter()
-            .map(|device| device.engine.view(self.group))
-            .collect();
-        panic!("the world does not settle: {views:#?}");
+        if self.is_settled() {
+            return;
+        }
+        for device in &self.devices {
+            let engine = device.engine.as_ref();
+            for group in &device.groups {
+                let view = engine.and_then(|engine| engine.view(*group));
+                let phase = engine.and_then(|engine| engine.phase(*group));
+                println!("device {}: {phase:?} {view:?}", device.id.0[0]);
+            }
+        }
+        panic!("the world does not settle");
     }
 
     fn is_settled(&self) -> bool {
-        self.devices.iter().all(|device| {
-            let view = device.engine.view(self.group);
-            device.engine.is_idle() && view.is_some_and(|view| view.state == State::Synced)
-        })
-    }
-
-    /// One event; false if nothing but time could pass.
-    fn step(&mut self) -> bool {
-        let mut kinds = [0, 1, 2, 3, 4, 5, 6];
-        // Try them in an order that is drawn: the first that can happen does.
-        for at in (1..kinds.len()).rev() {
-            kinds.swap(at, self.rng.below(at + 1));
-        }
-        for kind in kinds {
-            let happened = match kind {
-                0 => self.deliver_to_relay(),
-                1 => self.deliver_to_device(),
-                2 => self.relay.commit_some(&mut self.rng, self.now),
-                3 => self.finish_write(),
-                4 => self.finish_load(),
-                5 => self.relay.read_some(&mut self.rng, self.now),
-                _ => self.connect(),
+        let device_settled = |device: &Device| {
+            let Some(engine) = &device.engine else {
+                return false;
             };
-            if happened {
-                self.now = self
-                    .now
-                    .plus(Duration::from_millis(self.rng.below(3) as u64));
-                return true;
+            let synced = |group: &GroupId| {
+                let view = engine.view(*group);
+                view.is_some_and(|view| view.state == State::Synced)
+            };
+            engine.is_idle() && device.writing.is_none() && device.groups.iter().all(synced)
+        };
+        let relay_settled = |relay: &Relay| {
+            relay.running
+                && relay.waiting.is_empty()
+                && relay.committing.is_empty()
+                && relay.answers.is_empty()
+        };
+        // Cheap reasons first.
+        !self.connections.values().any(Connection::is_busy)
+            && self.relays.iter().all(relay_settled)
+            && self.devices.iter().all(device_settled)
+            && !self.queue.iter().any(|next| {
+                matches!(
+                    next.0.what,
+                    Happening::RelayWork(..)
+                        | Happening::RelayFeed(..)
+                        | Happening::KeyArrives(..)
+                        | Happening::Join(..)
+                        | Happening::Loaded { .. }
+                )
+            })
+    }
+
+    /// The next happening; false if there is none.
+    fn step(&mut self) -> bool {
+        let Some(Reverse(next)) = self.queue.pop() else {
+            return false;
+        };
+        self.now = next.at;
+        self.happenings += 1;
+        self.trace
+            .note(self.now, next.order, || format!("{:?}", next.what));
+        self.happen(next.what);
+        true
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Deliver(connection, stream, end) => self.deliver(connection, stream, end),
+            Happening::Connect {
+                device,
+                life,
+                relay,
+                attempt,
+            } => self.connect(device, life, &relay, attempt),
+            Happening::Lose(connection, end) => self.lose(connection, end),
+            Happening::Idle(connection, end, since) => self.idle(connection, end, since),
+            Happening::Wake { device, life } => {
+                let due = self.devices[device].wake_at == Some(self.now);
+                if due && self.devices[device].life == life {
+                    self.devices[device].wake_at = None;
+                    self.wake(device);
+                }
+            }
+            Happening::Written { device, life } => self.written(device, life),
+            Happening::Loaded { device, life } => self.loaded(device, life),
+            Happening::Boot(device) => self.boot(device),
+            Happening::KeyArrives(device, group, epoch) => self.key_arrives(device, group, epoch),
+            Happening::Join(device, group) => self.join(device, group),
+            // What was still planned when everything was to settle does not happen.
+            Happening::App if !self.settling => self.app(),
+            Happening::Fault if !self.settling => self.fault(),
+            Happening::App | Happening::Fault => {}
+            Happening::RelayBoot(relay) => self.relays[relay].running = true,
+            Happening::RelayCommitted(relay, life) => self.committed(relay, life),
+            Happening::RelayAnswers(relay, life) => self.answers(relay, life),
+            Happening::RelayWork(relay, life, key, work) => self.work(relay, life, key, work),
+            Happening::RelayFeed(relay, life, key, input) => {
+                if self.relays[relay].life == life {
+                    self.feed_session(relay, key, input);
+                }
+            }
+            Happening::RelayExpires(relay) => self.expire(relay),
+        }
+    }
+
+    /// Feeds an engine and carries out what it answers.
+    pub fn feed(&mut self, at: usize, input: engine::Input) {
+        let device = &mut self.devices[at];
+        let now = device.local(self.now);
+        let Some(engine) = &mut device.engine else {
+            return;
+        };
+        let event = coverage::device_event(&input);
+        for group in &device.groups {
+            if let Some(phase) = engine.phase(*group) {
+                self.coverage.device(phase, event);
             }
         }
-        let wake = self
-            .devices
-            .iter()
-            .filter_map(|device| device.engine.next_wake())
-            .min();
-        self.now = wake.map_or(self.now.plus(Duration::from_secs(1)), |wake| {
-            wake.max(self.now)
+        let mut outputs = Vec::new();
+        engine.handle(now, input, &mut outputs);
+        engine.take_changed();
+        for output in outputs {
+            self.carry_out(at, output);
+        }
+        self.schedule_wake(at);
+    }
+
+    fn carry_out(&mut self, at: usize, output: engine::Output) {
+        use engine::Output;
+        let life = self.devices[at].life;
+        match output {
+            Output::Connect { relay } => {
+                let device = &mut self.devices[at];
+                device.attempts += 1;
+                let attempt = device.attempts;
+                device.links.insert(relay.clone(), (attempt, None));
+                let wait = self.delay(at) * 3;
+                self.after(
+                    wait,
+                    Happening::Connect {
+                        device: at,
+                        life,
+                        relay,
+                        attempt,
+                    },
+                );
+            }
+            Output::Disconnect { relay } => {
+                let link = self.devices[at].links.remove(&relay);
+                if let Some((_, Some(connection))) = link {
+                    self.close_end(connection, End::Device, true);
+                }
+            }
+            Output::OpenStream { stream, relay } => {
+                let link = self.devices[at].links.get(&relay);
+                let connection = link.and_then(|(_, connection)| *connection);
+                let connection = connection.expect("a stream needs a connection");
+                self.devices[at].streams.insert(stream, connection);
+                self.send(connection, stream, End::Relay, Frame::Open);
+            }
+            Output::Send { stream, message } => {
+                if let Some(connection) = self.devices[at].streams.get(&stream) {
+                    let frame = encode(&message);
+                    self.send(*connection, stream, End::Relay, frame);
+                }
+            }
+            Output::CloseStream { stream } => {
+                if let Some(connection) = self.devices[at].streams.remove(&stream) {
+                    self.send(connection, stream, End::Relay, Frame::End);
+                }
+            }
+            Output::Write(batch) => self.start_write(at, &batch),
+            Output::Load { .. } => {
+                self.devices[at].loads.push_back(output);
+                let wait = self.millis(20);
+                self.after(wait, Happening::Loaded { device: at, life });
+            }
+            Output::Pushed { token, blob_id, .. } => {
+                self.ledger.promise(&self.devices[at], token, blob_id);
+            }
+            Output::Refused { token, error } => {
+                self.ledger.refuse(self.devices[at].id, token);
+                self.refused(at, token, &error);
+            }
+            Output::Done { .. } => {}
+            Output::Event(event) => self.event(at, &event),
+        }
+    }
+
+    fn event(&mut self, at: usize, event: &Event) {
+        self.trace
+            .note(self.now, 1, || format!("    device {}: {event:?}", at + 1));
+        self.ledger.event(self.devices[at].id, event);
+    }
+
+    fn schedule_wake(&mut self, at: usize) {
+        let device = &mut self.devices[at];
+        let life = device.life;
+        let next = device.engine.as_ref().and_then(engine::Engine::next_wake);
+        let Some(next) = next.map(|next| device.global(next).max(self.now)) else {
+            return;
+        };
+        if device.wake_at.is_none_or(|at| next < at) {
+            device.wake_at = Some(next);
+            self.at(next, Happening::Wake { device: at, life });
+        }
+    }
+
+    fn wake(&mut self, at: usize) {
+        self.feed(at, engine::Input::Tick);
+        let device = &self.devices[at];
+        let now = device.local(self.now);
+        let next = device.engine.as_ref().and_then(engine::Engine::next_wake);
+        assert!(
+            next.is_none_or(|next| next > now),
+            "a device that wakes for nothing never sleeps"
+        );
+    }
+
+    fn start_write(&mut self, at: usize, batch: &Batch) {
+        let device = &mut self.devices[at];
+        assert!(device.writing.is_none(), "one write at a time");
+        let order = self.ledger.check_batch(device.id, batch);
+        let removes = batch.writes.iter().filter_map(|write| match write {
+            Write::Remove { group } => Some(*group),
+            _ => None,
         });
-        for device in &mut self.devices {
-            device.feed(self.now, Input::Tick);
-            let next = device.engine.next_wake();
-            assert!(
-                next.is_none_or(|next| next > self.now),
-                "a device that wakes for nothing never sleeps"
-            );
-        }
-        false
+        device.writing = Some(Writing {
+            entry: Entry::new(batch),
+            order,
+            removes: removes.collect(),
+        });
+        let life = device.life;
+        let slow = [5, 5, 5, 3_000][self.rng.below(4)];
+        let wait = self.millis(slow);
+        self.after(wait, Happening::Written { device: at, life });
     }
 
-    fn pick(&mut self, fits: impl Fn(&Device) -> bool) -> Option<usize> {
-        let fitting: Vec<usize> = (0..self.devices.len())
-            .filter(|at| fits(&self.devices[*at]))
-            .collect();
-        if fitting.is_empty() {
-            None
+    fn written(&mut self, at: usize, life: u64) {
+        if self.devices[at].life != life {
+            return;
+        }
+        let Some(writing) = self.devices[at].writing.take() else {
+            return;
+        };
+        let result = if self.devices[at].disk_full_until > self.now {
+            Err(SyncError::passing(
+                code::STORAGE_FULL,
+                "the simulated disk is full",
+            ))
         } else {
-            Some(fitting[self.rng.below(fitting.len())])
-        }
+            self.apply(at, writing, |disk, entry| {
+                disk.sync(entry);
+                true
+            });
+            Ok(())
+        };
+        self.feed(at, engine::Input::Written(result));
     }
 
-    fn deliver_to_relay(&mut self) -> bool {
-        let Some(at) = self.pick(|device| device.streams.values().any(|queue| !queue.is_empty()))
-        else {
-            return false;
-        };
+    /// A write reaches the disk, if `reach` says so.
+    fn apply(
+        &mut self,
+        at: usize,
+        writing: Writing,
+        reach: impl FnOnce(&mut crate::disk::Disk, &Entry) -> bool,
+    ) {
         let device = &mut self.devices[at];
-        let ready: Vec<_> = device
-            .streams
+        let removed: Vec<_> = writing
+            .removes
             .iter()
-            .filter(|(_, queue)| !queue.is_empty())
-            .map(|(id, _)| *id)
+            .filter_map(|group| Some((*group, device.disk.groups.get(group)?.clone())))
             .collect();
-        let stream = ready[self.rng.below(ready.len())];
-        let Some(message) = device
-            .streams
-            .get_mut(&stream)
-            .and_then(std::collections::VecDeque::pop_front)
+        if !reach(&mut device.disk, &writing.entry) {
+            return;
+        }
+        self.ledger.written(writing.order);
+        for (group, disk) in removed {
+            self.devices[at].groups.retain(|of| *of != group);
+            let logs = self.devices.iter().filter_map(|d| d.disk.groups.get(&group));
+            let elsewhere = logs.flat_map(|disk| disk.log.iter().map(|record| record.blob_id));
+            let elsewhere = elsewhere.collect();
+            let id = self.devices[at].id;
+            self.ledger.leave(id, group, &disk, &elsewhere);
+        }
+    }
+
+    fn loaded(&mut self, at: usize, life: u64) {
+        let device = &mut self.devices[at];
+        if device.life != life {
+            return;
+        }
+        let Some(engine::Output::Load {
+            group,
+            purpose,
+            after,
+            max_records,
+            max_bytes,
+        }) = device.loads.pop_front()
         else {
-            return false;
+            return;
         };
-        if message.is_none() {
-            device.streams.remove(&stream);
+        let records = if device.unreadable_until > self.now {
+            let text = "the simulated disk does not read";
+            Err(SyncError::passing(code::STORAGE_FAILED, text))
+        } else {
+            Ok(device.disk.read(group, after, max_records, max_bytes))
+        };
+        debug_assert!(matches!(purpose, LoadPurpose::Outbox | LoadPurpose::Repair));
+        self.feed(
+            at,
+            engine::Input::Loaded {
+                group,
+                purpose,
+                records,
+            },
+        );
+    }
+
+    // ---- Network
+
+    /// How long something takes to get from one end to the other.
+    pub fn delay(&mut self, device: usize) -> Duration {
+        let base = self.devices[device].air.delay;
+        let mut delay = base + self.rng.below(base / 2 + 1);
+        if self.faults.has(Fault::Loss) && self.rng.once_in(10) {
+            delay += base * 2 * (1 + self.rng.below(8));
         }
-        let id = device.id;
-        self.relay.receive(at, id, stream, message, self.now);
-        true
-    }
-
-    fn deliver_to_device(&mut self) -> bool {
-        let Some((at, stream, message)) = self.relay.send_some(&mut self.rng) else {
-            return false;
-        };
-        let device = &mut self.devices[at];
-        match message {
-            Some(message) => device.feed(
-                self.now,
-                Input::Frame {
-                    stream,
-                    message: Ok(message),
-                },
-            ),
-            None => {
-                device.streams.remove(&stream);
-                device.feed(self.now, Input::StreamEnded { stream });
-            }
+        if self.faults.has(Fault::Delay) {
+            delay += self.rng.below(3_000);
         }
-        true
+        Duration::from_millis(delay as u64)
     }
 
-    fn finish_write(&mut self) -> bool {
-        let Some(at) = self.pick(|device| device.writing.is_some()) else {
-            return false;
-        };
-        let fails = self.faults.device_full && self.rng.once_in(10);
-        self.devices[at].finish_write(self.now, fails);
-        true
-    }
-
-    fn finish_load(&mut self) -> bool {
-        let Some(at) = self.pick(|device| !device.loads.is_empty()) else {
-            return false;
-        };
-        self.devices[at].finish_load(self.now);
-        true
-    }
-
-    fn connect(&mut self) -> bool {
-        let Some(at) = self.pick(|device| device.connecting) else {
-            return false;
-        };
-        let device = &mut self.devices[at];
-        (device.connecting, device.connected) = (false, true);
-        let relay_id = self.relay.id;
-        device.feed(
-            self.now,
-            Input::Connected {
-                relay: RELAY_URL.into(),
+    fn connect(&mut self, at: usize, life: u64, url: &str, attempt: u64) {
+        let device = &self.devices[at];
+        let wanted = device.links.get(url) == Some(&(attempt, None));
+        if device.life != life || !wanted {
+            return;
+        }
+        let relay = self.relays.iter().position(|relay| relay.url == url);
+        let relay = relay.expect("relays of a device exist");
+        let blocked = End::BOTH
+            .iter()
+            .any(|end| device.air.blocked(*end, self.now).is_some());
+        if blocked || !self.relays[relay].running {
+            self.devices[at].links.remove(url);
+            let error = SyncError::passing(code::RELAY_UNREACHABLE, "it does not answer");
+            let relay = url.to_owned();
+            return self.feed(at, engine::Input::Disconnected { relay, error });
+        }
+        self.next_connection += 1;
+        let id = self.next_connection;
+        self.connections.insert(id, Connection::new(at, relay));
+        let link = (attempt, Some(id));
+        self.devices[at].links.insert(url.to_owned(), link);
+        let relay_id = self.relays[relay].id;
+        self.feed(
+            at,
+            engine::Input::Connected {
+                relay: url.to_owned(),
                 relay_id,
                 exporter: EXPORTER,
             },
         );
-        true
     }
 
-    fn push(&mut self) {
-        self.pushes += 1;
-        let mut body = format!("push {} ", self.pushes).into_bytes();
-        body.resize(body.len() + self.rng.below(300), b'.');
-        let body = Bytes::from(body);
-        let at = self.rng.below(self.devices.len());
-        let device = &mut self.devices[at];
-        let token = device.next_token;
-        device.next_token += 1;
-        device.asked.insert(token, body.clone());
-        device.feed(
-            self.now,
-            Input::Push {
-                group: self.group,
-                body,
-                ttl: 0,
-                token,
-            },
-        );
-    }
-
-    fn fault(&mut self) {
-        let at = self.rng.below(self.devices.len());
-        match self.rng.below(6) {
-            0 if self.faults.cut => self.cut(at),
-            1 if self.faults.device_crash => {
-                self.relay.drop_device(at);
-                self.devices[at].crash(self.group, &mut self.rng);
-                self.devices[at].feed(self.now, Input::Tick);
-            }
-            2 if self.faults.relay_crash => self.crash_relay(),
-            3 if self.faults.wipe && self.rng.once_in(3) => {
-                self.crash_relay();
-                self.relay.database = Database::new(&mut self.rng);
-            }
-            4 if self.faults.relay_full => self.relay.full = !self.relay.full,
-            5 if self.faults.tamper => self.relay.tamper_next = true,
-            _ => {}
+    /// Puts a frame on its way.
+    pub fn send(&mut self, id: ConnectionId, stream: StreamId, towards: End, frame: Frame) {
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        if !connection.is_open(towards.other()) {
+            return;
+        }
+        let wait = self.delay(connection.device);
+        let connection = self.connections.get_mut(&id).expect("it is there");
+        let queue = connection.streams.entry(stream).or_default().towards(towards);
+        let last = queue.frames.back().map_or(self.now, |(at, _)| *at);
+        let arrives = self.now.plus(wait).max(last);
+        queue.frames.push_back((arrives, frame));
+        if !queue.scheduled {
+            queue.scheduled = true;
+            self.at(arrives, Happening::Deliver(id, stream, towards));
         }
     }
 
-    fn cut(&mut self, at: usize) {
-        self.relay.drop_device(at);
-        let device = &mut self.devices[at];
-        if device.connected || device.connecting {
-            device.lose_connection();
-            let error =
-                SyncError::passing(code::RELAY_UNREACHABLE, "the simulated connection was cut");
-            device.feed(
-                self.now,
-                Input::Disconnected {
-                    relay: RELAY_URL.into(),
-                    error,
-                },
+    fn deliver(&mut self, id: ConnectionId, stream: StreamId, end: End) {
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        if !connection.is_open(end) {
+            return;
+        }
+        let (device, relay) = (connection.device, connection.relay);
+        if let Some(blocked) = self.devices[device].air.blocked(end, self.now) {
+            return self.at(blocked.until, Happening::Deliver(id, stream, end));
+        }
+        let wants = match end {
+            End::Device => {
+                let engine = self.devices[device].engine.as_ref();
+                engine.is_some_and(|engine| engine.wants_frames(stream))
+            }
+            End::Relay => {
+                let serving = self.relays[relay].sessions.get(&(id, stream));
+                serving.is_none_or(|serving| serving.session.wants_frames())
+            }
+        };
+        if !wants {
+            return self.after(
+                Duration::from_millis(5),
+                Happening::Deliver(id, stream, end),
             );
         }
-    }
-
-    fn crash_relay(&mut self) {
-        self.relay.crash();
-        for at in 0..self.devices.len() {
-            self.cut(at);
+        let connection = self.connections.get_mut(&id).expect("it is there");
+        let Some(stream_state) = connection.streams.get_mut(&stream) else {
+            return;
+        };
+        let queue = stream_state.towards(end);
+        let frame = queue.frames.pop_front();
+        let next = queue.frames.front().map(|(at, _)| *at);
+        queue.scheduled = next.is_some();
+        if let Some(next) = next {
+            self.at(next, Happening::Deliver(id, stream, end));
+        }
+        let Some((_, frame)) = frame else { return };
+        match end {
+            End::Device => self.to_device(device, id, stream, frame),
+            End::Relay => self.to_relay(relay, (id, stream), frame),
+        }
+        if end == End::Device && next.is_none() {
+            self.taken(relay, (id, stream));
         }
     }
 
-    /// Compares what every device has with what was promised.
-    ///
-    /// # Panics
-    /// When a promise is broken.
-    pub fn check(&self) {
-        let promised: BTreeMap<BlobId, &Bytes> = self
-            .devices
-            .iter()
-            .flat_map(|device| device.promised.iter().map(|(id, body)| (*id, body)))
-            .collect();
-        for device in &self.devices {
-            let mut last_seq: BTreeMap<DeviceId, u64> = BTreeMap::new();
-            let mut here = BTreeMap::new();
-            for record in &device.disk.log {
-                let plain = blob::open(&self.keys, &record.address(self.group), &record.payload);
-                let plain = plain.expect("nothing altered enters a log");
-                let last = last_seq.insert(record.sender, record.seq).unwrap_or(0);
-                assert!(
-                    record.seq > last,
-                    "each once and in the order of its sender"
-                );
-                here.insert(record.blob_id, plain.body);
+    fn to_device(&mut self, at: usize, id: ConnectionId, stream: StreamId, frame: Frame) {
+        if self.devices[at].streams.get(&stream) != Some(&id) {
+            return;
+        }
+        match frame {
+            Frame::Open => {}
+            Frame::End => {
+                self.devices[at].streams.remove(&stream);
+                self.feed(at, engine::Input::StreamEnded { stream });
             }
-            for (id, body) in &promised {
-                match here.get(id) {
-                    Some(here) => assert_eq!(here, *body),
-                    None => assert!(
-                        self.relay.tampered.contains(id),
-                        "a promised blob is missing"
-                    ),
+            Frame::Bytes(bytes) => {
+                let message = codec::decode(&bytes);
+                self.trace.note(self.now, bytes.len() as u64, || {
+                    format!("    to device {}: {}", at + 1, short(&message))
+                });
+                self.feed(at, engine::Input::Frame { stream, message });
+            }
+        }
+    }
+
+    /// An end closes its connection; the other one learns it when it can.
+    pub fn close_end(&mut self, id: ConnectionId, end: End, says_so: bool) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.close(end);
+        let device = connection.device;
+        let towards = end.other();
+        let wait = if says_so && self.devices[device].air.blocked(towards, self.now).is_none() {
+            self.delay(device)
+        } else {
+            IDLE_TIMEOUT
+        };
+        self.after(wait, Happening::Lose(id, towards));
+    }
+
+    fn lose(&mut self, id: ConnectionId, end: End) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let was_open = connection.is_open(end);
+        connection.close(end);
+        let (at, relay) = (connection.device, connection.relay);
+        if !connection.device_open && !connection.relay_open {
+            self.connections.remove(&id);
+        }
+        if !was_open {
+            return;
+        }
+        match end {
+            End::Relay => self.relays[relay].sessions.retain(|(of, _), _| *of != id),
+            End::Device => {
+                let device = &mut self.devices[at];
+                device.streams.retain(|_, of| *of != id);
+                let url = self.relays[relay].url.clone();
+                if device.links.get(&url).is_some_and(|(_, of)| *of == Some(id)) {
+                    device.links.remove(&url);
+                    let error =
+                        SyncError::passing(code::RELAY_UNREACHABLE, "the connection was lost");
+                    self.feed(at, engine::Input::Disconnected { relay: url, error });
                 }
             }
-            assert!(device.disk.unsent.is_empty(), "everything was sent");
-        }
-        if self.relay.tampered.is_empty() {
-            let vector = |device: &Device| {
-                device
-                    .engine
-                    .view(self.group)
-                    .map(|view| view.version_vector)
-            };
-            let first = vector(&self.devices[0]);
-            assert!(
-                self.devices.iter().all(|device| vector(device) == first),
-                "version vectors are equal"
-            );
         }
     }
 
-    /// Every tampered blob that a device met was reported.
-    #[must_use]
-    pub fn rejections(&self) -> usize {
-        let rejected = |event: &&Event| matches!(event, Event::Error { error, .. } if error.code == code::BLOB_REJECTED);
-        self.devices
-            .iter()
-            .map(|device| device.events.iter().filter(rejected).count())
-            .sum()
+    /// Gives up a connection whose end has heard nothing since `since`.
+    fn idle(&mut self, id: ConnectionId, end: End, since: Timestamp) {
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let air = &self.devices[connection.device].air;
+        if air.blocked(end, self.now).is_some_and(|b| b.since <= since) && connection.is_open(end) {
+            self.lose(id, end);
+            self.after(IDLE_TIMEOUT, Happening::Lose(id, end.other()));
+        }
     }
+}
 
-    /// Blobs that apps were promised.
-    #[must_use]
-    pub fn promised(&self) -> usize {
-        self.devices
-            .iter()
-            .map(|device| device.promised.len())
-            .sum()
+pub(crate) fn encode(message: &Message) -> Frame {
+    let bytes = Bytes::from(codec::encode(message)).slice(codec::PREFIX_LEN..);
+    Frame::Bytes(bytes)
+}
+
+/// A message without its payloads.
+fn short<E: std::fmt::Debug>(message: &Result<Message, E>) -> String {
+    match message {
+        Ok(Message::Blob(blob)) => format!(
+            "Blob {} {:02x?} of {} ({} bytes)",
+            blob.cursor,
+            &blob.blob_id.0[..4],
+            blob.sender.0[0],
+            blob.payload.len()
+        ),
+        Ok(Message::Push(push)) => {
+            let origin = push.origin.map(|origin| origin.0[0]);
+            format!("Push {:02x?} origin {origin:?}", &push.blob_id.0[..4])
+        }
+        Ok(Message::Hello(hello)) => {
+            format!("Hello epoch {} after {}", hello.epoch, hello.after_cursor)
+        }
+        Ok(Message::Welcome(welcome)) => format!(
+            "Welcome max {} epoch {} incarnation {:02x?}",
+            welcome.max_cursor,
+            welcome.epoch,
+            &welcome.incarnation.0[..2]
+        ),
+        other => {
+            let text = format!("{other:?}");
+            text.chars().take(160).collect()
+        }
     }
 }

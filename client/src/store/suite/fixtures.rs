@@ -4,7 +4,8 @@ use bytes::Bytes;
 use zerok_sync_shared::crypto::blob::Kind;
 use zerok_sync_shared::crypto::keys::Secret;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation};
-use zerok_sync_shared::store::{Batch, Bookmark, GroupState, LogRecord, Sequences, Write};
+use zerok_sync_shared::message::Mark;
+use zerok_sync_shared::store::{Batch, Bookmark, GroupState, Known, LogRecord, Sequences, Write};
 use zerok_sync_shared::time::Timestamp;
 
 /// A group id.
@@ -39,6 +40,7 @@ pub fn state(group: GroupId) -> Write {
         pins: [].into(),
         bookmarks: [].into(),
         last_synced: None,
+        own_seq: 0,
     };
     Write::State {
         group,
@@ -103,6 +105,15 @@ pub(super) fn full_state() -> GroupState {
         incarnation: Incarnation([6; 16]),
         cursor: u64::MAX,
         held_to: 3,
+        newest: Some(Known {
+            mark: Mark {
+                cursor: 8,
+                blob_id: BlobId([7; 16]),
+                timestamp: Timestamp(9),
+            },
+            expires: Timestamp(10),
+        }),
+        longest: None,
     };
     GroupState {
         epochs: vec![(0, Secret::new([1; 32])), (7, Secret::new([2; 32]))],
@@ -120,11 +131,13 @@ pub(super) fn full_state() -> GroupState {
                 far,
                 Bookmark {
                     held_to: 0,
+                    newest: None,
                     ..bookmark
                 },
             ),
         ]
         .into(),
         last_synced: Some(Timestamp(1_700_000_000_000)),
+        own_seq: 12,
     }
 }

@@ -1,0 +1,227 @@
+//! What apps were promised, and the invariants that follow from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use zerok_sync_shared::crypto::blob;
+use zerok_sync_shared::crypto::keys::EpochKeys;
+use zerok_sync_shared::engine::Event;
+use zerok_sync_shared::failure::code;
+use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId};
+use zerok_sync_shared::store::{Batch, LogRecord, Write};
+
+use crate::device::Device;
+use crate::disk::GroupDisk;
+
+/// A push that has resolved.
+struct Promise {
+    sender: DeviceId,
+    body: Bytes,
+    /// It has a time to live and may be gone before everybody has it.
+    mortal: bool,
+}
+
+/// Highest sequence per device, group and sender.
+pub type Order = BTreeMap<(DeviceId, GroupId, DeviceId), u64>;
+
+#[derive(Default)]
+pub struct Ledger {
+    /// Keys of every group, oldest epoch first.
+    pub groups: BTreeMap<GroupId, Vec<EpochKeys>>,
+    promised: BTreeMap<(GroupId, BlobId), Promise>,
+    /// Bodies of pushes without an answer, by device and token.
+    asked: BTreeMap<(DeviceId, u64), (GroupId, Bytes, bool)>,
+    /// No relay loses what it has acknowledged.
+    pub relay_is_safe: bool,
+    /// Blobs that a relay has altered.
+    pub tampered: BTreeSet<BlobId>,
+    /// Altered blobs that devices reported.
+    pub rejections: u64,
+    order: Order,
+    /// Memberships that have ended.
+    left: BTreeSet<(DeviceId, GroupId)>,
+    /// Holes that devices told their apps of: device, group, sender, first, last.
+    gaps: BTreeSet<(DeviceId, GroupId, DeviceId, u64, u64)>,
+}
+
+impl Ledger {
+    pub fn ask(&mut self, device: DeviceId, token: u64, group: GroupId, body: Bytes, mortal: bool) {
+        self.asked.insert((device, token), (group, body, mortal));
+    }
+
+    pub fn refuse(&mut self, device: DeviceId, token: u64) {
+        self.asked.remove(&(device, token));
+    }
+
+    /// A push has resolved: from here on the blob may not be lost.
+    pub fn promise(&mut self, device: &Device, token: u64, blob_id: BlobId) {
+        let Some((group, body, mortal)) = self.asked.remove(&(device.id, token)) else {
+            return;
+        };
+        let disk = device.disk.groups.get(&group);
+        let stored = disk.is_some_and(|disk| disk.log.iter().rev().any(|r| r.blob_id == blob_id));
+        assert!(stored, "a push resolves only when it is on the disk");
+        let sender = device.id;
+        let promise = Promise {
+            sender,
+            body,
+            mortal,
+        };
+        self.promised.insert((group, blob_id), promise);
+    }
+
+    /// The process is gone: nobody was told that these are durable; they may be all the same.
+    pub fn forget_asked(&mut self, device: DeviceId) {
+        self.asked.retain(|(asked, _), _| *asked != device);
+    }
+
+    /// A device has left the group: what it had not sent goes with it, by its own decision. What only it and the relay
+    /// had depends on the relay alone from now on.
+    pub fn leave(
+        &mut self,
+        device: DeviceId,
+        group: GroupId,
+        disk: &GroupDisk,
+        elsewhere: &BTreeSet<BlobId>,
+    ) {
+        for position in disk.unsent.keys() {
+            let id = disk.log[*position as usize - 1].blob_id;
+            self.promised.remove(&(group, id));
+        }
+        for record in &disk.log {
+            if !elsewhere.contains(&record.blob_id)
+                && let Some(promise) = self.promised.get_mut(&(group, record.blob_id))
+            {
+                promise.mortal |= !self.relay_is_safe;
+            }
+        }
+        self.left.insert((device, group));
+        self.order.retain(|(at, of, _), _| (*at, *of) != (device, group));
+        self.gaps.retain(|(at, of, ..)| (*at, *of) != (device, group));
+    }
+
+    pub fn event(&mut self, device: DeviceId, event: &Event) {
+        match event {
+            Event::Error { error, .. } if error.code == code::BLOB_REJECTED => {
+                self.rejections += 1;
+            }
+            Event::Gap {
+                group,
+                sender,
+                from,
+                to,
+            } => drop(self.gaps.insert((device, *group, *sender, *from, *to))),
+            _ => {}
+        }
+    }
+
+    fn body(&self, group: GroupId, record: &LogRecord) -> Bytes {
+        let keys = &self.groups[&group];
+        let keys = keys.iter().find(|keys| keys.epoch() == record.epoch);
+        let keys = keys.expect("a blob of an epoch that exists");
+        let plain = blob::open(keys, &record.address(group), &record.payload);
+        let plain = plain.expect("nothing altered enters a log");
+        assert_eq!(plain.seq, record.seq, "the log has the sender's sequence");
+        plain.body
+    }
+
+    /// A device is about to write this: nothing altered, nothing twice, everything in its sender's order.
+    pub fn check_batch(&self, device: DeviceId, batch: &Batch) -> Order {
+        let mut order = Order::new();
+        for write in &batch.writes {
+            let Write::Append { group, record, .. } = write else {
+                continue;
+            };
+            let body = self.body(*group, record);
+            if let Some(promise) = self.promised.get(&(*group, record.blob_id)) {
+                assert_eq!(body, promise.body, "the blob is what was pushed");
+                assert_eq!(record.sender, promise.sender, "by whom it was pushed");
+            }
+            let key = (device, *group, record.sender);
+            let last = order.get(&key).or(self.order.get(&key)).copied();
+            // What a relay had destroyed, or what the app was told to be gone, can come back later from a device that
+            // has it.
+            let told = self.gaps.iter().any(|(at, of, sender, from, to)| {
+                (*at, *of, *sender) == key && (*from..=*to).contains(&record.seq)
+            });
+            let promise = self.promised.get(&(*group, record.blob_id));
+            // A blob that had expired and was sent again by its sender, which did not know that the relay had had it.
+            let mortal = promise.is_some_and(|promise| promise.mortal);
+            // What a device pushed in a former membership is history to it, whatever it has pushed since.
+            // And it cannot give it back to a relay that has lost it, so others do, later.
+            let former = self.left.contains(&(record.sender, *group))
+                && (record.sender == device || !self.relay_is_safe);
+            let excused = told || mortal || former || self.tampered.contains(&record.blob_id);
+            let last = last.unwrap_or(0);
+            assert!(
+                record.seq > last || excused,
+                "each once and in the order of its sender: {} after {last} of device {}",
+                record.seq,
+                record.sender.0[0],
+            );
+            order.insert(key, record.seq.max(last));
+        }
+        order
+    }
+
+    /// That write is on the disk.
+    pub fn written(&mut self, order: Order) {
+        self.order.extend(order);
+    }
+
+    /// Everything has settled: compares what every device has with what was promised.
+    pub fn check(&self, devices: &[&Device]) {
+        for device in devices {
+            for group in &device.groups {
+                self.check_log(device.id, *group, &device.disk.groups[group]);
+            }
+        }
+        for group in self.groups.keys() {
+            let members = || devices.iter().filter(|d| d.groups.contains(group));
+            let excused = !self.tampered.is_empty()
+                || self.promised.values().any(|promise| promise.mortal);
+            if excused {
+                continue;
+            }
+            let vector = |device: &Device| {
+                let view = device.engine.as_ref().and_then(|engine| engine.view(*group));
+                view.map(|view| view.version_vector)
+            };
+            if let Some(first) = members().next() {
+                let expected = vector(first);
+                for device in members() {
+                    let id = device.id.0[0];
+                    assert_eq!(vector(device), expected, "vectors are equal (device {id})");
+                }
+            }
+        }
+    }
+
+    fn check_log(&self, device: DeviceId, group: GroupId, disk: &GroupDisk) {
+        let mut here = BTreeMap::new();
+        for record in &disk.log {
+            let again = here.insert(record.blob_id, self.body(group, record));
+            assert!(again.is_none(), "a blob is twice in a log");
+        }
+        for ((of, id), promise) in &self.promised {
+            if *of != group {
+                continue;
+            }
+            match here.get(id) {
+                Some(here) => assert_eq!(*here, promise.body),
+                None => assert!(
+                    promise.mortal || self.tampered.contains(id),
+                    "device {} lacks blob {:02x?} that device {} was promised",
+                    device.0[0],
+                    &id.0[..4],
+                    promise.sender.0[0],
+                ),
+            }
+        }
+        assert!(disk.unsent.is_empty(), "everything was sent");
+    }
+
+    pub fn promised(&self) -> usize {
+        self.promised.len()
+    }
+}

@@ -1,0 +1,360 @@
+//! The relay's side of the world: frames, look-ups, the group commit.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use zerok_sync_shared::codec;
+use zerok_sync_shared::error::ErrorCode;
+use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId};
+use zerok_sync_shared::message::{Message, WireError};
+use zerok_sync_shared::session::{Input, NewBlob, Output, Purpose, Session};
+
+use super::{Happening, World, encode, short};
+use crate::coverage;
+use crate::faults::Fault;
+use crate::network::{End, Frame};
+use crate::relay::{Key, Serving, Waiting};
+
+/// Blobs of one transaction.
+const MAX_COMMIT: usize = 64;
+
+/// A look-up that a session waits for.
+#[derive(Debug, Clone)]
+pub(crate) enum Work {
+    Open {
+        group: GroupId,
+        access_pub: [u8; 32],
+        epoch: u32,
+        create: bool,
+        marks: Vec<u64>,
+    },
+    Read {
+        group: GroupId,
+        purpose: Purpose,
+        after: u64,
+        max_blobs: u32,
+        max_bytes: usize,
+    },
+    Has {
+        group: GroupId,
+        ids: Vec<BlobId>,
+    },
+}
+
+impl World {
+    pub(super) fn to_relay(&mut self, at: usize, key: Key, frame: Frame) {
+        let Some(connection) = self.connections.get(&key.0) else {
+            return;
+        };
+        let device = connection.device;
+        match frame {
+            Frame::Open => {
+                let now = self.relays[at].local(self.now);
+                let config = self.relays[at].session_config(self.devices[device].id);
+                let session = Session::new(config, now);
+                if let Some(deadline) = session.deadline() {
+                    let life = self.relays[at].life;
+                    let what = Happening::RelayFeed(at, life, key, Input::DeadlinePassed);
+                    self.after(deadline.since(now), what);
+                }
+                let serving = Serving { session, device };
+                self.relays[at].sessions.insert(key, serving);
+            }
+            Frame::End => drop(self.relays[at].sessions.remove(&key)),
+            Frame::Bytes(bytes) => {
+                let message = codec::decode(&bytes);
+                self.trace.note(self.now, bytes.len() as u64, || {
+                    format!("    from device {}: {}", device + 1, short(&message))
+                });
+                self.feed_session(at, key, Input::Frame(message));
+            }
+        }
+    }
+
+    /// Feeds a session and carries out what it answers.
+    pub(super) fn feed_session(&mut self, at: usize, key: Key, input: Input) {
+        let Some(serving) = self.relays[at].sessions.get_mut(&key) else {
+            return;
+        };
+        if matches!(input, Input::DeadlinePassed) && serving.session.deadline().is_none() {
+            return;
+        }
+        let phase = serving.session.phase();
+        self.coverage.relay(phase, coverage::relay_event(&input));
+        let opened = match &input {
+            Input::GroupOpened(Ok(_), _) => true,
+            Input::Frame(Ok(Message::Ack { cursor })) => {
+                self.check_ack(at, key, *cursor);
+                false
+            }
+            _ => false,
+        };
+        let serving = self.relays[at].sessions.get_mut(&key).expect("it is there");
+        let mut outputs = Vec::new();
+        serving.session.handle(input, &mut outputs);
+        for output in outputs {
+            self.serve(at, key, output);
+        }
+        // What was committed between the look-up and its result.
+        let group = self.relays[at].sessions.get(&key);
+        if opened && let Some(group) = group.and_then(|serving| serving.session.group()) {
+            let max_cursor = self.relays[at].database.max_cursor(group);
+            self.feed_session(at, key, Input::Grown(max_cursor));
+        }
+    }
+
+    /// A device acknowledges only what its disk has.
+    fn check_ack(&self, at: usize, key: Key, cursor: u64) {
+        let serving = &self.relays[at].sessions[&key];
+        let Some(group) = serving.session.group() else {
+            return;
+        };
+        let disk = &self.devices[serving.device].disk.groups;
+        let state = disk.get(&group).and_then(|disk| disk.state.as_ref());
+        let bookmark = state.and_then(|state| state.bookmarks.get(&self.relays[at].id));
+        // A device that has left, or met a new life of the relay since it wrote this, holds none.
+        if let Some(bookmark) = bookmark
+            && bookmark.incarnation == self.relays[at].database.incarnation
+            && !self.plan.faults.has(Fault::RelayRollback)
+        {
+            assert!(cursor <= bookmark.cursor, "acknowledged before it was written");
+        }
+    }
+
+    fn serve(&mut self, at: usize, key: Key, output: Output) {
+        let life = self.relays[at].life;
+        let group = self.relays[at].sessions.get(&key);
+        let group = group.and_then(|serving| serving.session.group());
+        let work = match output {
+            Output::Send(message) => return self.answer(at, key, &message),
+            Output::Close => {
+                self.relays[at].sessions.remove(&key);
+                return self.send(key.0, key.1, End::Device, Frame::End);
+            }
+            Output::Acked(_) => None,
+            Output::Store(blob) => {
+                self.relays[at].waiting.push_back(Waiting { key, blob });
+                self.start_commit(at);
+                None
+            }
+            Output::OpenGroup {
+                group_id,
+                access_pub,
+                epoch,
+                create,
+                marks,
+                ..
+            } => Some(Work::Open {
+                group: group_id,
+                access_pub,
+                epoch,
+                create,
+                marks,
+            }),
+            Output::Read {
+                purpose,
+                after,
+                max_blobs,
+                max_bytes,
+            } => group.map(|group| Work::Read {
+                group,
+                purpose,
+                after,
+                max_blobs,
+                max_bytes,
+            }),
+            Output::Has(ids) => group.map(|group| Work::Has { group, ids }),
+        };
+        if let Some(work) = work {
+            let wait = self.millis(10);
+            self.after(wait, Happening::RelayWork(at, life, key, work));
+        }
+    }
+
+    fn answer(&mut self, at: usize, key: Key, message: &Message) {
+        if let Message::PushAck(ack) = message {
+            let group = self.relays[at].sessions.get(&key);
+            let group = group.and_then(|serving| serving.session.group());
+            let group = group.expect("only an open session acknowledges");
+            // It may have expired since it was stored.
+            assert!(
+                self.relays[at].database.has(group, &ack.blob_id)
+                    || self.plan.faults.has(Fault::Expiry),
+                "acknowledged before it was committed"
+            );
+        }
+        let mut message = message.clone();
+        if let Message::Blob(blob) = &mut message
+            && self.faults.has(Fault::Tamper)
+            && self.rng.once_in(100)
+        {
+            self.ledger.tampered.insert(blob.blob_id);
+            blob.epoch ^= 1;
+        }
+        let frame = encode(&message);
+        self.send(key.0, key.1, End::Device, frame.clone());
+        if self.faults.has(Fault::Duplicate) && self.rng.once_in(20) {
+            self.send(key.0, key.1, End::Device, frame);
+        }
+        if self.faults.has(Fault::Garbage) && self.rng.once_in(200) {
+            let mut bytes = vec![0; 1 + self.rng.below(40)];
+            self.rng.fill(&mut bytes);
+            let garbage = Frame::Bytes(Bytes::from(bytes));
+            self.send(key.0, key.1, End::Device, garbage);
+        }
+    }
+
+    /// The device has taken everything that was sent to it.
+    pub(super) fn taken(&mut self, at: usize, key: Key) {
+        let life = self.relays[at].life;
+        let wait = self.millis(5);
+        self.after(wait, Happening::RelayFeed(at, life, key, Input::Flushed));
+    }
+
+    pub(super) fn work(&mut self, at: usize, life: u64, key: Key, work: Work) {
+        if self.relays[at].life != life || !self.relays[at].sessions.contains_key(&key) {
+            return;
+        }
+        let failed = || WireError::new(ErrorCode::StorageFailed, "the simulated disk fails");
+        let unreadable = self.relays[at].unreadable_until > self.now;
+        let local = self.relays[at].local(self.now);
+        let input = match work {
+            Work::Open { .. } if unreadable => Input::GroupOpened(Err(failed()), local),
+            Work::Open {
+                group,
+                access_pub,
+                epoch,
+                create,
+                marks,
+            } => {
+                // Stands in for the chain of certificates: it proves every epoch that the group has ever had.
+                let keys = self.ledger.groups.get(&group).and_then(|keys| keys.last());
+                let proven = keys.is_some_and(|keys| {
+                    keys.epoch() == epoch && keys.access_pub() == access_pub
+                });
+                let create = create || proven;
+                if proven {
+                    self.apply_epoch(at, group, epoch, access_pub);
+                }
+                let unknown = || WireError::new(ErrorCode::UnknownGroup, "no such group");
+                let database = &mut self.relays[at].database;
+                let opened = database.open(group, access_pub, epoch, create, &marks);
+                Input::GroupOpened(opened.ok_or_else(unknown), local)
+            }
+            Work::Read { purpose, .. } if unreadable => Input::Read(purpose, Err(failed())),
+            Work::Read {
+                group,
+                purpose,
+                after,
+                max_blobs,
+                max_bytes,
+            } => {
+                let database = &self.relays[at].database;
+                let page = database.page(group, after, max_blobs, max_bytes);
+                Input::Read(purpose, Ok(page))
+            }
+            Work::Has { .. } if unreadable => Input::HasResult(Err(failed())),
+            Work::Has { group, mut ids } => {
+                ids.retain(|id| self.relays[at].database.has(group, id));
+                Input::HasResult(Ok(ids))
+            }
+        };
+        // A result is as old as its way is long.
+        let wait = self.millis(5);
+        self.after(wait, Happening::RelayFeed(at, life, key, input));
+    }
+
+    fn start_commit(&mut self, at: usize) {
+        let relay = &mut self.relays[at];
+        if !relay.committing.is_empty() || !relay.answers.is_empty() || relay.waiting.is_empty() {
+            return;
+        }
+        let count = relay.waiting.len().min(MAX_COMMIT);
+        relay.committing = relay.waiting.drain(..count).collect();
+        let life = relay.life;
+        let slow = [3, 3, 30, 1_000][self.rng.below(4)];
+        let wait = self.millis(slow);
+        self.after(wait, Happening::RelayCommitted(at, life));
+    }
+
+    pub(super) fn committed(&mut self, at: usize, life: u64) {
+        if self.relays[at].life != life {
+            return;
+        }
+        let refusal = self.relays[at].refusal(self.now, &mut self.rng);
+        let committing = std::mem::take(&mut self.relays[at].committing);
+        for Waiting { key, mut blob } in committing {
+            if std::mem::take(&mut self.relays[at].tamper_next) {
+                self.tamper(&mut blob);
+            }
+            let relay = &mut self.relays[at];
+            let local = relay.local(self.now);
+            let error = match &refusal {
+                Some(error) => Some(error.clone()),
+                None if relay.refused.contains(&key) => {
+                    Some(WireError::new(ErrorCode::StorageFailed, "after a refusal"))
+                }
+                None => None,
+            };
+            let result = match error {
+                Some(error) => {
+                    relay.refused.insert(key);
+                    Err(error)
+                }
+                None => {
+                    let unknown = || WireError::new(ErrorCode::UnknownGroup, "no such group");
+                    relay.database.store(blob, local).ok_or_else(unknown)
+                }
+            };
+            relay.answers.push((key, result));
+        }
+        let wait = self.millis(3);
+        self.after(wait, Happening::RelayAnswers(at, life));
+    }
+
+    pub(super) fn answers(&mut self, at: usize, life: u64) {
+        if self.relays[at].life != life {
+            return;
+        }
+        for (key, result) in std::mem::take(&mut self.relays[at].answers) {
+            self.feed_session(at, key, Input::Stored(result));
+        }
+        let sessions: Vec<_> = self.relays[at].sessions.keys().copied().collect();
+        for key in sessions {
+            let group = self.relays[at].sessions.get(&key);
+            if let Some(group) = group.and_then(|serving| serving.session.group()) {
+                let max_cursor = self.relays[at].database.max_cursor(group);
+                self.feed_session(at, key, Input::Grown(max_cursor));
+            }
+        }
+        self.start_commit(at);
+    }
+
+    pub(super) fn expire(&mut self, at: usize) {
+        let local = self.relays[at].local(self.now);
+        self.relays[at].database.expire(local);
+        self.after(Duration::from_secs(60), Happening::RelayExpires(at));
+    }
+
+    /// What a relay that means harm does to a blob.
+    fn tamper(&mut self, blob: &mut NewBlob) {
+        self.ledger.tampered.insert(blob.blob_id);
+        match self.rng.below(4) {
+            0 => blob.sender = DeviceId([1 + self.rng.below(8) as u8; 32]),
+            1 => {
+                blob.payload = blob.payload.slice(..blob.payload.len() - 1);
+            }
+            2 => {
+                let mut payload = blob.payload.to_vec();
+                payload.push(0);
+                blob.payload = payload.into();
+            }
+            _ => {
+                let mut payload = blob.payload.to_vec();
+                let byte = self.rng.below(payload.len());
+                payload[byte] ^= 1 << self.rng.below(8);
+                blob.payload = payload.into();
+            }
+        }
+    }
+}
