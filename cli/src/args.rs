@@ -1,0 +1,252 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+/// Folder of a device's data, for those who don't want the platform's.
+pub const DATA_DIR_ENV: &str = "ZEROK_DATA_DIR";
+
+const ABOUT: &str = "End-to-end encrypted sync from the terminal";
+const LONG_ABOUT: &str = "\
+End-to-end encrypted sync from the terminal.
+
+A group of devices shares a log of blobs. What you push is stored here first and sent when a relay can be reached; \
+the relay can read none of it. Devices join by a link that is good for one device and a few minutes.";
+const EXAMPLES: &str = "\
+First steps:
+  zerok init --name laptop --relay https://sync.example.com
+  zerok pair --create                     on this device: prints a link and a QR code
+  zerok pair --join 'LINK'                on the other one, after its own `zerok init`
+  zerok push \"hello\"
+  zerok pull --follow
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 offline (what was pushed is stored and will be sent).";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "zerok", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
+#[command(max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Folder of this device's keys and data [default: the platform's data folder]
+    #[arg(long, global = true, env = DATA_DIR_ENV, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data_dir: Option<PathBuf>,
+
+    /// Group to work on: the first digits of its id. Needed only with several groups
+    #[arg(long, global = true, value_name = "ID")]
+    pub group: Option<String>,
+
+    /// Seconds to try to reach a relay [default: 10, or until every relay has refused]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+
+    /// Print JSON, one object a line; errors, too, on standard error
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Print results and errors only: no notes, no progress
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+
+    /// Log what happens to standard error; -vv logs more, -vvv the network as well
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Init(Init),
+    Pair(Pair),
+    Push(Push),
+    Pull(Pull),
+    /// How this device and its groups stand
+    Status,
+    /// The groups that this device is in
+    Groups,
+    Leave(Leave),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write one for every command into a folder
+    Man {
+        /// Folder for the pages; made if it is not there
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        out: Option<PathBuf>,
+    },
+}
+
+/// Make this a device, or change its name and relays.
+///
+/// Works offline. The relays are those of groups that this device founds; one that it joins has its own. Run again,
+/// what is named replaces what was set before.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  zerok init --name laptop --relay https://sync.example.com --relay https://backup.example.com")]
+pub struct Init {
+    /// How people call this device [default: the machine's name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// URL of a relay; several in order of preference. A device that only joins groups needs none
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub relay: Vec<String>,
+}
+
+/// Let another device join, or join one.
+///
+/// --create prints a link, as a QR code, too. It holds the group's key: give it to one person, over a channel that you
+/// trust. It works once, for ten minutes. Without a group, one is founded first.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  zerok pair --create                                 for another terminal
+  zerok pair --create --app-url https://app.example/  for a browser: the link opens this page
+  zerok pair --create --wait                          stays until a device has joined
+  zerok pair --join 'https://app.example/#0k=1.…'
+  pbpaste | zerok pair --join -                       keeps the link out of the shell's history")]
+#[group(skip)]
+pub struct Pair {
+    /// Make an invite link
+    #[arg(long, required_unless_present = "join", conflicts_with = "join")]
+    pub create: bool,
+
+    /// Join by an invite link; - reads it from standard input
+    #[arg(long, value_name = "LINK")]
+    pub join: Option<String>,
+
+    /// Page of an app that the link opens [default: the relay's URL]
+    #[arg(long, value_name = "URL", requires = "create", value_hint = ValueHint::Url)]
+    pub app_url: Option<String>,
+
+    /// Found another group, also where there is one
+    #[arg(long, requires = "create", conflicts_with = "group")]
+    pub new: bool,
+
+    /// Wait until a device has joined, or the invite has ended
+    #[arg(long, requires = "create")]
+    pub wait: bool,
+
+    /// Don't draw the QR code
+    #[arg(long, requires = "create")]
+    pub no_qr: bool,
+}
+
+/// Add to the group's log.
+///
+/// Everything is stored on this device first, then sent. When no relay can be reached it stays queued, the exit code is
+/// 3, and the next command that reaches a relay sends it. One blob holds up to 1 MiB.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  zerok push \"hello\"
+  zerok push --file notes.txt --file photo.jpg        each file is one blob
+  date | zerok push -                                 standard input as one blob
+  tail -f app.log | zerok push --lines -              every line is a blob, as it comes")]
+pub struct Push {
+    /// The text; - reads standard input
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    pub text: Option<String>,
+
+    /// A file, as one blob; - is standard input
+    #[arg(short, long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
+    pub file: Vec<PathBuf>,
+
+    /// Take every line for a blob of its own
+    #[arg(long)]
+    pub lines: bool,
+
+    /// Seconds that relays keep it [default: the relay's limit]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    pub ttl: u32,
+}
+
+/// Print the group's log.
+///
+/// Fetches what is new first. When no relay can be reached, what is on this device is printed and the exit code is 3.
+/// A line has the position, the sender, the time (UTC) and the text, in which control characters are shown as escapes;
+/// --json has everything, --raw the exact bytes. Positions rise without gaps and never change: save the last one and go
+/// on with --after.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  zerok pull --after 120                              what came after position 120
+  zerok pull --follow --json | jq -r .text            goes on for ever
+  zerok pull --after 4 --limit 1 --raw > photo.jpg    the blob at position 5, byte for byte")]
+pub struct Pull {
+    /// Start after this position
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub after: u64,
+
+    /// Stop after so many blobs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+
+    /// Go on with what arrives, until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+
+    /// Leave out what this device pushed
+    #[arg(long)]
+    pub no_own: bool,
+
+    /// Print the blobs' bytes as they are, with nothing between them
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+}
+
+/// Forget a group, its keys and its log on this device.
+///
+/// Other devices keep theirs. To come back, this device needs a new invite.
+#[derive(Debug, Args)]
+pub struct Leave {
+    /// Don't ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "expected a number of seconds, such as 10 or 0.5".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn seconds_are_positive_numbers() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["", "-1", "x", "inf", "nan", "1e99"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

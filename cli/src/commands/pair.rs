@@ -1,0 +1,164 @@
+//! `zerok pair`
+
+use std::io::{IsTerminal as _, Read as _};
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+use zerok_sync_client::shared::failure::code;
+use zerok_sync_client::shared::time::Timestamp;
+
+use super::{Context, short};
+use crate::args::Pair;
+use crate::failure::{EXIT_DONE, EXIT_FAILED, Failure};
+use crate::output::{escape, qr, time};
+use crate::session::Session;
+use crate::session::requests::{
+    Found, GroupName, Invite, InviteLook, Invited, Join, LookAtInvite, Overview,
+};
+use crate::settle::{Goal, Outcome, settle};
+
+/// Between two looks at an invite: relays answer one request a second.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3);
+/// No link is longer.
+const MAX_LINK: u64 = 16 * 1024;
+
+pub async fn run(context: &Context, session: &mut Session, pair: Pair) -> Result<u8, Failure> {
+    match pair.join {
+        Some(link) => join(context, session, link).await,
+        None => create(context, session, pair).await,
+    }
+}
+
+async fn create(context: &Context, session: &mut Session, pair: Pair) -> Result<u8, Failure> {
+    let output = context.output;
+    let device = session.ask(Overview).await?;
+    let founds = pair.new || (device.groups.is_empty() && context.group.is_none());
+    let group = if founds {
+        if session.settings().relays.is_empty() {
+            return Err(Failure::usage(
+                "a new group needs a relay: run `zerok init --relay URL` first",
+            ));
+        }
+        GroupName(session.ask(Found).await?)
+    } else {
+        GroupName(context.find_group(&device)?.id.clone())
+    };
+    let invited = session
+        .ask(Invite {
+            group: group.clone(),
+            app_url: pair.app_url,
+        })
+        .await?;
+    let Invited {
+        link,
+        lookup,
+        expires_at,
+    } = invited;
+    output.object(&json!({
+        "group": group.0,
+        "founded": founds,
+        "link": link,
+        "expiresAt": expires_at,
+    }))?;
+    if !pair.no_qr && !output.json {
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        match qr::draw(&link, colour) {
+            Some(drawn) => output.bytes(drawn.as_bytes())?,
+            None => output.note("NO_QR", "The link is too long for a QR code."),
+        }
+    }
+    output.line(&format!("\n{}\n", escape::line(&link)))?;
+    let minutes = minutes_until(expires_at);
+    output.line(&format!(
+        "Good for one device, until {} UTC ({minutes} minutes). Whoever has the link can join group {}.",
+        time::utc(Timestamp(expires_at)),
+        short(&group.0),
+    ))?;
+    if pair.wait {
+        wait(context, session, &group, lookup).await
+    } else {
+        Ok(EXIT_DONE)
+    }
+}
+
+/// Until the invite was used, or can't be any more.
+async fn wait(
+    context: &Context,
+    session: &mut Session,
+    group: &GroupName,
+    lookup: String,
+) -> Result<u8, Failure> {
+    let output = context.output;
+    output.note("WAITING", "Waiting for a device to join …");
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        let look = LookAtInvite {
+            lookup: lookup.clone(),
+        };
+        match session.ask(look).await {
+            Ok(InviteLook::Open) => {}
+            Ok(InviteLook::Claimed) => {
+                output.object(&json!({ "group": group.0, "joined": true }))?;
+                output.line("A device has joined.")?;
+                return Ok(EXIT_DONE);
+            }
+            Ok(InviteLook::Over) => {
+                output.failure(&Failure::new(
+                    code::INVITE_EXPIRED,
+                    "the invite has ended and no device has joined; make another one",
+                ));
+                return Ok(EXIT_FAILED);
+            }
+            // The network may come back before the invite ends.
+            Err(failure) if failure.retryable => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+async fn join(context: &Context, session: &mut Session, link: String) -> Result<u8, Failure> {
+    let output = context.output;
+    let link = if link == "-" { read_link()? } else { link };
+    let before = session.ask(Overview).await?;
+    let id = session.ask(Join { link }).await?;
+    let known = before.groups.iter().any(|group| group.id == id);
+    let group = GroupName(id);
+    // Joined, whatever follows. Whoever looks next should find something.
+    let outcome = settle(session, &group, Goal::Fetched, context.patience, output).await?;
+    let status = outcome.status();
+    output.object(&json!({
+        "group": group.0,
+        "joined": !known,
+        "state": status.state,
+        "position": status.position,
+    }))?;
+    output.line(&format!(
+        "{} group {}: {} blob(s) here",
+        if known { "Already in" } else { "Joined" },
+        short(&group.0),
+        status.position
+    ))?;
+    if let Outcome::Offline(_, failure) | Outcome::Refused(_, failure) = &outcome {
+        output.note(
+            &failure.code,
+            &format!("Not everything was fetched yet: {}", failure.message),
+        );
+    }
+    Ok(EXIT_DONE)
+}
+
+fn read_link() -> Result<String, Failure> {
+    let mut link = String::new();
+    std::io::stdin()
+        .take(MAX_LINK)
+        .read_to_string(&mut link)
+        .map_err(|error| Failure::usage(format!("standard input can't be read: {error}")))?;
+    Ok(link)
+}
+
+fn minutes_until(expires_at: u64) -> u64 {
+    let now = SystemTime::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |since| since.as_millis() as u64);
+    expires_at.saturating_sub(now).div_ceil(60_000)
+}

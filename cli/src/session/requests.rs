@@ -1,0 +1,309 @@
+//! What a command can ask of the device. Each request is carried out by the process that has it open.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use zerok_sync_client::InviteState;
+use zerok_sync_client::shared::crypto::invite::InviteKey;
+use zerok_sync_client::shared::failure::code;
+use zerok_sync_client::shared::ids::InviteLookup;
+
+use super::device::Device;
+use crate::failure::Failure;
+
+pub use answers::{
+    Blob, Data, DeviceStatus, GroupName, GroupStatus, InviteLook, Invited, Note, Page, Pushed, Seen,
+};
+
+mod answers;
+
+/// Something to be carried out on the device.
+#[async_trait]
+pub trait Request: Clone + Serialize + DeserializeOwned + Send + Sync + Into<AnyRequest> {
+    /// What comes back.
+    type Answer: Serialize + DeserializeOwned + Send;
+    /// Whether doing it twice is the same as doing it once.
+    const REPEATABLE: bool = true;
+    /// Does it.
+    async fn carry_out(self, device: &Device) -> Result<Self::Answer, Failure>;
+}
+
+macro_rules! requests {
+    ($($name:ident),* $(,)?) => {
+        /// Any of them, as it goes over the socket.
+        #[derive(Debug, Clone, Serialize, Deserialize)]
+        pub enum AnyRequest {
+            $($name($name),)*
+        }
+
+        impl AnyRequest {
+            /// Does it, and gives the answer as JSON.
+            pub async fn carry_out(self, device: &Device) -> Result<serde_json::Value, Failure> {
+                match self {
+                    $(Self::$name(request) => to_value(request.carry_out(device).await?),)*
+                }
+            }
+        }
+
+        $(impl From<$name> for AnyRequest {
+            fn from(request: $name) -> Self {
+                Self::$name(request)
+            }
+        })*
+    };
+}
+
+requests!(
+    Overview,
+    Push,
+    Pull,
+    Watch,
+    Retry,
+    Found,
+    Invite,
+    LookAtInvite,
+    Join,
+    Leave,
+);
+
+/// The device and its groups.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Overview;
+
+/// Adds blobs to the log, in this order. Each has an answer of its own; it is durable then.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Push {
+    pub group: GroupName,
+    pub blobs: Vec<Data>,
+    pub ttl: u32,
+}
+
+/// One page of the log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pull {
+    pub group: GroupName,
+    pub after: u64,
+    pub limit: usize,
+    pub include_own: bool,
+}
+
+/// Waits until something has happened since `seen`, a version from the last answer, or for so long.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Watch {
+    pub group: GroupName,
+    pub seen: u64,
+    pub wait: Duration,
+}
+
+/// Doesn't wait any longer to try relays again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Retry;
+
+/// Founds a group; answered with its id.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Found;
+
+/// Makes an invite.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Invite {
+    pub group: GroupName,
+    pub app_url: Option<String>,
+}
+
+/// What has become of an invite.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LookAtInvite {
+    pub lookup: String,
+}
+
+/// Joins by a link; answered with the group's id.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Join {
+    pub link: String,
+}
+
+/// The link is a secret.
+impl std::fmt::Debug for Join {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Join")
+    }
+}
+
+/// Forgets a group.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Leave {
+    pub group: GroupName,
+}
+
+#[async_trait]
+impl Request for Overview {
+    type Answer = DeviceStatus;
+
+    async fn carry_out(self, device: &Device) -> Result<DeviceStatus, Failure> {
+        let client = &device.client;
+        let view = |group| Some(GroupStatus::new(group, client.group_view(group)?));
+        Ok(DeviceStatus {
+            device_id: client.device_id().to_string(),
+            groups: client.groups().into_iter().filter_map(view).collect(),
+        })
+    }
+}
+
+#[async_trait]
+impl Request for Push {
+    type Answer = Vec<Result<Pushed, Failure>>;
+    const REPEATABLE: bool = false;
+
+    async fn carry_out(self, device: &Device) -> Result<Self::Answer, Failure> {
+        let group = self.group.id()?;
+        let ttl = self.ttl;
+        // All at once, so that they share a write; they are begun in order, and the log keeps it.
+        let pushes = self.blobs.into_iter().map(async |Data(data)| {
+            let pushed = device.client.push(group, data, ttl).await?;
+            Ok(Pushed {
+                id: pushed.blob_id.to_string(),
+                position: pushed.position,
+            })
+        });
+        Ok(join_all(pushes).await)
+    }
+}
+
+#[async_trait]
+impl Request for Pull {
+    type Answer = Page;
+
+    async fn carry_out(self, device: &Device) -> Result<Page, Failure> {
+        let group = self.group.id()?;
+        let page = device
+            .client
+            .pull(group, self.after, self.limit, self.include_own)
+            .await?;
+        let blob = |blob: zerok_sync_client::ReceivedBlob| Blob {
+            id: blob.blob_id.to_string(),
+            position: blob.position,
+            sender: blob.sender.to_string(),
+            own: blob.own,
+            cursor: blob.cursor,
+            timestamp: blob.timestamp.0,
+            data: blob.data,
+        };
+        Ok(Page {
+            blobs: page.blobs.into_iter().map(blob).collect(),
+            has_more: page.has_more,
+            next: page.next,
+        })
+    }
+}
+
+#[async_trait]
+impl Request for Watch {
+    type Answer = Seen;
+
+    async fn carry_out(self, device: &Device) -> Result<Seen, Failure> {
+        let group = self.group.id()?;
+        let mut changes = device.told.changes();
+        let changed = changes.wait_for(|counts| counts.version != self.seen);
+        let _ = tokio::time::timeout(self.wait, changed).await;
+        let counts = *changes.borrow();
+        let view = device.client.group_view(group).ok_or_else(unknown_group)?;
+        Ok(Seen {
+            version: counts.version,
+            failed_attempts: counts.failed_attempts,
+            notes: device.told.notes(self.seen),
+            status: GroupStatus::new(group, view),
+        })
+    }
+}
+
+#[async_trait]
+impl Request for Retry {
+    type Answer = ();
+
+    async fn carry_out(self, device: &Device) -> Result<(), Failure> {
+        device.client.network_changed(true);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Request for Found {
+    type Answer = String;
+    const REPEATABLE: bool = false;
+
+    async fn carry_out(self, device: &Device) -> Result<String, Failure> {
+        Ok(device.client.create_group().await?.to_string())
+    }
+}
+
+#[async_trait]
+impl Request for Invite {
+    type Answer = Invited;
+
+    async fn carry_out(self, device: &Device) -> Result<Invited, Failure> {
+        let group = self.group.id()?;
+        let invite = device
+            .client
+            .create_invite(group, self.app_url.as_deref())
+            .await?;
+        let mut link = invite.link;
+        if self.app_url.is_none()
+            && let Ok((key, relay)) = InviteKey::parse(&link)
+        {
+            // A link that starts with # is a comment to a shell.
+            link = key.link(&format!("{relay}/"), &relay);
+        }
+        Ok(Invited {
+            link,
+            lookup: invite.lookup.to_string(),
+            expires_at: invite.expires.0,
+        })
+    }
+}
+
+#[async_trait]
+impl Request for LookAtInvite {
+    type Answer = InviteLook;
+
+    async fn carry_out(self, device: &Device) -> Result<InviteLook, Failure> {
+        let lookup: InviteLookup = self
+            .lookup
+            .parse()
+            .map_err(|error| Failure::usage(format!("not an invite: {error}")))?;
+        Ok(match device.client.invite_state(lookup).await? {
+            InviteState::Open => InviteLook::Open,
+            InviteState::Claimed => InviteLook::Claimed,
+            InviteState::Over => InviteLook::Over,
+        })
+    }
+}
+
+#[async_trait]
+impl Request for Join {
+    type Answer = String;
+    const REPEATABLE: bool = false;
+
+    async fn carry_out(self, device: &Device) -> Result<String, Failure> {
+        Ok(device.client.join(&self.link).await?.to_string())
+    }
+}
+
+#[async_trait]
+impl Request for Leave {
+    type Answer = ();
+
+    async fn carry_out(self, device: &Device) -> Result<(), Failure> {
+        Ok(device.client.leave(self.group.id()?).await?)
+    }
+}
+
+fn unknown_group() -> Failure {
+    Failure::new(code::UNKNOWN_GROUP, "this device is not in this group")
+}
+
+fn to_value(answer: impl Serialize) -> Result<serde_json::Value, Failure> {
+    serde_json::to_value(answer).map_err(|error| Failure::new("INTERNAL", error.to_string()))
+}

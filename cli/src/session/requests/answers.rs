@@ -1,0 +1,167 @@
+//! What comes back, and what requests are made of. In the words of the other clients, so that it can be printed as it is.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use zerok_sync_client::GroupView;
+use zerok_sync_client::shared::ids::GroupId;
+
+use crate::failure::Failure;
+
+/// Answer to `Overview`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    pub device_id: String,
+    pub groups: Vec<GroupStatus>,
+}
+
+/// How a group stands, in the words of the other clients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupStatus {
+    pub id: String,
+    pub state: String,
+    pub pending: usize,
+    pub progress: Option<Progress>,
+    pub relay: Option<String>,
+    pub relays: Vec<RelayStatus>,
+    pub last_synced_at: Option<u64>,
+    pub error: Option<Failure>,
+    pub position: u64,
+    pub version_vector: std::collections::BTreeMap<String, u64>,
+}
+
+/// How far a catch-up is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    pub done: u64,
+    pub total: u64,
+}
+
+/// One of a group's relays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayStatus {
+    pub url: String,
+    pub connected: bool,
+}
+
+/// What an app puts into a blob.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Data(#[serde(with = "base64")] pub Bytes);
+
+/// Part of the answer to `Push`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pushed {
+    pub id: String,
+    pub position: u64,
+}
+
+/// Answer to `Pull`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Page {
+    pub blobs: Vec<Blob>,
+    pub has_more: bool,
+    pub next: u64,
+}
+
+/// A blob of the log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Blob {
+    pub id: String,
+    pub position: u64,
+    pub sender: String,
+    pub own: bool,
+    pub cursor: u64,
+    pub timestamp: u64,
+    #[serde(with = "base64")]
+    pub data: Bytes,
+}
+
+/// Answer to `Watch`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Seen {
+    pub version: u64,
+    pub failed_attempts: u64,
+    pub notes: Vec<Note>,
+    pub status: GroupStatus,
+}
+
+/// Something that happened and that a person should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    pub group: Option<String>,
+    pub code: String,
+    pub message: String,
+}
+
+/// Answer to `Invite`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Invited {
+    pub link: String,
+    pub lookup: String,
+    pub expires_at: u64,
+}
+
+/// Answer to `LookAtInvite`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InviteLook {
+    Open,
+    Claimed,
+    Over,
+}
+
+/// A group's id as text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupName(pub String);
+
+impl GroupName {
+    pub(super) fn id(&self) -> Result<GroupId, Failure> {
+        self.0
+            .parse()
+            .map_err(|error| Failure::usage(format!("not a group's id: {error}")))
+    }
+}
+
+impl GroupStatus {
+    pub(super) fn new(group: GroupId, view: GroupView) -> Self {
+        Self {
+            id: group.to_string(),
+            state: view.state.name().to_owned(),
+            pending: view.pending,
+            progress: view.progress.map(|progress| Progress {
+                done: progress.done,
+                total: progress.total,
+            }),
+            relay: view.relay,
+            relays: view
+                .relays
+                .into_iter()
+                .map(|(url, connected)| RelayStatus { url, connected })
+                .collect(),
+            last_synced_at: view.last_synced.map(|time| time.0),
+            error: view.error.map(Failure::from),
+            position: view.position,
+            version_vector: view
+                .version_vector
+                .iter()
+                .map(|(device, seq)| (device.to_string(), *seq))
+                .collect(),
+        }
+    }
+}
+
+/// Bytes as text.
+mod base64 {
+    use bytes::Bytes;
+    use data_encoding::BASE64;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+        let text = String::deserialize(from)?;
+        let bytes = BASE64.decode(text.as_bytes());
+        bytes.map(Bytes::from).map_err(D::Error::custom)
+    }
+}
