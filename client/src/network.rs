@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use iroh::endpoint::{Connection, VarInt};
+use futures_util::StreamExt as _;
+use iroh::endpoint::{Connection, PathEvent, VarInt};
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMap, RelayMode, RelayUrl, SecretKey};
 use n0_future::task::{self, AbortOnDropHandle};
 use n0_future::time;
@@ -112,7 +113,14 @@ impl Network {
                     if events.send(event).await.is_err() {
                         return;
                     }
-                    unreachable(&url, &closed.closed().await.to_string())
+                    let why = tokio::select! {
+                        error = closed.closed() => error.to_string(),
+                        () = path_lost(&closed) => {
+                            closed.close(VarInt::from_u32(0), b"path lost");
+                            "its network path broke".to_owned()
+                        }
+                    };
+                    unreachable(&url, &why)
                 }
                 Err(error) => error,
             };
@@ -282,6 +290,26 @@ impl LazyEndpoint {
             transport::export(&connection).map_err(|error| unreachable(url, &error.to_string()))?;
         Ok((connection, transport::device_id(node.endpoint_id), exporter))
     }
+}
+
+/// Returns when the path that carries the data is given up. The connection lives on over another one, but what was under
+/// way is sent again only when the lost path's timers have run out, which takes up to a minute after a partition; a new
+/// connection takes a second or two.
+async fn path_lost(connection: &Connection) {
+    let mut events = connection.path_events();
+    let mut selected = connection
+        .paths()
+        .iter()
+        .find(|path| path.is_selected())
+        .map(|path| path.id());
+    while let Some(event) = events.next().await {
+        match event {
+            PathEvent::Selected { id, .. } => selected = Some(id),
+            PathEvent::Closed { id, .. } if selected == Some(id) => return,
+            _ => {}
+        }
+    }
+    std::future::pending().await
 }
 
 fn unreachable(url: &str, why: &str) -> SyncError {

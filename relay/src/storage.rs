@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
+use zerok_sync_shared::message::Mark;
 use zerok_sync_shared::session::{GroupInfo, NewBlob, Page, Stored};
 use zerok_sync_shared::time::Timestamp;
 
@@ -147,8 +148,8 @@ pub trait Storage: Send + Sync + 'static {
         max_bytes: usize,
     ) -> Result<Page, StorageError>;
 
-    /// Which of these the group has, in the order of the question.
-    async fn has(&self, group_id: GroupId, ids: Vec<BlobId>) -> Result<Vec<BlobId>, StorageError>;
+    /// Which of these the group has, in the order of the question, and where.
+    async fn has(&self, group_id: GroupId, ids: Vec<BlobId>) -> Result<Vec<Mark>, StorageError>;
 
     /// Deletes at most `max_blobs` expired blobs, and gives how many they were.
     async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError>;

@@ -98,12 +98,14 @@ async fn large_blobs_go_both_ways_and_through_small_windows() {
             blob_ids: vec![BlobId([9; 16]), BlobId([2; 16])],
         })
         .await;
-    assert_eq!(
-        three.receive().await,
-        Message::HasResponse {
-            blob_ids: vec![BlobId([2; 16])]
-        }
-    );
+    let Message::HasResponse { marks } = three.receive().await else {
+        panic!()
+    };
+    let stored: Vec<_> = marks
+        .iter()
+        .map(|mark| (mark.cursor, mark.blob_id))
+        .collect();
+    assert_eq!(stored, [(2, BlobId([2; 16]))]);
     relay.shutdown().await;
 }
 
@@ -246,7 +248,7 @@ async fn a_full_quota_refuses_in_order_and_names_the_limit() {
         .await;
     assert_eq!(
         session.receive().await,
-        Message::HasResponse { blob_ids: vec![] }
+        Message::HasResponse { marks: vec![] }
     );
     // Another group has its own quota.
     let mut other = device.session(&keys(2)).await;

@@ -70,9 +70,8 @@ pub fn encode(message: &Message) -> Vec<u8> {
         }
         Message::Pull(fields) => fields.put(&mut out),
         Message::PullResponse(fields) => fields.put(&mut out),
-        Message::Has { blob_ids } | Message::HasResponse { blob_ids } => {
-            put_one(&mut out, blob_ids)
-        }
+        Message::Has { blob_ids } => put_one(&mut out, blob_ids),
+        Message::HasResponse { marks } => put_one(&mut out, marks),
         Message::Bye { reason } => put_one(&mut out, reason),
         Message::Error(fields) => fields.put(&mut out),
     }
@@ -108,7 +107,7 @@ pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
         code::PULL => Message::Pull(from_bytes(fields)?),
         code::PULL_RESPONSE => Message::PullResponse(from_bytes(fields)?),
         code::HAS => take_one(fields).map(|blob_ids| Message::Has { blob_ids })?,
-        code::HAS_RESPONSE => take_one(fields).map(|blob_ids| Message::HasResponse { blob_ids })?,
+        code::HAS_RESPONSE => take_one(fields).map(|marks| Message::HasResponse { marks })?,
         code::BYE => take_one(fields).map(|reason| Message::Bye { reason })?,
         code::ERROR => Message::Error(from_bytes(fields)?),
         unknown => return Err(DecodeError::UnknownType(unknown)),

@@ -200,8 +200,8 @@ pub enum Message {
     },
     /// 0x23: these of them are
     HasResponse {
-        /// A subset of the question, in its order.
-        blob_ids: Vec<BlobId>,
+        /// Those of the question that are stored, and where.
+        marks: Vec<Mark>,
     },
     /// 0x7F: the sender is done; the other side closes cleanly
     Bye {
@@ -377,9 +377,8 @@ impl Message {
                 broken(capabilities_fit(&welcome.capabilities), "capabilities")
                     .or(broken(welcome.marks.len() <= limits::MAX_MARKS, "marks"))
             }
-            Self::Has { blob_ids } | Self::HasResponse { blob_ids } => {
-                broken(blob_ids.len() <= limits::MAX_HAS_IDS, "blob_ids")
-            }
+            Self::Has { blob_ids } => broken(blob_ids.len() <= limits::MAX_HAS_IDS, "blob_ids"),
+            Self::HasResponse { marks } => broken(marks.len() <= limits::MAX_HAS_IDS, "marks"),
             Self::PullResponse(page) => {
                 broken(page.blobs.len() <= limits::MAX_PULL_BLOBS as usize, "blobs")
             }

@@ -122,7 +122,7 @@ pub enum Input {
     /// The answer to [`Output::Read`].
     Read(Purpose, Result<Page, WireError>),
     /// The answer to [`Output::Has`].
-    HasResult(Result<Vec<BlobId>, WireError>),
+    HasResult(Result<Vec<Mark>, WireError>),
     /// The group has a new newest cursor.
     Grown(u64),
     /// Everything sent so far has been taken by the stream.
@@ -375,7 +375,7 @@ impl Session {
             (State::Active(active), Input::HasResult(result)) => {
                 active.asking = false;
                 out.push(Output::Send(match result {
-                    Ok(blob_ids) => Message::HasResponse { blob_ids },
+                    Ok(marks) => Message::HasResponse { marks },
                     Err(error) => Message::Error(error),
                 }));
             }

@@ -61,10 +61,7 @@ wire_struct!(Bookmark {
     newest,
     longest
 });
-wire_struct!(Known {
-    mark,
-    expires
-});
+wire_struct!(Known { mark, expires });
 wire_struct!(GroupState {
     epochs,
     relays,

@@ -17,7 +17,7 @@ use crate::crypto::{access, blob};
 use crate::error::ErrorCode;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
 use crate::message::{
-    Blob, Hello, Message, Pull, PullResponse, Push, PushAck, RelayLimits, Subscribe, Welcome,
+    Blob, Hello, Mark, Message, Pull, PullResponse, Push, PushAck, RelayLimits, Subscribe, Welcome,
     WireError,
 };
 use crate::time::Timestamp;
@@ -298,7 +298,11 @@ fn messages() -> Vec<(&'static str, Message)> {
         (
             "HAS_RESPONSE",
             Message::HasResponse {
-                blob_ids: vec![blob.blob_id],
+                marks: vec![Mark {
+                    cursor: blob.cursor,
+                    blob_id: blob.blob_id,
+                    timestamp: blob.timestamp,
+                }],
             },
         ),
         (

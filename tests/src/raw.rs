@@ -328,7 +328,9 @@ impl Stream {
         })
         .await?;
         match self.receive().await? {
-            Message::HasResponse { blob_ids } => Ok(blob_ids),
+            Message::HasResponse { marks } => {
+                Ok(marks.into_iter().map(|mark| mark.blob_id).collect())
+            }
             other => bail!("no HAS_RESPONSE but {other:?}"),
         }
     }

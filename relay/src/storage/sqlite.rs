@@ -107,16 +107,10 @@ impl SqliteStorage {
 
     /// What is at a cursor.
     async fn mark(&self, group_ref: i64, cursor: u64) -> Result<Option<Mark>, StorageError> {
-        let sql = "SELECT blob_id, timestamp FROM blobs WHERE group_ref = ? AND cursor = ?";
+        let sql = "SELECT cursor, blob_id, timestamp FROM blobs WHERE group_ref = ? AND cursor = ?";
         let query = sqlx::query(sql).bind(group_ref).bind(int(cursor));
-        let Some(row) = query.fetch_optional(&self.readers).await? else {
-            return Ok(None);
-        };
-        Ok(Some(Mark {
-            cursor,
-            blob_id: BlobId(bytes(&row, 0)?),
-            timestamp: Timestamp(number(&row, 1)?),
-        }))
+        let row = query.fetch_optional(&self.readers).await?;
+        row.as_ref().map(mark).transpose()
     }
 
     /// Runs `work` in a transaction of the writing connection: all of it is kept, or nothing.
@@ -272,9 +266,9 @@ impl Storage for SqliteStorage {
         })
     }
 
-    async fn has(&self, group_id: GroupId, ids: Vec<BlobId>) -> Result<Vec<BlobId>, StorageError> {
+    async fn has(&self, group_id: GroupId, ids: Vec<BlobId>) -> Result<Vec<Mark>, StorageError> {
         let sql = "
-            SELECT j.key FROM json_each(?1) j
+            SELECT b.cursor, b.blob_id, b.timestamp FROM json_each(?1) j
             JOIN blobs b ON b.blob_id = unhex(j.value)
             WHERE b.group_ref = (SELECT id FROM groups WHERE group_id = ?2) ORDER BY j.key";
         let rows = sqlx::query(sql)
@@ -282,13 +276,7 @@ impl Storage for SqliteStorage {
             .bind(group_id.0.to_vec())
             .fetch_all(&self.readers)
             .await?;
-        rows.iter()
-            .map(|row| {
-                let at = usize::try_from(number(row, 0)?).ok();
-                let id = at.and_then(|at| ids.get(at)).copied();
-                id.ok_or_else(|| StorageError("an answer to no question".into()))
-            })
-            .collect()
+        rows.iter().map(mark).collect()
     }
 
     async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError> {
@@ -359,6 +347,14 @@ fn group_info(row: &SqliteRow) -> Result<GroupInfo, StorageError> {
         epoch: row.try_get(2)?,
         access_pub: bytes(row, 3)?,
         marks: Vec::new(),
+    })
+}
+
+fn mark(row: &SqliteRow) -> Result<Mark, StorageError> {
+    Ok(Mark {
+        cursor: number(row, 0)?,
+        blob_id: BlobId(bytes(row, 1)?),
+        timestamp: Timestamp(number(row, 2)?),
     })
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, InviteLookup};
+use zerok_sync_shared::message::Mark;
 use zerok_sync_shared::session::{NewBlob, Stored};
 use zerok_sync_shared::time::Timestamp;
 
@@ -46,6 +47,14 @@ pub(super) fn id(n: u64) -> BlobId {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&n.to_le_bytes());
     BlobId(id)
+}
+
+fn mark(cursor: u64, n: u64) -> Mark {
+    Mark {
+        cursor,
+        blob_id: id(n),
+        timestamp: NOW,
+    }
 }
 
 pub(super) fn pending(group_id: GroupId, n: u64, payload: usize) -> Pending {
@@ -169,9 +178,18 @@ async fn cursors_are_gapless_and_ids_idempotent(storage: &dyn Storage) {
     let asked = vec![id(700), id(609), id(1), id(701), id(10)];
     assert_eq!(
         storage.has(A, asked).await.unwrap(),
-        [id(609), id(1), id(10)]
+        [mark(603, 609), mark(1, 1), mark(4, 10)]
     );
-    assert_eq!(storage.has(B, vec![id(2), id(1)]).await.unwrap(), [id(1)]);
+    assert_eq!(
+        storage.has(B, vec![id(2), id(1)]).await.unwrap(),
+        [mark(1, 1)]
+    );
+    let asked = OpenGroup {
+        marks: vec![603, 9999, 4],
+        ..open(A)
+    };
+    let info = storage.open_group(asked).await.unwrap();
+    assert_eq!(info.marks, [mark(603, 609), mark(4, 10)]);
     assert_eq!(storage.has(A, vec![]).await.unwrap(), []);
 }
 

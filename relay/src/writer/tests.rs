@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use bytes::Bytes;
 use zerok_sync_shared::ids::{BlobId, Incarnation, InviteLookup};
+use zerok_sync_shared::message::Mark;
 use zerok_sync_shared::session::{GroupInfo, Page};
 use zerok_sync_shared::time::Timestamp;
 
@@ -59,7 +60,7 @@ impl Storage for Fake {
     async fn read(&self, _: GroupId, _: u64, _: u32, _: usize) -> Result<Page, StorageError> {
         Err(StorageError(String::new()))
     }
-    async fn has(&self, _: GroupId, _: Vec<BlobId>) -> Result<Vec<BlobId>, StorageError> {
+    async fn has(&self, _: GroupId, _: Vec<BlobId>) -> Result<Vec<Mark>, StorageError> {
         Ok(vec![])
     }
     async fn expire(&self, _: Timestamp, _: u32) -> Result<u64, StorageError> {

@@ -12,7 +12,7 @@ use crate::failure::SyncError;
 use crate::ids::{DeviceId, GroupId, Incarnation};
 use crate::limits;
 use crate::map::SortedMap;
-use crate::message::{Blob, PushAck};
+use crate::message::{Blob, Mark, PushAck};
 use crate::store::{GroupState, Sequences, StoredGroup};
 use crate::time::Timestamp;
 
@@ -42,9 +42,11 @@ pub(super) enum Received {
     CaughtUp {
         max_cursor: u64,
     },
-    /// The relay is known to hold the log up to here.
+    /// The relay is known to hold the log up to here, because these are where they are.
     Repaired {
         up_to: u64,
+        /// With their times to live.
+        marks: Vec<(Mark, u32)>,
     },
 }
 

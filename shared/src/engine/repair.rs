@@ -8,10 +8,9 @@ use std::collections::VecDeque;
 use super::group::{Group, Received};
 use super::{Context, LoadPurpose, Output};
 use crate::crypto::blob::Kind;
-use crate::ids::BlobId;
 use crate::limits;
-use crate::map::SortedSet;
-use crate::message::{Message, RelayLimits};
+use crate::map::SortedMap;
+use crate::message::{Mark, Message, RelayLimits};
 use crate::store::LogRecord;
 use crate::time::Timestamp;
 
@@ -37,6 +36,8 @@ pub(super) struct Repair {
     done_to: u64,
     /// End of the page in hand.
     page_end: u64,
+    /// What the relay has of that page, where, and for how many seconds.
+    marks: Vec<(Mark, u32)>,
     stage: Stage,
 }
 
@@ -45,6 +46,7 @@ impl Repair {
         Self {
             done_to,
             page_end: done_to,
+            marks: Vec::new(),
             stage: Stage::Start,
         }
     }
@@ -56,14 +58,17 @@ impl Repair {
         }
     }
 
-    pub(super) fn on_answer(&mut self, stored: &[BlobId]) {
-        let stored: SortedSet<_> = stored.iter().copied().collect();
+    pub(super) fn on_answer(&mut self, stored: &[Mark]) {
+        let stored: SortedMap<_, _> = stored.iter().map(|mark| (mark.blob_id, *mark)).collect();
         match core::mem::replace(&mut self.stage, Stage::Start) {
             Stage::Asking { page, asked: true } => {
-                let rest = page
-                    .into_iter()
-                    .filter(|record| !stored.contains(&record.blob_id))
-                    .collect();
+                let mut rest = VecDeque::new();
+                for record in page {
+                    match stored.get(&record.blob_id) {
+                        Some(mark) => self.marks.push((*mark, record.ttl)),
+                        None => rest.push_back(record),
+                    }
+                }
                 self.stage = Stage::Pushing { rest };
             }
             other => self.stage = other,
@@ -88,6 +93,7 @@ impl Group {
                     session.repair = None;
                     self.receive(Received::Repaired {
                         up_to: self.state.position,
+                        marks: Vec::new(),
                     });
                     return;
                 }
@@ -131,7 +137,11 @@ impl Group {
                     } else if self.outbox.nothing_in_flight() {
                         repair.done_to = page_end;
                         repair.stage = Stage::Start;
-                        self.receive(Received::Repaired { up_to: page_end });
+                        let marks = core::mem::take(&mut repair.marks);
+                        self.receive(Received::Repaired {
+                            up_to: page_end,
+                            marks,
+                        });
                     } else {
                         return;
                     }

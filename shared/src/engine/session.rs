@@ -69,7 +69,10 @@ fn goes_on_after(bookmark: &Bookmark, welcome: &Welcome) -> Option<u64> {
     }
     let mut after = 0;
     for Known { mark, expires } in [bookmark.longest, bookmark.newest].into_iter().flatten() {
-        let there = welcome.marks.iter().find(|there| there.cursor == mark.cursor);
+        let there = welcome
+            .marks
+            .iter()
+            .find(|there| there.cursor == mark.cursor);
         match there {
             Some(there) if *there != mark => return None,
             // Everything before it is as it was. The last one is the newest and reaches as far as the bookmark.
@@ -164,9 +167,9 @@ impl Group {
                     self.receive(Received::Ack { position, ack, ttl });
                 }
             }
-            Ok(Message::HasResponse { blob_ids }) if session.is_open() => {
+            Ok(Message::HasResponse { marks }) if session.is_open() => {
                 if let Some(repair) = &mut session.repair {
-                    repair.on_answer(&blob_ids);
+                    repair.on_answer(&marks);
                 }
             }
             Ok(_) => self.give_up("sent a message that does not belong here", context),

@@ -155,7 +155,10 @@ impl Group {
                 work.state.last_synced = Some(context.now);
                 work.caught_up = true;
             }
-            Received::Repaired { up_to } => {
+            Received::Repaired { up_to, marks } => {
+                for (mark, ttl) in marks {
+                    note(&mut work.state, relay_id, *mark, self.seconds(*ttl));
+                }
                 if let Some(bookmark) = work.state.bookmarks.get_mut(&relay_id) {
                     bookmark.held_to = bookmark.held_to.max(*up_to);
                 }
@@ -166,10 +169,7 @@ impl Group {
                     blob_id: ack.blob_id,
                     timestamp: ack.timestamp,
                 };
-                let welcome = self.session.as_ref().and_then(|session| session.welcome.as_ref());
-                let default_ttl = welcome.map_or(0, |welcome| welcome.limits.default_ttl);
-                let ttl = if *ttl == 0 { default_ttl } else { (*ttl).into() };
-                note(&mut work.state, relay_id, mark, ttl);
+                note(&mut work.state, relay_id, mark, self.seconds(*ttl));
                 // A repair gives away blobs of others and blobs that were sent before: nothing waits for those.
                 if self.outbox.contains(*position) {
                     batch.writes.push(Write::Sent {
@@ -181,6 +181,16 @@ impl Group {
                     work.sent.push((*position, *ack));
                 }
             }
+        }
+    }
+
+    /// What a time to live means at the relay of the session.
+    fn seconds(&self, ttl: u32) -> u64 {
+        let session = self.session.as_ref();
+        let welcome = session.and_then(|session| session.welcome.as_ref());
+        match ttl {
+            0 => welcome.map_or(0, |welcome| welcome.limits.default_ttl),
+            seconds => seconds.into(),
         }
     }
 
@@ -337,7 +347,10 @@ impl Group {
             let told = self.told_gaps.get_or_insert_with(*sender, Vec::new);
             told.retain(|(_, to)| *to > seen.contiguous());
             for (from, to) in seen.holes() {
-                if told.iter().any(|(first, last)| *first <= from && to <= *last) {
+                if told
+                    .iter()
+                    .any(|(first, last)| *first <= from && to <= *last)
+                {
                     continue;
                 }
                 told.push((from, to));

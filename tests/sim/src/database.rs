@@ -116,9 +116,15 @@ impl Database {
         Some(Stored { cursor, timestamp })
     }
 
-    pub fn has(&self, group: GroupId, id: &BlobId) -> bool {
-        let group = self.groups.get(&group);
-        group.is_some_and(|group| group.by_id.contains_key(id))
+    /// Where a blob is.
+    pub fn find(&self, group: GroupId, id: &BlobId) -> Option<Mark> {
+        let group = self.groups.get(&group)?;
+        let cursor = *group.by_id.get(id)?;
+        Some(Mark {
+            cursor,
+            blob_id: *id,
+            timestamp: group.rows[&cursor].blob.timestamp,
+        })
     }
 
     /// Deletes what has expired, and gives the ids.

@@ -96,8 +96,10 @@ impl Ledger {
             }
         }
         self.left.insert((device, group));
-        self.order.retain(|(at, of, _), _| (*at, *of) != (device, group));
-        self.gaps.retain(|(at, of, ..)| (*at, *of) != (device, group));
+        self.order
+            .retain(|(at, of, _), _| (*at, *of) != (device, group));
+        self.gaps
+            .retain(|(at, of, ..)| (*at, *of) != (device, group));
     }
 
     pub fn event(&mut self, device: DeviceId, event: &Event) {
@@ -178,13 +180,16 @@ impl Ledger {
         }
         for group in self.groups.keys() {
             let members = || devices.iter().filter(|d| d.groups.contains(group));
-            let excused = !self.tampered.is_empty()
-                || self.promised.values().any(|promise| promise.mortal);
+            let excused =
+                !self.tampered.is_empty() || self.promised.values().any(|promise| promise.mortal);
             if excused {
                 continue;
             }
             let vector = |device: &Device| {
-                let view = device.engine.as_ref().and_then(|engine| engine.view(*group));
+                let view = device
+                    .engine
+                    .as_ref()
+                    .and_then(|engine| engine.view(*group));
                 view.map(|view| view.version_vector)
             };
             if let Some(first) = members().next() {

@@ -13,7 +13,11 @@ use zerok_sync_sim::{Coverage, Detail, Failure, Fault, Faults, Plan, minimise, r
 /// Simulates fleets of devices and their relay under faults, one world per seed, and checks that nothing is lost,
 /// doubled, reordered or altered.
 #[derive(Parser)]
-#[command(name = "cargo xtask sim", bin_name = "cargo xtask sim", disable_version_flag = true)]
+#[command(
+    name = "cargo xtask sim",
+    bin_name = "cargo xtask sim",
+    disable_version_flag = true
+)]
 struct Args {
     /// How many seeds to run
     #[arg(long, value_name = "N", default_value_t = 10_000)]
@@ -63,6 +67,10 @@ struct Args {
     #[arg(long)]
     coverage: bool,
 
+    /// Do not look for the smallest plan that fails
+    #[arg(long)]
+    brief: bool,
+
     /// Worlds at the same time [default: one per core]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -76,7 +84,9 @@ fn faults(text: &str) -> Result<Faults, String> {
         let known = || Fault::ALL.iter().map(|fault| fault.name());
         let known = || known().collect::<Vec<_>>().join(", ");
         let fault = Fault::parse(name.trim());
-        fault.map(|fault| faults.with(fault)).ok_or_else(|| format!("{name:?} is none of: {}", known()))
+        fault
+            .map(|fault| faults.with(fault))
+            .ok_or_else(|| format!("{name:?} is none of: {}", known()))
     })
 }
 
@@ -105,7 +115,9 @@ fn main() -> ExitCode {
             groups: args.groups.unwrap_or(plan.groups),
             pushes: args.pushes.unwrap_or(plan.pushes),
             interval: args.interval.map_or(plan.interval, Duration::from_millis),
-            fault_interval: args.fault_interval.map_or(plan.fault_interval, Duration::from_millis),
+            fault_interval: args
+                .fault_interval
+                .map_or(plan.fault_interval, Duration::from_millis),
             ..plan
         }
     };
@@ -144,11 +156,18 @@ fn main() -> ExitCode {
     let Some(failure) = total.failure else {
         return ExitCode::SUCCESS;
     };
+    if args.brief {
+        println!("{failure}");
+        return ExitCode::FAILURE;
+    }
     println!("\n{failure}\nlooking for the smallest plan that fails in the same way …");
     let drawn = plan(failure.seed);
     let (smallest, failure) = minimise(failure, &drawn);
     println!("\n{}\n{failure}", failure.trace);
-    println!("replay it with: cargo xtask sim --trace {}", smallest.arguments(failure.seed));
+    println!(
+        "replay it with: cargo xtask sim --trace {}",
+        smallest.arguments(failure.seed)
+    );
     ExitCode::FAILURE
 }
 
@@ -161,7 +180,9 @@ fn run_all(args: &Args, plan: &(impl Fn(u64) -> Plan + Sync), start: Instant) ->
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let work = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
-        let late = args.time.is_some_and(|time| start.elapsed().as_secs() >= time);
+        let late = args
+            .time
+            .is_some_and(|time| start.elapsed().as_secs() >= time);
         if seed >= end || late || stop.load(Ordering::Relaxed) {
             return;
         }
@@ -179,7 +200,11 @@ fn run_all(args: &Args, plan: &(impl Fn(u64) -> Plan + Sync), start: Instant) ->
             Err(failure) => {
                 stop.store(true, Ordering::Relaxed);
                 // The lowest seed of those that failed at the same time, so that two runs say the same.
-                if total.failure.as_ref().is_none_or(|former| failure.seed < former.seed) {
+                if total
+                    .failure
+                    .as_ref()
+                    .is_none_or(|former| failure.seed < former.seed)
+                {
                     total.failure = Some(failure);
                 }
             }

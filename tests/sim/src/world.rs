@@ -32,8 +32,8 @@ mod serving;
 
 /// An end that hears nothing for so long gives its connection up.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Happenings in which a healthy world must have settled.
-const MAX_SETTLING: usize = 3_000_000;
+/// Time and happenings in which a healthy world must have settled. The longest wait of a device is an hour.
+const MAX_SETTLING: (Duration, usize) = (Duration::from_secs(6 * 3600), 300_000);
 
 /// Something that is going to happen.
 #[derive(Debug, Clone)]
@@ -219,11 +219,12 @@ impl World {
     pub fn settle(&mut self) {
         self.settling = true;
         self.heal();
-        for n in 0..MAX_SETTLING {
+        let late = self.now.plus(MAX_SETTLING.0);
+        for n in 0..MAX_SETTLING.1 {
             if n % 64 == 0 && self.is_settled() {
                 return;
             }
-            if !self.step() {
+            if self.now > late || !self.step() {
                 break;
             }
         }
@@ -501,7 +502,10 @@ impl World {
         self.ledger.written(writing.order);
         for (group, disk) in removed {
             self.devices[at].groups.retain(|of| *of != group);
-            let logs = self.devices.iter().filter_map(|d| d.disk.groups.get(&group));
+            let logs = self
+                .devices
+                .iter()
+                .filter_map(|d| d.disk.groups.get(&group));
             let elsewhere = logs.flat_map(|disk| disk.log.iter().map(|record| record.blob_id));
             let elsewhere = elsewhere.collect();
             let id = self.devices[at].id;
@@ -599,7 +603,11 @@ impl World {
         }
         let wait = self.delay(connection.device);
         let connection = self.connections.get_mut(&id).expect("it is there");
-        let queue = connection.streams.entry(stream).or_default().towards(towards);
+        let queue = connection
+            .streams
+            .entry(stream)
+            .or_default()
+            .towards(towards);
         let last = queue.frames.back().map_or(self.now, |(at, _)| *at);
         let arrives = self.now.plus(wait).max(last);
         queue.frames.push_back((arrives, frame));
@@ -685,7 +693,12 @@ impl World {
         connection.close(end);
         let device = connection.device;
         let towards = end.other();
-        let wait = if says_so && self.devices[device].air.blocked(towards, self.now).is_none() {
+        let wait = if says_so
+            && self.devices[device]
+                .air
+                .blocked(towards, self.now)
+                .is_none()
+        {
             self.delay(device)
         } else {
             IDLE_TIMEOUT
@@ -712,7 +725,11 @@ impl World {
                 let device = &mut self.devices[at];
                 device.streams.retain(|_, of| *of != id);
                 let url = self.relays[relay].url.clone();
-                if device.links.get(&url).is_some_and(|(_, of)| *of == Some(id)) {
+                if device
+                    .links
+                    .get(&url)
+                    .is_some_and(|(_, of)| *of == Some(id))
+                {
                     device.links.remove(&url);
                     let error =
                         SyncError::passing(code::RELAY_UNREACHABLE, "the connection was lost");

@@ -100,7 +100,7 @@ async fn unknown_message_types_and_those_of_the_other_side_end_the_stream_and_no
     for message in [
         hello,
         Message::CaughtUp { max_cursor: 1 },
-        Message::HasResponse { blob_ids: vec![] },
+        Message::HasResponse { marks: vec![] },
     ] {
         let (mut open, _) = peer.session(&keys(2)).await.unwrap();
         open.send(&message).await.unwrap();

@@ -79,7 +79,9 @@ impl World {
             return;
         }
         let keys = &self.ledger.groups[&group];
-        let epochs = keys.iter().map(|keys| (keys.epoch(), keys.secret().clone()));
+        let epochs = keys
+            .iter()
+            .map(|keys| (keys.epoch(), keys.secret().clone()));
         let state = GroupState {
             epochs: epochs.collect(),
             relays: self.relays.iter().map(|relay| relay.url.clone()).collect(),

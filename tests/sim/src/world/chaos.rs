@@ -250,7 +250,10 @@ impl World {
 
     /// The relay's ends of all connections are gone; devices learn it at different times.
     fn drop_all(&mut self, at: usize) {
-        let own = self.connections.iter().filter(|(_, c)| c.relay == at && c.relay_open);
+        let own = self
+            .connections
+            .iter()
+            .filter(|(_, c)| c.relay == at && c.relay_open);
         let own: Vec<_> = own.map(|(id, _)| *id).collect();
         for id in own {
             let says_so = self.rng.once_in(2);
@@ -308,7 +311,10 @@ impl World {
             return;
         }
         let of_group = |serving: &Serving| serving.session.group() == Some(group);
-        let cut = relay.sessions.iter().filter(|(_, serving)| of_group(serving));
+        let cut = relay
+            .sessions
+            .iter()
+            .filter(|(_, serving)| of_group(serving));
         let cut: Vec<_> = cut.map(|(key, _)| *key).collect();
         for key in cut {
             self.relays[at].sessions.remove(&key);
@@ -341,7 +347,8 @@ impl World {
 
     /// No more faults; what is broken is mended, and whoever is away comes back.
     pub(super) fn heal(&mut self) {
-        self.trace.note(self.now, 0, || "--- everything heals".into());
+        self.trace
+            .note(self.now, 0, || "--- everything heals".into());
         self.faults = Faults::default();
         for at in 0..self.relays.len() {
             self.relays[at].refuses = None;

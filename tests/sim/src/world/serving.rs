@@ -117,7 +117,10 @@ impl World {
             && bookmark.incarnation == self.relays[at].database.incarnation
             && !self.plan.faults.has(Fault::RelayRollback)
         {
-            assert!(cursor <= bookmark.cursor, "acknowledged before it was written");
+            assert!(
+                cursor <= bookmark.cursor,
+                "acknowledged before it was written"
+            );
         }
     }
 
@@ -178,7 +181,7 @@ impl World {
             let group = group.expect("only an open session acknowledges");
             // It may have expired since it was stored.
             assert!(
-                self.relays[at].database.has(group, &ack.blob_id)
+                self.relays[at].database.find(group, &ack.blob_id).is_some()
                     || self.plan.faults.has(Fault::Expiry),
                 "acknowledged before it was committed"
             );
@@ -229,9 +232,8 @@ impl World {
             } => {
                 // Stands in for the chain of certificates: it proves every epoch that the group has ever had.
                 let keys = self.ledger.groups.get(&group).and_then(|keys| keys.last());
-                let proven = keys.is_some_and(|keys| {
-                    keys.epoch() == epoch && keys.access_pub() == access_pub
-                });
+                let proven = keys
+                    .is_some_and(|keys| keys.epoch() == epoch && keys.access_pub() == access_pub);
                 let create = create || proven;
                 if proven {
                     self.apply_epoch(at, group, epoch, access_pub);
@@ -254,9 +256,10 @@ impl World {
                 Input::Read(purpose, Ok(page))
             }
             Work::Has { .. } if unreadable => Input::HasResult(Err(failed())),
-            Work::Has { group, mut ids } => {
-                ids.retain(|id| self.relays[at].database.has(group, id));
-                Input::HasResult(Ok(ids))
+            Work::Has { group, ids } => {
+                let database = &self.relays[at].database;
+                let found = ids.iter().filter_map(|id| database.find(group, id));
+                Input::HasResult(Ok(found.collect()))
             }
         };
         // A result is as old as its way is long.
