@@ -1,12 +1,14 @@
 //! `cargo xtask …`: everything that is set up, built, checked and measured in this repository.
 
 mod bench;
+mod chaos;
 mod demo;
 mod deny;
 mod lint;
 mod npm;
 mod process;
 mod setup;
+mod sim;
 mod stamp;
 mod test;
 mod ui;
@@ -45,6 +47,15 @@ enum Command {
     Demo(demo::Args),
     /// Runs every check and every test.
     Test(test::Args),
+    /// Simulates fleets under faults; `cargo xtask sim --help` lists its arguments, `--planted` tests it by planted bugs.
+    #[command(disable_help_flag = true)]
+    Sim(sim::Args),
+    /// Real processes under faults; `cargo xtask chaos --help` lists its arguments.
+    #[command(disable_help_flag = true)]
+    Chaos(chaos::Args),
+    /// A mixed fleet under rotating faults for as long as asked, and whether its curves stay flat.
+    #[command(disable_help_flag = true)]
+    Soak(chaos::Args),
     /// Checks licences, sources, banned crates and known vulnerabilities of all dependencies.
     Deny,
     /// Runs the benchmarks and writes bench-results/.
@@ -82,6 +93,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Npm(args) => npm::run(&ws, &args)?,
         Command::Demo(args) => demo::run(&ws, &args)?,
         Command::Test(args) => return test::run(&ws, &args),
+        Command::Sim(args) => return sim::run(&ws, &args),
+        Command::Chaos(args) => return chaos::chaos(&ws, &args),
+        Command::Soak(args) => return chaos::soak(&ws, &args),
         Command::Deny => deny::run(&ws)?,
         Command::Bench(args) => return bench::run(&ws, &args),
         Command::WasmCargo { args } => wasm::cargo(&ws, &args)?,

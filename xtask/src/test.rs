@@ -10,7 +10,7 @@ use crate::setup::{self, node};
 use crate::ui;
 use crate::wasm::{self, Profile};
 use crate::workspace::Workspace;
-use crate::{demo, deny, lint};
+use crate::{demo, deny, lint, sim};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -54,6 +54,8 @@ const STEPS: &[Step] = &[
     step(Group::Lint, "clippy (browser)", lint::clippy_browser),
     step(Group::Lint, "dependency rules", deny::run),
     step(Group::Native, "native tests", native_tests),
+    step(Group::Native, "simulation", sim::test),
+    step(Group::Native, "simulation finds planted bugs", sim::planted),
     step(Group::Browser, "wasm build and gate", |ws| {
         wasm::build(ws, Profile::Publish).map(|_| ())
     }),
@@ -115,12 +117,14 @@ fn native_tests(ws: &Workspace) -> Result<()> {
 fn browser_tests(ws: &Workspace) -> Result<()> {
     let chromium = setup::browser()?;
     demo::build_relay(ws)?;
+    run_command(cargo(&ws.root).args(["build", "--package", "zerok-cli"]))?;
     let relay = ws.binary("debug", "zerok-relay");
     let core = wasm::build_testing(ws, Profile::Dev)?;
     let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
     let env = [
         ("CHROMIUM", text(&chromium)),
         ("RELAY_BIN", text(&relay)),
+        ("ZEROK_BIN", text(&ws.binary("debug", "zerok"))),
         ("TESTING_CORE", text(&core)),
     ];
     node::script(ws, "tests/browser", "test", &env)

@@ -11,6 +11,8 @@ export const PAGE_DIST = inRepository("tests/browser/page/dist");
 export const SCREENSHOTS = inRepository("tests/browser/screenshots");
 /** The relay's binary. */
 export const RELAY_BIN = process.env.RELAY_BIN ?? inRepository("target/debug/zerok-relay");
+/** The terminal client. */
+export const ZEROK_BIN = process.env.ZEROK_BIN ?? inRepository("target/debug/zerok");
 /** The browser. */
 export const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 /** The browser core with the exports that only tests and benchmarks call: `cargo xtask wasm --testing`. */

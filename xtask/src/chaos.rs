@@ -1,0 +1,75 @@
+//! Real processes under faults: builds what takes part and runs it.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result};
+
+use crate::npm;
+use crate::process::{cargo, run as run_command};
+use crate::setup::{self, node};
+use crate::ui;
+use crate::wasm::Profile;
+use crate::workspace::Workspace;
+
+#[derive(clap::Args)]
+#[command(disable_help_flag = true)]
+pub struct Args {
+    /// For the suite itself: see `cargo xtask chaos --help`
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGUMENT"
+    )]
+    arguments: Vec<OsString>,
+}
+
+/// `cargo xtask chaos`.
+pub fn chaos(ws: &Workspace, args: &Args) -> Result<ExitCode> {
+    run(ws, "zerok-chaos", args)
+}
+
+/// `cargo xtask soak`.
+pub fn soak(ws: &Workspace, args: &Args) -> Result<ExitCode> {
+    run(ws, "zerok-soak", args)
+}
+
+fn run(ws: &Workspace, program: &str, args: &Args) -> Result<ExitCode> {
+    let given = |name: &str| args.arguments.iter().any(|argument| argument == name);
+    let questions = ["--list", "--help", "-h"];
+    let mut command = built(ws, program)?;
+    if !questions.iter().any(|name| given(name)) && !given("--no-browser") {
+        command.env("CHROMIUM", page(ws)?);
+    }
+    let status = command.args(&args.arguments).status();
+    let status = status.with_context(|| format!("{program} does not start"))?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn built(ws: &Workspace, program: &str) -> Result<Command> {
+    ui::doing("compiling the relay and the devices…");
+    let packages = [
+        "--package",
+        "zerok-sync-relay",
+        "--package",
+        "zerok-sync-chaos",
+    ];
+    run_command(cargo(&ws.root).arg("build").args(packages).arg("--bins"))?;
+    let mut command = Command::new(ws.binary("debug", program));
+    command
+        .current_dir(&ws.root)
+        .env("RELAY_BIN", ws.binary("debug", "zerok-relay"));
+    Ok(command)
+}
+
+/// Builds the page that takes part, and gives the browser that opens it.
+fn page(ws: &Workspace) -> Result<OsString> {
+    let chromium = setup::browser()?;
+    npm::build(ws, Profile::Dev)?;
+    node::script(ws, "tests/browser", "page", &[])?;
+    Ok(chromium.into())
+}
