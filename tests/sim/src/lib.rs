@@ -10,14 +10,14 @@
 //! | file | subject |
 //! |---|---|
 //! | `run` | one seed: draw, run, settle, check; and the smallest mix of faults that still fails |
-//! | `world` | the queue, and what each happening does; `world/app` the apps, `world/faults` what goes wrong |
+//! | `world` | the queue; below it `app` what apps do, `chaos` what goes wrong, `devices` and `serving` both sides, `wire` what is between |
 //! | `network` | connections, streams, what is under way on them |
 //! | `device`, `disk` | a device: an engine, and what survives its crashes |
 //! | `relay`, `database` | a relay: sessions, a group commit, and what survives its crashes |
 //! | `ledger` | what was promised, and the invariants |
 //! | `coverage` | which events met which states |
 //!
-//! A new fault is a variant of [`Fault`] and an arm in `world/faults`; a new action of apps is an arm in `world/app`.
+//! A new fault is a variant of [`Fault`] and an arm in `world/chaos`; a new action of apps goes into `world/app`.
 
 #![allow(
     clippy::unwrap_used,

@@ -9,7 +9,8 @@ use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId};
 use zerok_sync_shared::message::{Message, WireError};
 use zerok_sync_shared::session::{Input, NewBlob, Output, Purpose, Session};
 
-use super::{Happening, World, encode, short};
+use super::wire::{encode, short};
+use super::{Happening, World};
 use crate::coverage;
 use crate::faults::Fault;
 use crate::network::{End, Frame};
@@ -42,7 +43,7 @@ pub(crate) enum Work {
 }
 
 impl World {
-    pub(super) fn to_relay(&mut self, at: usize, key: Key, frame: Frame) {
+    pub(super) fn arrive_at_relay(&mut self, at: usize, key: Key, frame: Frame) {
         let Some(connection) = self.connections.get(&key.0) else {
             return;
         };
