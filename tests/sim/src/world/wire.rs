@@ -22,6 +22,10 @@ impl World {
         if self.faults.has(Fault::Loss) && self.rng.once_in(10) {
             delay += base * 2 * (1 + self.rng.below(8));
         }
+        if self.faults.has(Fault::Loss) && self.rng.once_in(500) {
+            // A long burst: longer than a relay waits for HELLO.
+            delay += 12_000;
+        }
         if self.faults.has(Fault::Delay) {
             delay += self.rng.below(3_000);
         }
