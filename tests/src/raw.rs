@@ -84,6 +84,29 @@ pub fn blob_id(id: u64) -> BlobId {
     BlobId(bytes)
 }
 
+/// Who a relay is and where it is reached by UDP, as its `/.well-known/iroh` says.
+///
+/// # Errors
+/// When there is no relay.
+pub async fn locate(url: &str) -> Result<(RelayId, EndpointAddr)> {
+    let directory: Value = http()?
+        .get(format!("{url}/.well-known/iroh"))
+        .send()
+        .await?
+        .json()
+        .await?;
+    let node = &directory["nodes"][0];
+    let relay: RelayId = node["endpoint_id"]
+        .as_str()
+        .context("no endpoint id")?
+        .parse()?;
+    let mut address = EndpointAddr::new(transport::endpoint_id(relay)?);
+    for udp in node["udp_addrs"].as_array().context("no UDP addresses")? {
+        address = address.with_ip_addr(udp.as_str().context("no address")?.parse()?);
+    }
+    Ok((relay, address))
+}
+
 /// A connection to a relay, by UDP.
 #[derive(Debug)]
 pub struct Peer {
@@ -106,21 +129,7 @@ impl Peer {
     /// # Errors
     /// When there is no relay.
     pub async fn connect_as(url: &str, key: SecretKey) -> Result<Self> {
-        let directory: Value = http()?
-            .get(format!("{url}/.well-known/iroh"))
-            .send()
-            .await?
-            .json()
-            .await?;
-        let node = &directory["nodes"][0];
-        let relay: RelayId = node["endpoint_id"]
-            .as_str()
-            .context("no endpoint id")?
-            .parse()?;
-        let mut address = EndpointAddr::new(transport::endpoint_id(relay)?);
-        for udp in node["udp_addrs"].as_array().context("no UDP addresses")? {
-            address = address.with_ip_addr(udp.as_str().context("no address")?.parse()?);
-        }
+        let (relay, address) = locate(url).await?;
         let endpoint = transport::builder(key)
             .relay_mode(RelayMode::Disabled)
             .bind()

@@ -63,7 +63,11 @@ impl RelayProcess {
             .create(true)
             .append(true)
             .open(&options.log)?;
-        let mut words = options.wrapper.iter().map(OsString::from).collect::<Vec<_>>();
+        let mut words = options
+            .wrapper
+            .iter()
+            .map(OsString::from)
+            .collect::<Vec<_>>();
         words.push(binary()?.into());
         let mut child = Command::new(&words[0])
             .args(&words[1..])

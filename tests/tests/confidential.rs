@@ -12,83 +12,21 @@
 
 mod common;
 
-use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use common::{Device, PATIENCE, patient, wait_until};
-use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
+use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zerok_sync_client::shared::crypto::invite::{InviteKey, hash_claim};
 use zerok_sync_client::store::{MemoryStore, Store as _};
 use zerok_sync_client::{Client, ClientEvent, Config, Invite, Path};
+use zerok_sync_tests::canary::{Needle, answers, files};
 use zerok_sync_tests::raw;
 use zerok_sync_tests::relay::{Options, RelayProcess};
 
 const CANARY: &str = "canary-7f3Kq0 Vögel-singen.";
 const DEVICE_NAME: &str = "canary-device Zoë's phone";
-
-/// Something that must not be found, in every form in which it could turn up.
-struct Needle {
-    name: String,
-    forms: Vec<Vec<u8>>,
-}
-
-impl Needle {
-    fn new(name: &str, bytes: &[u8]) -> Self {
-        let decimals = bytes.iter().map(u8::to_string).collect::<Vec<_>>();
-        let mut forms = vec![
-            bytes.to_vec(),
-            HEXLOWER.encode(bytes).into_bytes(),
-            HEXUPPER.encode(bytes).into_bytes(),
-            // As `Debug` prints bytes and arrays.
-            bytes.escape_ascii().to_string().into_bytes(),
-            decimals.join(", ").into_bytes(),
-            decimals.join(",").into_bytes(),
-        ];
-        // Inside something longer, base64 looks different depending on where it starts; the ends belong to the neighbours.
-        for skipped in 0..3 {
-            let Some(aligned) = bytes.get(skipped..) else {
-                continue;
-            };
-            let aligned = &aligned[..aligned.len() / 3 * 3];
-            forms.push(BASE64_NOPAD.encode(aligned).into_bytes());
-            forms.push(BASE64URL_NOPAD.encode(aligned).into_bytes());
-        }
-        Self {
-            name: name.into(),
-            forms,
-        }
-    }
-
-    fn text(name: &str, text: &str) -> Self {
-        let mut needle = Self::new(name, text.as_bytes());
-        let wide: Vec<u16> = text.encode_utf16().collect();
-        needle
-            .forms
-            .push(wide.iter().flat_map(|unit| unit.to_le_bytes()).collect());
-        needle
-            .forms
-            .push(wide.iter().flat_map(|unit| unit.to_be_bytes()).collect());
-        // As JSON and `Debug` escape it, and as URLs do.
-        needle
-            .forms
-            .push(serde_json::to_vec(text).unwrap().trim_ascii().to_vec());
-        needle
-            .forms
-            .push(text.escape_default().to_string().into_bytes());
-        needle
-    }
-
-    fn is_in(&self, haystack: &[u8]) -> bool {
-        self.forms.iter().any(|form| contains(haystack, form))
-    }
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    assert!(needle.len() >= 12, "too short to mean anything");
-    memchr::memmem::find(haystack, needle).is_some()
-}
 
 #[test]
 fn the_search_finds_every_form_wherever_it_lies() {
@@ -118,46 +56,6 @@ fn the_search_finds_every_form_wherever_it_lies() {
         }
     }
     assert!(!needle.is_in(&secret[1..]) && !text.is_in(b"canary"));
-}
-
-/// Every file of a folder, whatever it is called.
-fn files(folder: &FilePath) -> Vec<(String, Vec<u8>)> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push((path.display().to_string(), std::fs::read(&path).unwrap()));
-        }
-    }
-    found
-}
-
-/// Everything that the relay shows to anybody who asks.
-async fn answers(url: &str) -> Vec<(String, Vec<u8>)> {
-    let mut found = Vec::new();
-    for path in [
-        "/metrics",
-        "/health",
-        "/.well-known/iroh",
-        "/",
-        "/v1/invites",
-        "/nothing",
-    ] {
-        let answer = raw::http()
-            .unwrap()
-            .get(format!("{url}{path}"))
-            .send()
-            .await
-            .unwrap();
-        let headers = format!("{:?}", answer.headers()).into_bytes();
-        found.push((
-            path.to_owned(),
-            [headers, answer.bytes().await.unwrap().to_vec()].concat(),
-        ));
-    }
-    found
 }
 
 async fn open(url: &str, path: Path, store: &MemoryStore) -> Device {

@@ -34,6 +34,12 @@ pub fn soak(ws: &Workspace, args: &Args) -> Result<ExitCode> {
     run(ws, "zerok-soak", args)
 }
 
+/// The step of `cargo xtask test`: every scenario.
+pub fn test(ws: &Workspace) -> Result<()> {
+    let mut command = built(ws, "zerok-chaos")?;
+    run_command(command.env("CHROMIUM", page(ws)?))
+}
+
 fn run(ws: &Workspace, program: &str, args: &Args) -> Result<ExitCode> {
     let given = |name: &str| args.arguments.iter().any(|argument| argument == name);
     let questions = ["--list", "--help", "-h"];

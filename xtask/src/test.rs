@@ -10,7 +10,7 @@ use crate::setup::{self, node};
 use crate::ui;
 use crate::wasm::{self, Profile};
 use crate::workspace::Workspace;
-use crate::{demo, deny, lint, sim};
+use crate::{chaos, demo, deny, lint, sim};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -90,6 +90,7 @@ const STEPS: &[Step] = &[
         node::script(ws, "tests/browser", "lint", &[])
     }),
     step(Group::Browser, "browser tests", browser_tests),
+    step(Group::Browser, "chaos", chaos::test),
 ];
 
 const fn step(group: Group, name: &'static str, run: fn(&Workspace) -> Result<()>) -> Step {
