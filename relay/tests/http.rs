@@ -437,3 +437,18 @@ async fn a_relay_that_cannot_start_says_what_to_change() {
     assert!(error.contains("--web"), "{error}");
     relay.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_announced_too_long_is_not_waited_for() {
+    let (relay, _folder) = start().await;
+    let mut stream = TcpStream::connect(relay.http_url().replace("http://", ""))
+        .await
+        .unwrap();
+    let head =
+        "POST /v1/invites HTTP/1.1\r\nHost: relay.test\r\nContent-Length: 10000000000\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    relay.shutdown().await;
+}

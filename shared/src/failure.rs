@@ -13,6 +13,8 @@ pub mod code {
     pub const RELAY_IDENTITY_CHANGED: &str = "RELAY_IDENTITY_CHANGED";
     /// A stored blob was altered on its way.
     pub const BLOB_REJECTED: &str = "BLOB_REJECTED";
+    /// A blob came after later ones of its sender: a relay has mixed them up, or had lost this one.
+    pub const BLOB_OUT_OF_ORDER: &str = "BLOB_OUT_OF_ORDER";
     /// The device has no room left.
     pub const STORAGE_FULL: &str = "STORAGE_FULL";
     /// The device's storage does not work.

@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -46,6 +47,7 @@ pub(super) fn router(rate: NonZeroU32) -> Router<Shared> {
         .route("/{lookup}", get(look).delete(cancel))
         .route("/{lookup}/claim", post(claim))
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(limit_announced_length))
         .layer(middleware::from_fn(move |request: Request, next: Next| {
             limit_rate(Arc::clone(&rates), request, next)
         }))
@@ -54,6 +56,16 @@ pub(super) fn router(rate: NonZeroU32) -> Router<Shared> {
 async fn wrong_method() -> ApiError {
     let text = "this path does not take this method";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, text)
+}
+
+/// Refuses a body that is too long by what its header says, instead of waiting for it.
+async fn limit_announced_length(request: Request, next: Next) -> Response {
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > limits::MAX_HTTP_BODY as u64) {
+        return too_long().into_response();
+    }
+    next.run(request).await
 }
 
 async fn limit_rate(rates: Arc<Rates>, request: Request, next: Next) -> Response {
@@ -278,12 +290,14 @@ fn malformed(text: &'static str) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, INVALID, text).reason("malformed")
 }
 
+fn too_long() -> ApiError {
+    let text = "the body is longer than 32 KiB";
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, text).reason("malformed")
+}
+
 fn read<T: for<'de> Deserialize<'de>>(body: Body) -> Result<T, ApiError> {
     let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let text = "the body is longer than 32 KiB";
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, text).reason("malformed")
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => too_long(),
         _ => malformed("the body did not arrive"),
     })?;
     serde_json::from_slice(&body).map_err(|_| malformed("the body is not JSON of the right shape"))

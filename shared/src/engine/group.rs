@@ -11,7 +11,7 @@ use crate::crypto::keys::EpochKeys;
 use crate::failure::SyncError;
 use crate::ids::{DeviceId, GroupId, Incarnation};
 use crate::limits;
-use crate::map::SortedMap;
+use crate::map::{SortedMap, SortedSet};
 use crate::message::{Blob, Mark, PushAck};
 use crate::store::{GroupState, Sequences, StoredGroup};
 use crate::time::Timestamp;
@@ -77,6 +77,8 @@ pub(super) struct Group {
     pub(super) last_error: Option<SyncError>,
     /// Holes in the sequences of senders that the app was told of since the start.
     pub(super) told_gaps: SortedMap<DeviceId, Vec<(u64, u64)>>,
+    /// Senders of whom the app was told that blobs came out of order.
+    pub(super) told_late: SortedSet<DeviceId>,
     /// Which of the group's relays is used.
     relay: usize,
 }
@@ -102,6 +104,7 @@ impl Group {
             failures: 0,
             last_error: None,
             told_gaps: SortedMap::new(),
+            told_late: SortedSet::default(),
             relay: 0,
         }
     }

@@ -20,6 +20,8 @@ pub(super) struct StagedGroup {
     /// Items of the inbox that it covers.
     received: usize,
     events: Vec<Event>,
+    /// Blobs that came after later ones of their senders, and their cursors.
+    late: Vec<(DeviceId, u64)>,
     caught_up: bool,
 }
 
@@ -39,6 +41,7 @@ impl Group {
             sent: Vec::new(),
             received: 0,
             events: Vec::new(),
+            late: Vec::new(),
             caught_up: false,
         };
         let first = batch.writes.len();
@@ -184,6 +187,12 @@ impl Group {
         }
     }
 
+    /// Whether the app was told that a sequence is missing.
+    fn is_told(&self, sender: DeviceId, seq: u64) -> bool {
+        let told = self.told_gaps.get(&sender);
+        told.is_some_and(|told| told.iter().any(|(from, to)| (*from..=*to).contains(&seq)))
+    }
+
     /// What a time to live means at the relay of the session.
     fn seconds(&self, ttl: u32) -> u64 {
         let session = self.session.as_ref();
@@ -244,7 +253,9 @@ impl Group {
                 return;
             }
         };
-        let newcomer = !work.state.seen.contains_key(&blob.sender);
+        let seen = work.state.seen.get(&blob.sender);
+        let newcomer = seen.is_none();
+        let late = seen.is_some_and(|seen| plain.seq < seen.highest());
         // A device that has not been here before may start late, when relays have forgotten its first blobs.
         if !work
             .state
@@ -253,6 +264,10 @@ impl Group {
             .insert(plain.seq)
         {
             return;
+        }
+        // Of its own former blobs, and of those that the app knows to be missing, a device expects nothing else.
+        if late && blob.sender != device && !self.is_told(blob.sender, plain.seq) {
+            work.late.push((blob.sender, blob.cursor));
         }
         if newcomer && blob.sender != device {
             work.events.push(Event::DeviceJoined {
@@ -304,6 +319,17 @@ impl Group {
         }
         for event in work.events {
             context.event(event);
+        }
+        for (sender, cursor) in work.late {
+            // Once for each sender: after a relay has lost its past there can be thousands.
+            if self.told_late.insert(sender) {
+                let text = format!(
+                    "a blob came after later ones of its sender: {} has mixed them up, or had lost it",
+                    self.relay()
+                );
+                let error = SyncError::new(code::BLOB_OUT_OF_ORDER, text);
+                context.error(self.id, error, Some(cursor));
+            }
         }
         if work.caught_up {
             self.on_caught_up(context);

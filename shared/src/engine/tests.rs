@@ -313,6 +313,24 @@ fn an_app_is_told_of_a_hole_when_everything_was_fetched() {
 }
 
 #[test]
+fn an_app_is_told_once_when_a_relay_mixes_up_the_blobs_of_a_sender() {
+    let (mut engine, stream) = connected(0);
+    for (cursor, seq) in [(1, 1), (2, 4), (3, 3), (4, 2)] {
+        receive(&mut engine, stream, Message::Blob(sealed(cursor, seq)));
+    }
+    let mut told = Vec::new();
+    while !engine.is_idle() {
+        let out = run(&mut engine, 0, Input::Written(Ok(())));
+        told.extend(out.into_iter().filter_map(|output| match output {
+            Output::Event(Event::Error { error, cursor, .. }) => Some((error.code, cursor)),
+            _ => None,
+        }));
+    }
+    assert_eq!(told, [(code::BLOB_OUT_OF_ORDER, Some(3))]);
+    assert_eq!(engine.view(group()).unwrap().position, 4, "nothing is lost");
+}
+
+#[test]
 fn a_refused_push_is_sent_again_in_another_session() {
     let (mut engine, stream) = connected(0);
     run(
