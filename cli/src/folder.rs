@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use etcetera::base_strategy::{BaseStrategy as _, choose_native_strategy};
 use serde::{Deserialize, Serialize};
 use zerok_sync_client::shared::failure::code;
 
@@ -26,9 +27,14 @@ pub fn locate(asked: Option<&Path>) -> Result<PathBuf, Failure> {
         return std::path::absolute(folder)
             .map_err(|error| Failure::usage(format!("{}: {error}", folder.display())));
     }
-    directories::ProjectDirs::from("", "", "0k-sync")
-        .map(|found| found.data_local_dir().to_owned())
-        .ok_or_else(|| Failure::usage("this user has no home folder; say --data-dir DIR"))
+    let base = choose_native_strategy()
+        .map_err(|_| Failure::usage("this user has no home folder; say --data-dir DIR"))?;
+    // On Windows the folder that does not roam: two machines with one key would be one device.
+    #[cfg(windows)]
+    let data = base.cache_dir();
+    #[cfg(not(windows))]
+    let data = base.data_dir();
+    Ok(data.join("0k-sync"))
 }
 
 impl Settings {

@@ -63,6 +63,7 @@ fn message() -> impl Strategy<Value = Message> {
             sender: DeviceId([2; 32]),
             epoch: 3,
             timestamp: Timestamp(4),
+            ttl: 60,
             payload,
         })),
     ]
