@@ -69,6 +69,8 @@ pub struct Fleet {
     seed: u64,
     expected_errors: Vec<String>,
     expected_damage: Vec<Damage>,
+    /// Devices to which a relay gave a sender's blobs in another order.
+    expected_disorder: Vec<usize>,
     /// Answers of the relay that were seen on the way, for the leak check.
     evidence: Vec<(String, Vec<u8>)>,
 }
@@ -111,6 +113,7 @@ impl Fleet {
             seed,
             expected_errors: Vec::new(),
             expected_damage: Vec::new(),
+            expected_disorder: Vec::new(),
             evidence: Vec::new(),
         };
         fleet.start_relay().await?;
@@ -360,6 +363,11 @@ impl Fleet {
             blobs,
             code,
         });
+    }
+
+    /// A device gets a sender's blobs from a lying relay in another order than they were pushed, and has to say so.
+    pub fn expect_disorder(&mut self, device: usize) {
+        self.expected_disorder.push(device);
     }
 
     /// Notes so far.

@@ -126,9 +126,18 @@ impl Fleet {
                 name: device.name().to_owned(),
                 promised: device.record().promised.clone(),
                 damaged: damage.map(|damage| damage.blobs).sum(),
+                mixed: self.expected_disorder.contains(&index),
                 log,
                 status,
             });
+        }
+        for index in &self.expected_disorder {
+            let device = &self.devices[*index];
+            ensure!(
+                device.told_error("BLOB_OUT_OF_ORDER"),
+                "{} did not tell BLOB_OUT_OF_ORDER",
+                device.name()
+            );
         }
         for damage in &self.expected_damage {
             let device = &self.devices[damage.device];

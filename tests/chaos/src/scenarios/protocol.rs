@@ -35,6 +35,11 @@ pub const ALL: &[Scenario] = &[
         "blobs made up by who has the key to the relay only",
         made_up,
     ),
+    Scenario::new(
+        "A-PROTO-07",
+        "the relay serves blobs in another order",
+        reordering,
+    ),
 ];
 
 /// Changes the database of the relay behind its back, while it is off.
@@ -124,6 +129,30 @@ fn replay(fleet: &mut Fleet) -> Running<'_> {
             );
         }
         Ok(())
+    })
+}
+
+/// Who was there has them in their order; who comes later gets all, and says that they were mixed up.
+fn reordering(fleet: &mut Fleet) -> Running<'_> {
+    const CHANGES: &[&str] = &[
+        "UPDATE blobs SET cursor = 1000 WHERE cursor = 11",
+        "UPDATE blobs SET cursor = 11 WHERE cursor = 12",
+        "UPDATE blobs SET cursor = 12 WHERE cursor = 1000",
+    ];
+    Box::pin(async move {
+        fleet.group(&[Udp, WebSocket]).await?;
+        fleet.push(0, 20).await?;
+        everywhere(fleet, 20).await?;
+        fleet.begin("the relay has swapped two blobs");
+        edit(fleet, CHANGES).await?;
+        for kind in [Udp, WebSocket] {
+            let late = fleet.stranger(kind).await?;
+            fleet.expect_disorder(late);
+            fleet.join(late).await?;
+            reaches(fleet, late, 20).await?;
+        }
+        fleet.push_all(5).await?;
+        everywhere(fleet, 40).await
     })
 }
 
