@@ -263,8 +263,9 @@ impl World {
                 Input::HasResult(Ok(found.collect()))
             }
         };
-        // A result is as old as its way is long.
-        let wait = self.millis(5);
+        // A result is as old as its way is long, and much can happen while a disk is slow.
+        let slow = [5, 5, 5, 2_000][self.rng.below(4)];
+        let wait = self.millis(slow);
         self.after(wait, Happening::RelayFeed(at, life, key, input));
     }
 
