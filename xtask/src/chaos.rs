@@ -6,31 +6,19 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result};
 
 use crate::npm;
-use crate::process::{cargo, run as run_command};
+use crate::process::{HandedOn, cargo, run as run_command};
 use crate::setup::{self, node};
 use crate::ui;
 use crate::wasm::Profile;
 use crate::workspace::Workspace;
 
-#[derive(clap::Args)]
-#[command(disable_help_flag = true)]
-pub struct Args {
-    /// For the suite itself: see `cargo xtask chaos --help`
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "ARGUMENT"
-    )]
-    arguments: Vec<OsString>,
-}
-
 /// `cargo xtask chaos`.
-pub fn chaos(ws: &Workspace, args: &Args) -> Result<ExitCode> {
+pub fn chaos(ws: &Workspace, args: &HandedOn) -> Result<ExitCode> {
     run(ws, "zerok-chaos", args)
 }
 
 /// `cargo xtask soak`.
-pub fn soak(ws: &Workspace, args: &Args) -> Result<ExitCode> {
+pub fn soak(ws: &Workspace, args: &HandedOn) -> Result<ExitCode> {
     run(ws, "zerok-soak", args)
 }
 
@@ -40,7 +28,7 @@ pub fn test(ws: &Workspace) -> Result<()> {
     run_command(command.env("CHROMIUM", page(ws)?))
 }
 
-fn run(ws: &Workspace, program: &str, args: &Args) -> Result<ExitCode> {
+fn run(ws: &Workspace, program: &str, args: &HandedOn) -> Result<ExitCode> {
     let given = |name: &str| args.arguments.iter().any(|argument| argument == name);
     let questions = ["--list", "--help", "-h"];
     let mut command = built(ws, program)?;

@@ -49,13 +49,13 @@ enum Command {
     Test(test::Args),
     /// Simulates fleets under faults; `cargo xtask sim --help` lists its arguments, `--planted` tests it by planted bugs.
     #[command(disable_help_flag = true)]
-    Sim(sim::Args),
+    Sim(process::HandedOn),
     /// Real processes under faults; `cargo xtask chaos --help` lists its arguments.
     #[command(disable_help_flag = true)]
-    Chaos(chaos::Args),
+    Chaos(process::HandedOn),
     /// A mixed fleet under rotating faults for as long as asked, and whether its curves stay flat.
     #[command(disable_help_flag = true)]
-    Soak(chaos::Args),
+    Soak(process::HandedOn),
     /// Checks licences, sources, banned crates and known vulnerabilities of all dependencies.
     Deny,
     /// Runs the benchmarks and writes bench-results/.

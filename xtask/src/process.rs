@@ -1,13 +1,26 @@
 //! Starting other programs.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+/// Arguments for the program that a command builds and starts.
+#[derive(clap::Args)]
+#[command(disable_help_flag = true)]
+pub struct HandedOn {
+    /// Handed on to it; its own `--help` explains them
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGUMENT"
+    )]
+    pub arguments: Vec<OsString>,
+}
 
 /// Runs a command with our own output; an error names the command and where it ran.
 pub fn run(command: &mut Command) -> Result<()> {

@@ -2,32 +2,18 @@
 
 mod planted;
 
-use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
-use crate::process::{cargo, run as run_command};
+use crate::process::{HandedOn, cargo, run as run_command};
 use crate::workspace::Workspace;
 
 /// Seconds of simulation in `cargo xtask test`.
 const TEST_SECONDS: &str = "60";
 
-#[derive(clap::Args)]
-#[command(disable_help_flag = true)]
-pub struct Args {
-    /// `--planted` plants bugs in a copy of the core and shows that each is found; everything else is for the
-    /// simulation: see `cargo xtask sim --help`
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "ARGUMENT"
-    )]
-    arguments: Vec<OsString>,
-}
-
 /// `cargo xtask sim`.
-pub fn run(ws: &Workspace, args: &Args) -> Result<ExitCode> {
+pub fn run(ws: &Workspace, args: &HandedOn) -> Result<ExitCode> {
     if args
         .arguments
         .iter()

@@ -112,7 +112,13 @@ impl Group {
             access_token: None,
             marks: known
                 .into_iter()
-                .flat_map(|known| [known.newest, known.longest])
+                // Usually they are the same.
+                .flat_map(|known| {
+                    [
+                        known.newest,
+                        known.longest.filter(|_| known.longest != known.newest),
+                    ]
+                })
                 .flatten()
                 .map(|known| known.mark.cursor)
                 .collect(),
