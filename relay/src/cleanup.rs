@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use zerok_sync_shared::time::Timestamp;
 
 use crate::clock::Clock;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::storage::{Storage, StorageError};
+use crate::writer::millis;
 
 /// What the clean-up works with.
 pub struct Cleanup {
@@ -54,11 +56,9 @@ impl Cleanup {
             tokio::task::yield_now().await;
         }
         self.storage.expire_invites(now).await?;
-        let stats = self.storage.stats().await?;
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.metrics.blobs_stored.set(gauge(stats.blobs));
-        self.metrics.bytes_stored.set(gauge(stats.bytes));
-        self.metrics.groups.set(gauge(stats.groups));
+        let active_since = Timestamp(now.0.saturating_sub(millis(limits::ACTIVE)));
+        self.metrics
+            .counted(&self.storage.census(active_since).await?);
         Ok(())
     }
 }

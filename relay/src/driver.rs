@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{DeviceId, GroupId};
 use zerok_sync_shared::limits::MAX_PUSHES_IN_FLIGHT;
-use zerok_sync_shared::message::{Message, WireError};
+use zerok_sync_shared::message::{Blob, Message, WireError};
 use zerok_sync_shared::session::{Input, Output, Purpose, Session, SessionConfig};
 use zerok_sync_transport::frames::{FrameReader, FrameWriter};
 
@@ -235,15 +235,8 @@ impl Driver {
                     self.seen(group_id, 0);
                 }
             }
-            Message::Blob(_) => {
-                self.context.metrics.delivered.inc();
-            }
-            Message::PullResponse(page) => {
-                self.context
-                    .metrics
-                    .delivered
-                    .inc_by(page.blobs.len() as u64);
-            }
+            Message::Blob(blob) => self.delivered(std::slice::from_ref(blob)),
+            Message::PullResponse(page) => self.delivered(&page.blobs),
             _ => {}
         }
         if self.writer.is_empty() {
@@ -251,6 +244,13 @@ impl Driver {
         }
         self.flushed = false;
         self.writer.queue(message);
+    }
+
+    fn delivered(&self, blobs: &[Blob]) {
+        let bytes: usize = blobs.iter().map(|blob| blob.payload.len()).sum();
+        let metrics = &self.context.metrics;
+        metrics.delivered.inc_by(blobs.len() as u64);
+        metrics.delivered_bytes.inc_by(bytes as u64);
     }
 
     fn seen(&self, group_id: GroupId, acked: u64) {

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use iroh::endpoint::{BindOpts, Connection, Incoming, PortmapperConfig, RelayMode};
+use futures_util::StreamExt as _;
+use iroh::endpoint::{BindOpts, Connection, Incoming, PathList, PortmapperConfig, RelayMode};
 use iroh::{Endpoint, RelayConfig, RelayMap, RelayUrl, SecretKey};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -15,7 +16,7 @@ use zerok_sync_transport::endpoint as transport;
 
 use crate::driver::{self, SessionContext};
 use crate::limits;
-use crate::metrics::Counted;
+use crate::metrics::{Counted, Path};
 
 /// An endpoint that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +116,6 @@ impl Acceptor {
     }
 
     async fn serve(self, connection: Connection, relay_id: RelayId) {
-        let _counted = Counted::new(&self.context.metrics.connections);
         let Ok(exporter) = transport::export(&connection) else {
             return;
         };
@@ -129,10 +129,19 @@ impl Acceptor {
             page_bytes: limits::PAGE,
             max_storing_bytes: limits::MAX_STORING,
         };
+        let mut paths = connection.paths_stream();
+        let mut counted: Option<(Path, Counted)> = None;
         loop {
             // How many streams a connection may have open is limited by the transport's settings.
             tokio::select! {
                 () = self.context.shutdown.cancelled() => return,
+                Some(list) = paths.next() => {
+                    let path = path_of(&list);
+                    if counted.as_ref().is_none_or(|(now, _)| *now != path) {
+                        let gauge = self.context.metrics.connections_by(path);
+                        counted = Some((path, Counted::new(&gauge)));
+                    }
+                }
                 accepted = connection.accept_bi() => match accepted {
                     Ok((send, receive)) => {
                         let session =
@@ -146,5 +155,14 @@ impl Acceptor {
                 },
             }
         }
+    }
+}
+
+/// The way that a connection's packets take now.
+fn path_of(paths: &PathList<'_>) -> Path {
+    let selected = paths.iter().find(iroh::endpoint::Path::is_selected);
+    match selected.or_else(|| paths.iter().next()) {
+        Some(path) if path.is_ip() => Path::Udp,
+        _ => Path::Relayed,
     }
 }

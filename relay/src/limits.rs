@@ -72,6 +72,8 @@ pub const DATABASE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const EXPIRE_BLOBS: u32 = 256;
 /// Free pages given back to the file system after each of those.
 pub const VACUUM_PAGES: u32 = 512;
+/// A device that was seen within this time counts as active in the metrics.
+pub const ACTIVE: Duration = Duration::from_secs(24 * 3600);
 /// Groups by default.
 pub const DEFAULT_MAX_GROUPS: u64 = 100_000;
 /// Bytes a group may store by default.

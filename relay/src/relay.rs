@@ -90,6 +90,7 @@ impl Relay {
         let tcp = listener.local_addr().map_err(listen_failed)?;
 
         let metrics = Arc::new(Metrics::default());
+        metrics.live.watch_folder(&config.data_dir);
         let clock = Arc::new(Clock::default());
         let groups = Arc::new(Groups::default());
         let shutdown = CancellationToken::new();
@@ -119,6 +120,8 @@ impl Relay {
                 return Err(error.into());
             }
         };
+
+        metrics.live.watch_endpoint(&endpoint);
 
         let context = SessionContext {
             storage: Arc::clone(&storage),

@@ -108,6 +108,22 @@ pub struct Stats {
     pub bytes: u64,
 }
 
+/// The bounds by which [`Census::lag_up_to`] sorts devices, in blobs.
+pub const LAG_BOUNDS: [u64; 6] = [0, 10, 100, 1_000, 10_000, 100_000];
+
+/// What is there and who uses it. Counting it reads every device, so it is for the clean-up, not for every question.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    /// What is stored.
+    pub stats: Stats,
+    /// Devices that were seen since the time that was asked for.
+    pub active_devices: u64,
+    /// How many of them have at most so many blobs yet to acknowledge, for each of [`LAG_BOUNDS`].
+    pub lag_up_to: [u64; LAG_BOUNDS.len()],
+    /// What all of them together have yet to acknowledge.
+    pub lag_sum: u64,
+}
+
 /// A change of an invite, decided from what is stored.
 pub type InviteChange<'a> = &'a mut (dyn FnMut(&mut Invite) + Send);
 
@@ -177,6 +193,9 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Numbers for people.
     async fn stats(&self) -> Result<Stats, StorageError>;
+
+    /// Numbers for curves; a device is active if it was seen at `active_since` or later.
+    async fn census(&self, active_since: Timestamp) -> Result<Census, StorageError>;
 
     /// Fails if the next write would.
     async fn check(&self) -> Result<(), StorageError>;

@@ -132,6 +132,13 @@ impl Writer {
         self.failing.load(Ordering::Relaxed)
     }
 
+    /// Blobs that wait, and payload bytes that wait or are being written.
+    #[must_use]
+    pub fn queued(&self) -> (usize, usize) {
+        let blobs = self.requests.max_capacity() - self.requests.capacity();
+        (blobs, limits::WRITER_BYTES - self.bytes.available_permits())
+    }
+
     /// The storage has been found to work again.
     pub fn recovered(&self) {
         self.failing.store(false, Ordering::Relaxed);
@@ -209,10 +216,6 @@ impl Task {
             while let Ok(one) = seen.try_recv() {
                 self.note(one);
             }
-            self.context
-                .metrics
-                .queue_depth
-                .set(i64::try_from(requests.len()).unwrap_or(i64::MAX));
             self.commit().await;
         }
         self.commit().await;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
@@ -17,9 +17,10 @@ use tower_http::cors::{Any, CorsLayer};
 use tower_http::services::{ServeDir, ServeFile};
 use tower_http::timeout::TimeoutLayer;
 
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 use super::{Services, discovery, health, invites};
 use crate::limits;
+use crate::metrics::Via;
 
 /// What the handlers share.
 pub(super) type Shared = Arc<Services>;
@@ -45,11 +46,22 @@ pub(super) fn router(services: Services) -> Router {
             limits::REQUEST_TIMEOUT,
         ))
         .layer(cors)
+        .layer(middleware::map_response_with_state(
+            Arc::clone(&shared),
+            count_refusal,
+        ))
         .with_state(shared);
     match web {
         Some(folder) => api.merge(app(&folder)),
         None => api.route("/", get(greeting)).fallback(nothing_here),
     }
+}
+
+async fn count_refusal(State(shared): State<Shared>, response: Response) -> Response {
+    if let Some(Code(code)) = response.extensions().get() {
+        shared.metrics.refused(Via::Http, code);
+    }
+    response
 }
 
 async fn greeting() -> &'static str {

@@ -11,6 +11,10 @@ use serde::Serialize;
 use crate::storage::StorageError;
 use crate::writer::millis;
 
+/// Rides on a refusal, so that it is counted in one place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Code(pub &'static str);
+
 /// What a client is told.
 #[derive(Debug, Serialize)]
 pub(super) struct ApiError {
@@ -53,6 +57,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(&self)).into_response();
+        response.extensions_mut().insert(Code(self.code));
         if let Some(wait) = self.retry_after_ms {
             response
                 .headers_mut()

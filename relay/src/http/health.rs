@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::app::Shared;
+use crate::metrics::gauge;
 
 pub(super) async fn get(State(shared): State<Shared>) -> Response {
     if shared.shutdown.is_cancelled() {
@@ -27,7 +28,7 @@ pub(super) async fn get(State(shared): State<Shared>) -> Response {
         Ok(stats) => Json(json!({
             "status": "ok",
             "version": env!("CARGO_PKG_VERSION"),
-            "connections": shared.metrics.connections.get(),
+            "connections": shared.metrics.open_connections(),
             "groups": stats.groups,
             "blobs_buffered": stats.blobs,
             "uptime_seconds": shared.started.elapsed().as_secs(),
@@ -47,5 +48,10 @@ fn unwell(reason: &str, message: &str) -> Response {
 
 pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let (blobs, bytes) = shared.writer.queued();
+    shared.metrics.queue_depth.set(gauge(blobs as u64));
+    shared.metrics.queue_bytes.set(gauge(bytes as u64));
+    let failing = shared.writer.is_failing();
+    shared.metrics.storage_failing.set(failing.into());
     ([(CONTENT_TYPE, kind)], shared.metrics.text()).into_response()
 }

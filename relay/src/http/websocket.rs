@@ -34,7 +34,7 @@ impl WebSockets {
                 open: Mutex::default(),
                 gauge: metrics.websockets.clone(),
             }),
-            Arc::default(),
+            Arc::clone(&metrics.live.forwarded),
         ))
     }
 

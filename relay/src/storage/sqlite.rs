@@ -16,8 +16,8 @@ use zerok_sync_shared::session::{GroupInfo, Page, Stored};
 use zerok_sync_shared::time::Timestamp;
 
 use super::{
-    Batch, InviteChange, OpenError, OpenGroup, PutInviteError, Refused, Stats, Storage,
-    StorageError,
+    Batch, Census, InviteChange, LAG_BOUNDS, OpenError, OpenGroup, PutInviteError, Refused, Stats,
+    Storage, StorageError,
 };
 use crate::invites::Invite;
 use crate::limits;
@@ -321,6 +321,33 @@ impl Storage for SqliteStorage {
             blobs: number(&row, 1)?,
             bytes: number(&row, 2)?,
         })
+    }
+
+    async fn census(&self, active_since: Timestamp) -> Result<Census, StorageError> {
+        let sql = "
+            SELECT count(*), coalesce(sum(lag), 0),
+                   count(*) FILTER (WHERE lag <= ?2), count(*) FILTER (WHERE lag <= ?3),
+                   count(*) FILTER (WHERE lag <= ?4), count(*) FILTER (WHERE lag <= ?5),
+                   count(*) FILTER (WHERE lag <= ?6), count(*) FILTER (WHERE lag <= ?7)
+            FROM (
+                SELECT max(g.max_cursor - d.acked, 0) AS lag
+                FROM devices d JOIN groups g ON g.id = d.group_ref WHERE d.last_seen >= ?1
+            )";
+        let mut query = sqlx::query(sql).bind(int(active_since.0));
+        for bound in LAG_BOUNDS {
+            query = query.bind(int(bound));
+        }
+        let row = query.fetch_one(&self.readers).await?;
+        let mut census = Census {
+            stats: self.stats().await?,
+            active_devices: number(&row, 0)?,
+            lag_sum: number(&row, 1)?,
+            ..Census::default()
+        };
+        for (at, up_to) in census.lag_up_to.iter_mut().enumerate() {
+            *up_to = number(&row, at + 2)?;
+        }
+        Ok(census)
     }
 
     async fn check(&self) -> Result<(), StorageError> {

@@ -11,7 +11,9 @@ use zerok_sync_shared::message::Mark;
 use zerok_sync_shared::session::{NewBlob, Stored};
 use zerok_sync_shared::time::Timestamp;
 
-use super::{Batch, OpenError, OpenGroup, Pending, PutInviteError, Refused, Seen, Stats, Storage};
+use super::{
+    Batch, Census, OpenError, OpenGroup, Pending, PutInviteError, Refused, Seen, Stats, Storage,
+};
 use crate::invites::{Invite, InviteState};
 
 const A: GroupId = GroupId([1; 32]);
@@ -28,6 +30,7 @@ pub(super) async fn conformance<F: Future<Output = Arc<dyn Storage>>>(make: impl
     holes_do_not_stop_a_reader(&*make().await).await;
     expiry_frees_what_it_deletes(&*make().await).await;
     devices_are_seen(&*make().await).await;
+    the_census_sorts_active_devices_by_their_lag(&*make().await).await;
     invites_are_kept_changed_and_forgotten(&*make().await).await;
 }
 
@@ -389,6 +392,48 @@ async fn expiry_frees_what_it_deletes(storage: &dyn Storage) {
         }
     );
     assert_eq!(cursors(storage, &[pending(A, 1, 10)]).await, [11]);
+}
+
+async fn the_census_sorts_active_devices_by_their_lag(storage: &dyn Storage) {
+    assert_eq!(storage.census(NOW).await.unwrap(), Census::default());
+    storage.open_group(open(A)).await.unwrap();
+    let blobs: Vec<Pending> = (0..20).map(|n| pending(A, n, 10)).collect();
+    cursors(storage, &blobs).await;
+    let seen = |device, acked, at| Seen {
+        group_id: A,
+        device: DeviceId([device; 32]),
+        acked,
+        at,
+    };
+    let hour_ago = Timestamp(NOW.0 - 3600);
+    let seen = [
+        seen(1, 20, NOW),
+        seen(2, 19, NOW),
+        seen(3, 10, NOW),
+        seen(4, 0, NOW),
+        seen(5, 0, hour_ago),
+    ];
+    let batch = Batch {
+        seen: &seen,
+        ..batch(&[])
+    };
+    storage.commit(batch).await.unwrap();
+    let census = Census {
+        stats: Stats {
+            groups: 1,
+            blobs: 20,
+            bytes: 200,
+        },
+        active_devices: 4,
+        lag_up_to: [1, 3, 4, 4, 4, 4],
+        lag_sum: 31,
+    };
+    assert_eq!(storage.census(NOW).await.unwrap(), census);
+    let with_the_old_one = storage.census(hour_ago).await.unwrap();
+    assert_eq!(
+        (with_the_old_one.active_devices, with_the_old_one.lag_sum),
+        (5, 51)
+    );
 }
 
 async fn devices_are_seen(storage: &dyn Storage) {

@@ -11,7 +11,9 @@ use zerok_sync_shared::time::Timestamp;
 
 use super::*;
 use crate::invites::Invite;
-use crate::storage::{InviteChange, OpenError, OpenGroup, PutInviteError, Stats, StorageError};
+use crate::storage::{
+    Census, InviteChange, OpenError, OpenGroup, PutInviteError, Stats, StorageError,
+};
 
 const GROUP: GroupId = GroupId([1; 32]);
 
@@ -84,6 +86,9 @@ impl Storage for Fake {
     }
     async fn stats(&self) -> Result<Stats, StorageError> {
         Ok(Stats::default())
+    }
+    async fn census(&self, _: Timestamp) -> Result<Census, StorageError> {
+        Ok(Census::default())
     }
     async fn check(&self) -> Result<(), StorageError> {
         Ok(())
