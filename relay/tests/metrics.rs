@@ -203,7 +203,7 @@ async fn every_metric_is_documented_parses_and_moves() {
     for line in [
         "zerok_relay_connections{path=\"udp\"} 1",
         "zerok_relay_connections{path=\"relayed\"} 1",
-        "zerok_relay_delivered_bytes_total 22",
+        "zerok_relay_delivered_bytes_total 33",
         "zerok_relay_refusals_total{via=\"session\",code=\"INVALID_MESSAGE\"} 1",
         "zerok_relay_refusals_total{via=\"http\",code=\"INVITE_INVALID\"} 1",
         "zerok_relay_push_bytes_total 22",
