@@ -1,11 +1,15 @@
 //! `zerok-relay`: the relay as a program.
 
+mod cli;
+
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
-use zerok_sync_relay::config::LogFormat;
+use zerok_sync_relay::config::{LogFormat, show};
 use zerok_sync_relay::{Config, Relay};
+
+use cli::Command;
 
 /// What is logged unless RUST_LOG says otherwise. The iroh crates name addresses in their own warnings, and the end of the
 /// endpoint's relay channel, which is a part of every orderly stop, is an error to them.
@@ -13,16 +17,45 @@ const LOGGED: &str = "warn,zerok_sync_relay=info,zerok_relay=info,iroh=error,iro
                       iroh::socket::transports::relay::actor=error,iroh_relay=error,noq=error";
 
 fn main() -> ExitCode {
-    let config = Config::parse();
-    start_log(config.log_format);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start: {error}")),
+    let (command, loaded) = match cli::parse() {
+        Ok(parsed) => parsed,
+        Err(error) => return fail(&error.to_string()),
     };
-    runtime.block_on(run(config))
+    match command {
+        Command::Run => {
+            start_log(loaded.config.log_format);
+            block_on(run(loaded.config))
+        }
+        Command::Config { example } => {
+            let text = if example {
+                show::example()
+            } else {
+                loaded.effective()
+            };
+            match text {
+                Ok(text) => print(&text),
+                Err(error) => fail(&error.to_string()),
+            }
+        }
+    }
+}
+
+fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => fail(&format!("cannot start: {error}")),
+    }
+}
+
+/// Without a panic where nobody reads, such as behind `head`.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 async fn run(config: Config) -> ExitCode {
