@@ -9,6 +9,9 @@ use clap_complete::Shell;
 /// Folder of a device's data, for those who don't want the platform's.
 pub const DATA_DIR_ENV: &str = "ZEROK_DATA_DIR";
 
+/// The access token, for those who keep it out of the shell's history.
+pub const ACCESS_TOKEN_ENV: &str = "ZEROK_ACCESS_TOKEN";
+
 const ABOUT: &str = "End-to-end encrypted sync from the terminal";
 const LONG_ABOUT: &str = "\
 End-to-end encrypted sync from the terminal.
@@ -106,6 +109,10 @@ pub struct Init {
     /// URL of a relay; several in order of preference. A device that only joins groups needs none
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub relay: Vec<String>,
+
+    /// Access token for relays that ask for one; an empty one takes it away. Devices that are invited by this one get it
+    #[arg(long, env = ACCESS_TOKEN_ENV, hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
 }
 
 /// Let another device join, or join one.

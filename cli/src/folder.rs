@@ -13,12 +13,15 @@ use crate::failure::{Failure, NO_DEVICE};
 const SETTINGS: &str = "settings.json";
 
 /// What `zerok init` sets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// How people call this device.
     pub name: String,
     /// Relays of groups that this device founds, in order of preference.
     pub relays: Vec<String>,
+    /// What those relays ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 /// The folder that was asked for, or the platform's.

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use zerok_sync_shared::crypto::blob::{self, Kind};
 use zerok_sync_shared::crypto::invite::{InviteKey, Offer, Secrets};
 use zerok_sync_shared::crypto::keys::{EpochKeys, Secret};
+use zerok_sync_shared::crypto::token::AccessToken;
 use zerok_sync_shared::engine::{DeviceView, Engine, GroupView};
 use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, InviteLookup};
@@ -77,6 +78,8 @@ pub struct Client {
 struct Inner {
     device: DeviceId,
     relays: Vec<String>,
+    /// For those relays.
+    token: Option<AccessToken>,
     store: Arc<dyn Store>,
     commands: mpsc::UnboundedSender<Command>,
     mirror: Arc<Mirror>,
@@ -88,17 +91,20 @@ impl Client {
     /// Opens the device that lives in the store, or makes a new one. Works without a network.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a relay URL that is none; `STORAGE_FAILED`
+    /// `INVALID_ARGUMENT` for a relay URL or an access token that is none; `STORAGE_FAILED`
     pub async fn open(config: Config) -> Result<Self, SyncError> {
         let relays = config
             .relays
             .iter()
             .map(|url| normal_url(url))
             .collect::<Result<Vec<_>, _>>()?;
+        let token = config.access_token.as_deref().map(access_token);
+        let token = token.transpose()?;
         let mut loaded = config.store.load().await?;
         for stored in &mut loaded.groups {
             let state = &mut stored.state;
             state.relays = merged_relays(&state.relays, &relays, state.founded);
+            add_token(&mut state.tokens, &relays, token.as_ref());
         }
         let key = match loaded.device_key {
             Some(key) => key,
@@ -129,6 +135,7 @@ impl Client {
             inner: Arc::new(Inner {
                 device,
                 relays,
+                token,
                 store,
                 commands,
                 mirror,
@@ -176,7 +183,8 @@ impl Client {
         platform::fill_random(&mut secret);
         let secret = Secret::new(secret);
         let group = EpochKeys::derive(0, secret.clone()).founded_group();
-        let state = fresh_state(vec![(0, secret)], self.inner.relays.clone(), true);
+        let relays = self.inner.relays.clone();
+        let state = self.fresh_state(vec![(0, secret)], relays, SortedMap::new(), true);
         self.request(|reply| Command::AddGroup {
             group,
             state: Box::new(state),
@@ -203,7 +211,9 @@ impl Client {
         let relays = offered_relays(&offer, &relay)?;
         let secrets = invite::claim(&relay, &key).await?;
         check_secrets(&secrets, group)?;
-        let state = fresh_state(secrets.epochs, relays, false);
+        let mut tokens = secrets.tokens;
+        tokens.retain(|url, _| relays.contains(url));
+        let state = self.fresh_state(secrets.epochs, relays, tokens, false);
         self.request(|reply| Command::AddGroup {
             group,
             state: Box::new(state),
@@ -320,13 +330,13 @@ impl Client {
     /// Makes a single-use invite. `app_url` is the page that the link opens.
     ///
     /// # Errors
-    /// `UNKNOWN_GROUP`, `RELAY_UNREACHABLE`, `RATE_LIMITED`
+    /// `UNKNOWN_GROUP`, `RELAY_UNREACHABLE`, `RATE_LIMITED`, `UNAUTHORIZED`
     pub async fn create_invite(
         &self,
         group: GroupId,
         app_url: Option<&str>,
     ) -> Result<Invite, SyncError> {
-        let GroupMirror { view, keys } = self.mirror(group)?;
+        let GroupMirror { view, keys, tokens } = self.mirror(group)?;
         let relays: Vec<String> = view.relays.into_iter().map(|(url, _)| url).collect();
         let relay = view
             .relay
@@ -346,9 +356,10 @@ impl Client {
                 .iter()
                 .map(|keys| (keys.epoch(), keys.secret().clone()))
                 .collect(),
+            tokens: tokens.clone(),
         };
         let sealed = key.seal(&offer, &secrets, &mut entropy);
-        let expires = invite::create(&relay, &sealed).await?;
+        let expires = invite::create(&relay, &sealed, tokens.get(&relay)).await?;
         let link = key.link(app_url.unwrap_or_default(), &relay);
         let lookup = key.lookup;
         self.invites().insert(lookup, (relay, key));
@@ -432,6 +443,28 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn fresh_state(
+        &self,
+        epochs: Vec<(u32, Secret)>,
+        relays: Vec<String>,
+        mut tokens: SortedMap<String, AccessToken>,
+        founded: bool,
+    ) -> GroupState {
+        add_token(&mut tokens, &self.inner.relays, self.inner.token.as_ref());
+        GroupState {
+            epochs,
+            relays,
+            founded,
+            position: 0,
+            seen: SortedMap::new(),
+            pins: SortedMap::new(),
+            bookmarks: SortedMap::new(),
+            last_synced: None,
+            own_seq: 0,
+            tokens,
+        }
+    }
+
     async fn read(
         &self,
         group: GroupId,
@@ -492,17 +525,26 @@ impl std::fmt::Debug for Client {
     }
 }
 
-fn fresh_state(epochs: Vec<(u32, Secret)>, relays: Vec<String>, founded: bool) -> GroupState {
-    GroupState {
-        epochs,
-        relays,
-        founded,
-        position: 0,
-        seen: SortedMap::new(),
-        pins: SortedMap::new(),
-        bookmarks: SortedMap::new(),
-        last_synced: None,
-        own_seq: 0,
+fn access_token(text: &str) -> Result<AccessToken, SyncError> {
+    AccessToken::new(text).ok_or_else(|| {
+        let text = format!(
+            "an access token has 1 to {} visible ASCII characters; copy it again",
+            limits::MAX_ACCESS_TOKEN
+        );
+        SyncError::new(code::INVALID_ARGUMENT, text)
+    })
+}
+
+/// The token that the program has now counts more than one that was given by an invite.
+fn add_token(
+    tokens: &mut SortedMap<String, AccessToken>,
+    relays: &[String],
+    token: Option<&AccessToken>,
+) {
+    for url in relays {
+        if let Some(token) = token {
+            tokens.insert(url.clone(), token.clone());
+        }
     }
 }
 

@@ -92,7 +92,7 @@ pub struct Config {
     pub store: Arc<dyn Store>,
     /// How people call this device. Told to nobody in this version.
     pub device_name: String,
-    /// For relays that are not open to everybody.
+    /// For `relays` that are not open to everybody. Devices that join by an invite of this one are given it.
     pub access_token: Option<String>,
     /// Called with everything that happens.
     pub on_event: EventHandler,

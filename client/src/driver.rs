@@ -7,6 +7,7 @@ use bytes::Bytes;
 use n0_future::{task, time};
 use tokio::sync::{mpsc, oneshot, watch};
 use zerok_sync_shared::crypto::keys::EpochKeys;
+use zerok_sync_shared::crypto::token::AccessToken;
 use zerok_sync_shared::engine::{DeviceView, Engine, Event, GroupView, Input, Output, Token};
 use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::{BlobId, GroupId};
@@ -58,6 +59,7 @@ pub(crate) enum Command {
 pub(crate) struct GroupMirror {
     pub(crate) view: GroupView,
     pub(crate) keys: Arc<[EpochKeys]>,
+    pub(crate) tokens: SortedMap<String, AccessToken>,
 }
 
 /// What the loop shows to the client's methods.
@@ -319,7 +321,10 @@ impl Driver {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Connect { relay } => self.network.connect(relay),
+            Output::Connect { relay } => {
+                let token = self.engine.token(&relay).cloned();
+                self.network.connect(relay, token);
+            }
             Output::Disconnect { relay } => self.network.disconnect(&relay),
             Output::OpenStream { stream, relay } => self.network.open_stream(stream, relay),
             Output::Send { stream, message } => self.network.send(stream, message),
@@ -448,6 +453,7 @@ impl Driver {
                         GroupMirror {
                             view: view.clone(),
                             keys,
+                            tokens: self.engine.tokens(group),
                         },
                     );
                     drop(groups);

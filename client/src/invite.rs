@@ -4,6 +4,7 @@ use data_encoding::BASE64URL_NOPAD;
 use zerok_sync_shared::crypto::invite::{
     self, InviteError, InviteKey, Offer, SealedInvite, Secrets,
 };
+use zerok_sync_shared::crypto::token::AccessToken;
 use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::InviteLookup;
 use zerok_sync_shared::limits;
@@ -37,7 +38,11 @@ pub enum InviteState {
 }
 
 /// Leaves a sealed invite at the relay; gives the end of its time.
-pub(crate) async fn create(relay: &str, sealed: &SealedInvite) -> Result<Timestamp, SyncError> {
+pub(crate) async fn create(
+    relay: &str,
+    sealed: &SealedInvite,
+    token: Option<&AccessToken>,
+) -> Result<Timestamp, SyncError> {
     let ttl = u32::try_from(limits::INVITE_TTL.as_secs()).unwrap_or(u32::MAX);
     let body = Json::object(&[
         ("version", Field::Number(invite::VERSION.into())),
@@ -47,14 +52,14 @@ pub(crate) async fn create(relay: &str, sealed: &SealedInvite) -> Result<Timesta
         ("secrets", Field::Text(&encode(&sealed.secrets))),
         ("ttl_seconds", Field::Number(ttl)),
     ]);
-    let answer = request(relay, "POST", "/v1/invites", Some(body)).await?;
+    let answer = request(relay, "POST", "/v1/invites", token, Some(body)).await?;
     let expires = parse(relay, &answer)?.field("expires_at").whole();
     expires.map(Timestamp).ok_or_else(|| strange(relay))
 }
 
 /// Fetches what an invite offers, without using it up.
 pub(crate) async fn fetch_offer(relay: &str, key: &InviteKey) -> Result<Offer, SyncError> {
-    let answer = request(relay, "GET", &path(key.lookup), None).await?;
+    let answer = request(relay, "GET", &path(key.lookup), None, None).await?;
     key.open_offer(&binary(relay, &answer, "offer")?)
         .map_err(|error| invite_error(&error))
 }
@@ -72,6 +77,7 @@ pub(crate) async fn claim(relay: &str, key: &InviteKey) -> Result<Secrets, SyncE
         relay,
         "POST",
         &format!("{}/claim", path(key.lookup)),
+        None,
         Some(body),
     )
     .await?;
@@ -94,7 +100,7 @@ pub(crate) async fn state(relay: &str, key: &InviteKey) -> Result<InviteState, S
 /// Takes an invite back.
 pub(crate) async fn cancel(relay: &str, key: &InviteKey) -> Result<(), SyncError> {
     let body = Json::object(&[("token", Field::Text(&encode(&key.claim_token())))]);
-    request(relay, "DELETE", &path(key.lookup), Some(body))
+    request(relay, "DELETE", &path(key.lookup), None, Some(body))
         .await
         .map(|_| ())
 }
@@ -117,12 +123,13 @@ async fn request(
     relay: &str,
     method: &str,
     path: &str,
+    token: Option<&AccessToken>,
     body: Option<Vec<u8>>,
 ) -> Result<HttpResponse, SyncError> {
     let url = format!("{relay}{path}");
     let mut attempt = 1;
     let answer = loop {
-        match platform::fetch(method, &url, body.clone()).await {
+        match platform::fetch(method, &url, token, body.clone()).await {
             Ok(answer) => break answer,
             Err(error) if attempt == ATTEMPTS => {
                 let text = format!("{relay} cannot be reached: {error}");

@@ -11,7 +11,9 @@ use n0_future::time;
 use tokio::sync::{OnceCell, mpsc, watch};
 use zerok_sync_shared::codec::DecodeError;
 use zerok_sync_shared::crypto::keys::Secret;
+use zerok_sync_shared::crypto::token::AccessToken;
 use zerok_sync_shared::engine::StreamId;
+use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::RelayId;
 use zerok_sync_shared::limits;
@@ -91,12 +93,13 @@ impl Network {
     }
 
     /// Connects in the background and reports how it went, and later how it ended.
-    pub(crate) fn connect(&mut self, relay: String) {
+    pub(crate) fn connect(&mut self, relay: String, token: Option<AccessToken>) {
         self.attempts += 1;
         let attempt = self.attempts;
         let (endpoint, events, url) = (self.endpoint.clone(), self.events.clone(), relay.clone());
         let task = task::spawn(async move {
-            let dialled = match time::timeout(limits::CONNECT_TIMEOUT, endpoint.dial(&url)).await {
+            let dial = endpoint.dial(&url, token.as_ref());
+            let dialled = match time::timeout(limits::CONNECT_TIMEOUT, dial).await {
                 Ok(dialled) => dialled,
                 Err(_) => Err(unreachable(&url, "it does not answer")),
             };
@@ -269,10 +272,18 @@ impl LazyEndpoint {
         self.cell.get_or_try_init(bind).await
     }
 
-    async fn dial(&self, url: &str) -> Result<(Connection, RelayId, [u8; 32]), SyncError> {
-        let node = fetch_node(url).await?;
+    async fn dial(
+        &self,
+        url: &str,
+        token: Option<&AccessToken>,
+    ) -> Result<(Connection, RelayId, [u8; 32]), SyncError> {
+        let node = fetch_node(url, token).await?;
         let endpoint = self.get().await.map_err(|error| unreachable(url, &error))?;
-        let relay_config = iroh::RelayConfig::new(node.relay_url.clone(), None);
+        let mut relay_config = iroh::RelayConfig::new(node.relay_url.clone(), None);
+        if let Some(token) = token {
+            let device = transport::device_id(self.key.public());
+            relay_config = relay_config.with_auth_token(token.hash().ticket(device));
+        }
         endpoint
             .insert_relay(node.relay_url.clone(), Arc::new(relay_config))
             .await;
@@ -326,21 +337,30 @@ struct Node {
 }
 
 /// What a relay says of itself at `/.well-known/iroh`.
-async fn fetch_node(url: &str) -> Result<Node, SyncError> {
-    let answer = platform::fetch("GET", &format!("{url}/.well-known/iroh"), None)
+async fn fetch_node(url: &str, token: Option<&AccessToken>) -> Result<Node, SyncError> {
+    let answer = platform::fetch("GET", &format!("{url}/.well-known/iroh"), token, None)
         .await
         .map_err(|error| unreachable(url, &error))?;
     match answer.status {
         200 => {
             let directory = Json::parse(&answer.body).ok_or_else(|| not_a_relay(url))?;
+            if token.is_none() && directory.field("access").text().as_deref() == Some("token") {
+                return Err(unauthorized(url, "it asks for an access token"));
+            }
             first_node(url, &directory)
         }
+        401 => Err(unauthorized(url, "it does not take this access token")),
         429 | 500.. => Err(unreachable(
             url,
             &format!("it answers with HTTP status {}", answer.status),
         )),
         _ => Err(not_a_relay(url)),
     }
+}
+
+fn unauthorized(url: &str, why: &str) -> SyncError {
+    let text = format!("{url} refuses this device: {why}; ask the person who runs it for one");
+    SyncError::new(ErrorCode::Unauthorized.name(), text)
 }
 
 fn first_node(url: &str, directory: &Json) -> Result<Node, SyncError> {

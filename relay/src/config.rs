@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use zerok_sync_shared::limits::DEFAULT_TTL;
 
+use crate::access::{AccessMode, HashedToken};
 use crate::limits;
 
 /// The settings of a relay.
@@ -86,6 +87,29 @@ pub struct Config {
     #[arg(long, value_parser = value::time::parse, hide = true)]
     #[serde(with = "value::time")]
     pub cleanup_interval: Duration,
+
+    /// Who may use this relay: open to everybody, or those who have an access token
+    #[arg(
+        long,
+        env = "ZEROK_RELAY_ACCESS",
+        value_name = "WHO",
+        default_value = "open"
+    )]
+    pub access: AccessMode,
+
+    /// Hashes of access tokens, as `zerok-relay token new` prints them. Can be given several times or separated by commas
+    #[arg(
+        long,
+        env = "ZEROK_RELAY_ACCESS_TOKENS",
+        value_name = "HASH",
+        value_delimiter = ','
+    )]
+    pub access_tokens: Vec<HashedToken>,
+
+    /// File with one such hash a line and perhaps a name after it. It is read again when it changes: removing a line cuts
+    /// off whoever uses that token
+    #[arg(long, env = "ZEROK_RELAY_ACCESS_TOKENS_FILE", value_name = "FILE")]
+    pub access_tokens_file: Option<PathBuf>,
 }
 
 /// Form of log lines.
@@ -116,6 +140,9 @@ impl Config {
             invite_rate: NonZeroU32::MIN,
             log_format: LogFormat::Text,
             cleanup_interval: Duration::from_secs(60),
+            access: AccessMode::Open,
+            access_tokens: Vec::new(),
+            access_tokens_file: None,
         }
     }
 

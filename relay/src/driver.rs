@@ -15,6 +15,7 @@ use zerok_sync_shared::message::{Blob, Message, WireError};
 use zerok_sync_shared::session::{Input, Output, Purpose, Session, SessionConfig};
 use zerok_sync_transport::frames::{FrameReader, FrameWriter};
 
+use crate::access::{Access, Admission};
 use crate::clock::Clock;
 use crate::groups::{Groups, Membership};
 use crate::limits;
@@ -35,6 +36,8 @@ pub struct SessionContext {
     pub metrics: Arc<Metrics>,
     /// The relay's clock.
     pub clock: Arc<Clock>,
+    /// Who may come in.
+    pub access: Access,
     /// Groups that may exist.
     pub max_groups: u64,
     /// Cancelled when the relay stops.
@@ -63,6 +66,7 @@ pub async fn run(
         writer: FrameWriter::new(send),
         answers: incoming,
         work: FuturesUnordered::new(),
+        admission: None,
         membership: None,
         subscribed: None,
         flushed: true,
@@ -86,6 +90,7 @@ struct Driver {
     answers: mpsc::Receiver<Answer>,
     /// Reads and look-ups that are under way; the session has at most a few at a time.
     work: FuturesUnordered<BoxFuture<'static, Input>>,
+    admission: Option<Admission>,
     membership: Option<Membership>,
     subscribed: Option<Counted>,
     /// Whether the session knows that all it sent was taken.
@@ -150,6 +155,7 @@ impl Driver {
                 () = sleep_until(deadline), if self.session.deadline().is_some() => {
                     return Ok(Some(Input::DeadlinePassed));
                 }
+                error = revoked(&mut self.admission) => return Ok(Some(Input::Revoked(error))),
                 () = self.context.shutdown.cancelled() => return Ok(Some(Input::Shutdown)),
             }
         }
@@ -163,9 +169,17 @@ impl Driver {
                 access_pub,
                 epoch,
                 create,
-                access_token: _,
+                access_token,
                 marks,
             } => {
+                match self.context.access.admit(access_token.as_deref()) {
+                    Ok(admission) => self.admission = Some(admission),
+                    Err(error) => {
+                        let refused = Input::GroupOpened(Err(error), self.context.clock.now());
+                        self.work.push(Box::pin(std::future::ready(refused)));
+                        return Ok(());
+                    }
+                }
                 // Before the group is read, so that no commit falls between.
                 self.membership = Some(self.context.groups.join(group_id));
                 let context = self.context.clone();
@@ -274,6 +288,13 @@ impl Driver {
             stream.stopped().await.map_err(|_| Gone)
         };
         let _ = timeout(limits::CLOSE_TIMEOUT, arrived).await;
+    }
+}
+
+async fn revoked(admission: &mut Option<Admission>) -> WireError {
+    match admission {
+        Some(admission) => admission.revoked().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -27,6 +27,7 @@ use tower::ServiceExt as _;
 use url::Url;
 use zerok_sync_shared::message::RelayLimits;
 
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -34,6 +35,7 @@ use crate::storage::Storage;
 use crate::writer::Writer;
 
 mod app;
+mod bearer;
 mod discovery;
 mod error;
 mod health;
@@ -45,6 +47,7 @@ use websocket::WebSockets;
 
 /// What the handlers work with.
 pub(crate) struct Services {
+    pub access: Access,
     pub storage: Arc<dyn Storage>,
     pub writer: Writer,
     pub metrics: Arc<Metrics>,

@@ -46,6 +46,13 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the start waits until the relay's own endpoint is reachable through its WebSocket.
 pub const START_TIMEOUT: Duration = Duration::from_secs(20);
 
+// ---- Access
+
+/// The file of access tokens is looked at so often; a change counts when it was seen twice.
+pub const TOKENS_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest file of access tokens: some 50,000 of them.
+pub const MAX_TOKENS_FILE: u64 = 4 * 1024 * 1024;
+
 // ---- Storage
 
 /// Blobs that wait for the writer.

@@ -17,6 +17,7 @@ use zerok_sync_shared::limits::MAX_PAYLOAD;
 use zerok_sync_shared::message::RelayLimits;
 use zerok_sync_transport::endpoint::device_id;
 
+use crate::access::{Access, AccessError};
 use crate::cleanup::Cleanup;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -43,6 +44,9 @@ pub enum StartError {
     /// Its identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// Who may use it.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// Its database.
     #[error("cannot open the database in {0}: {1}")]
     Storage(PathBuf, StorageError),
@@ -78,6 +82,11 @@ impl Relay {
     /// [`StartError`], whose text says what to change.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         check_folders(&config)?;
+        let (access, token_file) = Access::new(
+            config.access,
+            config.access_tokens.clone(),
+            config.access_tokens_file.clone(),
+        )?;
         let key = identity::load_or_create(&config.data_dir)?;
         let storage = SqliteStorage::open(&config.data_dir)
             .await
@@ -129,6 +138,7 @@ impl Relay {
             groups,
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
+            access: access.clone(),
             max_groups: config.max_groups,
             shutdown: shutdown.clone(),
         };
@@ -138,7 +148,11 @@ impl Relay {
             group_quota: config.group_quota,
         };
         let incarnation = storage.incarnation();
+        if let Some(file) = token_file {
+            services.spawn(file.follow(shutdown.clone()));
+        }
         router.open(http::Services {
+            access,
             storage: Arc::clone(&storage),
             writer,
             metrics: Arc::clone(&metrics),

@@ -5,6 +5,7 @@ pub mod blob;
 pub mod invite;
 pub mod keys;
 pub mod padme;
+pub mod token;
 
 /// Domain separation strings, in one table.
 pub(crate) mod domain {
@@ -20,4 +21,8 @@ pub(crate) mod domain {
     pub(crate) const INVITE_SECRETS: &[u8] = b"0k-sync/1 invite secrets";
     /// KDF: invite key → token that claims or cancels the invite.
     pub(crate) const INVITE_CLAIM: &[u8] = b"0k-sync/1 invite claim";
+    /// KDF: hash of an access token → the ticket of a device, whose id follows.
+    pub(crate) const TICKET: &[u8] = b"0k-sync/1 access ticket";
+    /// KDF: hash of an access token → its name in tickets.
+    pub(crate) const TICKET_ID: &[u8] = b"0k-sync/1 access ticket id";
 }

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use crate::Entropy;
 use crate::codec::DecodeError;
 use crate::crypto::keys::EpochKeys;
+use crate::crypto::token::AccessToken;
 use crate::failure::{SyncError, code};
 use crate::ids::{DeviceId, GroupId};
 use crate::limits;
@@ -273,6 +274,20 @@ impl Engine {
     #[must_use]
     pub fn keys(&self, group: GroupId) -> Option<&[EpochKeys]> {
         self.groups.get(&group).map(|group| group.keys.as_slice())
+    }
+
+    /// The access token for a relay, if a group that uses it has one.
+    #[must_use]
+    pub fn token(&self, relay: &str) -> Option<&AccessToken> {
+        let mut groups = self.groups.values().filter(|group| group.relay() == relay);
+        groups.find_map(Group::token)
+    }
+
+    /// The access tokens that a group has for its relays.
+    #[must_use]
+    pub fn tokens(&self, group: GroupId) -> SortedMap<String, AccessToken> {
+        let group = self.groups.get(&group);
+        group.map_or_else(SortedMap::new, |group| group.state.tokens.clone())
     }
 
     /// What an app sees of a group.

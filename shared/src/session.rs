@@ -131,6 +131,8 @@ pub enum Input {
     DeadlinePassed,
     /// The relay is stopping.
     Shutdown,
+    /// The device may not go on: its access was taken back.
+    Revoked(WireError),
 }
 
 /// What to do.
@@ -330,6 +332,7 @@ impl Session {
                 }));
                 self.close(out);
             }
+            (_, Input::Revoked(error)) => self.fail(error, out),
             (_, Input::Frame(Ok(Message::Bye { .. }))) => self.close(out),
             (_, Input::Frame(Err(error))) => {
                 self.fail(

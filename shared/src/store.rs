@@ -5,9 +5,10 @@
 
 use bytes::Bytes;
 
-use crate::codec::wire::wire_struct;
+use crate::codec::wire::{wire_struct, wire_struct_grown};
 use crate::crypto::blob::{Address, Kind};
 use crate::crypto::keys::Secret;
+use crate::crypto::token::AccessToken;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
 use crate::map::SortedMap;
 use crate::message::Mark;
@@ -62,17 +63,19 @@ wire_struct!(Bookmark {
     longest
 });
 wire_struct!(Known { mark, expires });
-wire_struct!(GroupState {
-    epochs,
-    relays,
-    founded,
-    position,
-    seen,
-    pins,
-    bookmarks,
-    last_synced,
-    own_seq,
-});
+wire_struct_grown!(
+    GroupState {
+        epochs,
+        relays,
+        founded,
+        position,
+        seen,
+        pins,
+        bookmarks,
+        last_synced,
+        own_seq,
+    } + tokens
+);
 
 impl LogRecord {
     /// What the payload is bound to.
@@ -133,6 +136,8 @@ pub struct GroupState {
     pub last_synced: Option<Timestamp>,
     /// Own sequences up to here are taken, even if the log does not have them: by a membership that ended.
     pub own_seq: u64,
+    /// Access tokens of relays that ask for one, by URL.
+    pub tokens: SortedMap<String, AccessToken>,
 }
 
 impl GroupState {
@@ -149,6 +154,7 @@ impl GroupState {
             bookmarks: SortedMap::new(),
             last_synced: None,
             own_seq,
+            tokens: SortedMap::new(),
         }
     }
 

@@ -13,9 +13,11 @@ use crate::crypto::blob::{Address, Kind, Plain, Witness};
 use crate::crypto::invite::{InviteKey, Offer, Secrets};
 use crate::crypto::keys::{EpochKeys, Secret};
 use crate::crypto::padme::padded_len;
+use crate::crypto::token::{AccessToken, TokenHash};
 use crate::crypto::{access, blob};
 use crate::error::ErrorCode;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
+use crate::map::SortedMap;
 use crate::message::{
     Blob, Hello, Mark, Message, Pull, PullResponse, Push, PushAck, RelayLimits, Subscribe, Welcome,
     WireError,
@@ -162,7 +164,18 @@ fn invites_json() {
     };
     let secrets = Secrets {
         epochs: vec![(0, Secret::new(counting(0)))],
+        tokens: SortedMap::new(),
     };
+    let relay = "https://sync.example.com".to_owned();
+    let token = AccessToken::new("0kt_token").unwrap();
+    let with_token = Secrets {
+        tokens: [(relay, token.clone())].into(),
+        ..secrets.clone()
+    };
+    assert_eq!(
+        codec::from_bytes::<Secrets>(&codec::to_bytes(&with_token)),
+        Ok(with_token.clone())
+    );
     let sealed = key.seal(&offer, &secrets, &mut |bytes: &mut [u8]| {
         bytes.copy_from_slice(&counting::<24>(0xA0))
     });
@@ -179,6 +192,23 @@ fn invites_json() {
             "offer": hex(&sealed.offer),
             "secrets_plaintext": hex(codec::to_bytes(&secrets)),
             "secrets": hex(&sealed.secrets),
+            "secrets_with_token_plaintext": hex(codec::to_bytes(&with_token)),
+        }),
+    );
+}
+
+#[test]
+fn access_json() {
+    let hash = TokenHash::of("0kt_token");
+    let device = DeviceId(counting(0x40));
+    check(
+        "access.json",
+        &json!({
+            "token": "0kt_token",
+            "token_hash": hex(hash.expose()),
+            "device_id": device.to_string(),
+            "ticket_id": hex(hash.id()),
+            "ticket": hash.ticket(device),
         }),
     );
 }

@@ -136,6 +136,12 @@ impl RelayProcess {
         self.options.data.join("relay.db")
     }
 
+    /// Its log.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.options.log.clone()
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {

@@ -16,6 +16,7 @@ pub async fn run(context: &Context, init: Init) -> Result<u8, Failure> {
     let before = before.unwrap_or_else(|| Settings {
         name: machine_name(),
         relays: Vec::new(),
+        token: None,
     });
     let settings = Settings {
         name: init.name.unwrap_or(before.name),
@@ -24,12 +25,17 @@ pub async fn run(context: &Context, init: Init) -> Result<u8, Failure> {
         } else {
             init.relay
         },
+        // An empty one is how to take it away.
+        token: init
+            .token
+            .or(before.token)
+            .filter(|token| !token.is_empty()),
     };
     // Opening checks the URLs and makes the key; only then are the settings worth keeping.
     let mut session = Session::open_alone(&context.folder, settings).await?;
     let overview = session.ask(Overview).await;
     let saved = session.settings().save(&context.folder);
-    let Settings { name, relays } = session.settings().clone();
+    let Settings { name, relays, .. } = session.settings().clone();
     session.close().await;
     saved?;
     let device = overview?;

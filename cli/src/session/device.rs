@@ -52,6 +52,7 @@ impl Device {
         let teller = told.clone();
         let mut config = Config::new(settings.relays.clone(), store);
         config.device_name.clone_from(&settings.name);
+        config.access_token.clone_from(&settings.token);
         config.on_event = Box::new(move |event| teller.tell(event));
         let client = Client::open(config).await?;
         Ok(Some(Self { client, told }))

@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use iroh::tls::CaTlsConfig;
 use reqwest::{Client, Method};
 use serde_json::Value;
+use zerok_sync_shared::crypto::token::AccessToken;
 use zerok_sync_transport::tls;
 
 use super::{Field, HTTP_TIMEOUT, HttpResponse, MAX_HTTP_BODY};
@@ -21,15 +22,19 @@ static CLIENT: LazyLock<Result<Client, String>> = LazyLock::new(|| {
         .map_err(|error| error.to_string())
 });
 
-/// One HTTP request with an optional JSON body.
+/// One HTTP request with an optional access token and an optional JSON body.
 pub(crate) async fn fetch(
     method: &str,
     url: &str,
+    token: Option<&AccessToken>,
     json: Option<Vec<u8>>,
 ) -> Result<HttpResponse, String> {
     let client = CLIENT.as_ref().map_err(Clone::clone)?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|error| error.to_string())?;
     let mut request = client.request(method, url);
+    if let Some(token) = token {
+        request = request.bearer_auth(token.expose());
+    }
     if let Some(json) = json {
         request = request
             .header("content-type", "application/json")

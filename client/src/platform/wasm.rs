@@ -4,22 +4,29 @@ use js_sys::{Array, Function, JSON, Object, Promise, Reflect, Uint8Array};
 use n0_future::time;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
+use zerok_sync_shared::crypto::token::AccessToken;
 
 use super::{Field, HTTP_TIMEOUT, HttpResponse, MAX_HTTP_BODY};
 
-/// One HTTP request with an optional JSON body.
+/// One HTTP request with an optional access token and an optional JSON body.
 pub(crate) async fn fetch(
     method: &str,
     url: &str,
+    token: Option<&AccessToken>,
     json: Option<Vec<u8>>,
 ) -> Result<HttpResponse, String> {
-    match time::timeout(HTTP_TIMEOUT, request(method, url, json)).await {
+    match time::timeout(HTTP_TIMEOUT, request(method, url, token, json)).await {
         Ok(result) => result.map_err(|error| describe(&error)),
         Err(_) => Err("it took too long".into()),
     }
 }
 
-async fn request(method: &str, url: &str, json: Option<Vec<u8>>) -> Result<HttpResponse, JsValue> {
+async fn request(
+    method: &str,
+    url: &str,
+    token: Option<&AccessToken>,
+    json: Option<Vec<u8>>,
+) -> Result<HttpResponse, JsValue> {
     let global = js_sys::global();
     let fetch: Function = get(&global, "fetch")?.dyn_into()?;
     let init = Object::new();
@@ -27,12 +34,16 @@ async fn request(method: &str, url: &str, json: Option<Vec<u8>>) -> Result<HttpR
     // Neither cookies nor a cached answer belong to a relay.
     set(&init, "credentials", &"omit".into())?;
     set(&init, "cache", &"no-store".into())?;
+    let headers = Object::new();
+    if let Some(token) = token {
+        let value = format!("Bearer {}", token.expose());
+        set(&headers, "authorization", &value.into())?;
+    }
     if let Some(json) = json {
         set(&init, "body", &Uint8Array::from(json.as_slice()))?;
-        let headers = Object::new();
         set(&headers, "content-type", &"application/json".into())?;
-        set(&init, "headers", &headers)?;
     }
+    set(&init, "headers", &headers)?;
     let response = JsFuture::from(
         fetch
             .call2(&global, &url.into(), &init)?

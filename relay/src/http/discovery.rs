@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, HOST};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HOST};
 use axum::http::{HeaderMap, HeaderName};
 use serde::Serialize;
 use url::{Host, Url};
@@ -12,12 +12,16 @@ use zerok_sync_shared::limits::MAX_RELAY_URL;
 use zerok_sync_shared::message;
 
 use super::app::Shared;
+use super::bearer;
+use super::error::ApiError;
+use crate::access::AccessMode;
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 #[derive(Serialize)]
 pub(super) struct Discovery {
     version: u16,
+    access: AccessMode,
     endpoint_id: String,
     relay_url: String,
     nodes: Vec<Node>,
@@ -43,7 +47,11 @@ struct Limits {
 pub(super) async fn get(
     State(shared): State<Shared>,
     headers: HeaderMap,
-) -> ([(HeaderName, &'static str); 1], Json<Discovery>) {
+) -> Result<([(HeaderName, &'static str); 1], Json<Discovery>), ApiError> {
+    // Who brings no token may still ask, to learn that one is needed.
+    if headers.contains_key(AUTHORIZATION) {
+        bearer::check(&shared, &headers)?;
+    }
     let used = used_url(&headers);
     // Whoever asked over the loopback interface can use it for UDP as well.
     let loopback = used.as_ref().is_some_and(is_loopback);
@@ -60,6 +68,10 @@ pub(super) async fn get(
     };
     let discovery = Discovery {
         version: message::VERSION,
+        access: match shared.access.asks_for_token() {
+            true => AccessMode::Token,
+            false => AccessMode::Open,
+        },
         endpoint_id,
         relay_url,
         nodes: vec![node],
@@ -71,7 +83,7 @@ pub(super) async fn get(
         },
         features: vec!["invites"],
     };
-    ([(CACHE_CONTROL, "no-cache")], Json(discovery))
+    Ok(([(CACHE_CONTROL, "no-cache")], Json(discovery)))
 }
 
 /// The URL that the client itself used, as the headers tell.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_LENGTH;
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -25,6 +25,7 @@ use zerok_sync_shared::limits::{INVITE_TTL, MAX_INVITE};
 
 use super::Peer;
 use super::app::Shared;
+use super::bearer;
 use super::error::ApiError;
 use crate::invites::{Invite, Unusable};
 use crate::limits;
@@ -146,8 +147,11 @@ type Body = Result<Bytes, BytesRejection>;
 
 async fn create(
     State(shared): State<Shared>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
+    // Only here: the device that joins gets its token by the invite, and what it does is proven by the invite's key.
+    bearer::check(&shared, &headers)?;
     let create: Create = read(body)?;
     if create.version != u32::from(VERSION) {
         let text = "this relay keeps invites of version 1; update the app or the relay";

@@ -42,6 +42,34 @@ macro_rules! wire_struct {
 }
 pub(crate) use wire_struct;
 
+/// The same with one more field at the end, which is left out where it has its default value: what was written before the
+/// field existed is read, and written again as it was.
+macro_rules! wire_struct_grown {
+    ($name:ident { $($field:ident),* $(,)? } + $last:ident) => {
+        impl $crate::codec::Wire for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                const FIELDS: usize = [$(stringify!($field)),*].len();
+                let more = self.$last != Default::default();
+                $crate::codec::wire::put_array_len(out, FIELDS + usize::from(more));
+                $($crate::codec::Wire::put(&self.$field, out);)*
+                if more {
+                    $crate::codec::Wire::put(&self.$last, out);
+                }
+            }
+
+            fn take(input: &mut &[u8]) -> Result<Self, $crate::codec::DecodeError> {
+                const FIELDS: usize = [$(stringify!($field)),*].len();
+                let more = $crate::codec::wire::take_grown_array_len(input, FIELDS)?;
+                Ok(Self {
+                    $($field: $crate::codec::Wire::take(input)?,)*
+                    $last: if more { $crate::codec::Wire::take(input)? } else { Default::default() },
+                })
+            }
+        }
+    };
+}
+pub(crate) use wire_struct_grown;
+
 /// Implements [`Wire`] for a type that travels as another: `(value) -> other` and `other -> Option<value>`.
 macro_rules! wire_as {
     ($name:ty as $other:ty, $to:expr, $from:expr) => {
@@ -105,6 +133,19 @@ pub(crate) fn take_exact_array_len(input: &mut &[u8], expected: usize) -> Result
         Ok(())
     } else {
         Err(DecodeError::Malformed)
+    }
+}
+
+/// Whether one element more than `expected` follows.
+#[inline(never)]
+pub(crate) fn take_grown_array_len(
+    input: &mut &[u8],
+    expected: usize,
+) -> Result<bool, DecodeError> {
+    match take_array_len(input)?.checked_sub(expected) {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        _ => Err(DecodeError::Malformed),
     }
 }
 

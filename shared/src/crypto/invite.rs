@@ -9,8 +9,10 @@ use data_encoding::BASE64URL_NOPAD;
 
 use super::domain;
 use super::keys::Secret;
-use crate::codec::wire::wire_struct;
+use super::token::AccessToken;
+use crate::codec::wire::{wire_struct, wire_struct_grown};
 use crate::ids::{DeviceId, GroupId, InviteLookup};
+use crate::map::SortedMap;
 use crate::time::Timestamp;
 use crate::{Entropy, codec, limits};
 
@@ -42,11 +44,13 @@ pub struct Offer {
     pub expires: Timestamp,
 }
 
-/// What a claim gives: the secrets of the epochs, oldest first.
+/// What a claim gives: the secrets of the epochs, oldest first, and what the group's relays ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secrets {
     /// Epoch and its secret.
     pub epochs: Vec<(u32, Secret)>,
+    /// Access tokens of relays that ask for one, by URL. Left out where there is none.
+    pub tokens: SortedMap<String, AccessToken>,
 }
 
 wire_struct!(Offer {
@@ -56,7 +60,7 @@ wire_struct!(Offer {
     created_by,
     expires
 });
-wire_struct!(Secrets { epochs });
+wire_struct_grown!(Secrets { epochs } + tokens);
 
 /// An invite as the relay keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -277,6 +281,7 @@ mod tests {
     fn parts_open_with_their_own_key_only() {
         let secrets = Secrets {
             epochs: vec![(0, Secret::new([7; 32]))],
+            tokens: SortedMap::new(),
         };
         let mut entropy = |bytes: &mut [u8]| bytes.fill(6);
         let sealed = key().seal(&offer(), &secrets, &mut entropy);

@@ -8,6 +8,7 @@ use super::outbox::Outbox;
 use super::session::Session;
 use super::{Context, StreamId, Token};
 use crate::crypto::keys::EpochKeys;
+use crate::crypto::token::AccessToken;
 use crate::failure::SyncError;
 use crate::ids::{DeviceId, GroupId, Incarnation};
 use crate::limits;
@@ -118,6 +119,11 @@ impl Group {
     /// URL of the relay in use.
     pub(super) fn relay(&self) -> &str {
         self.state.relays.get(self.relay).map_or("", String::as_str)
+    }
+
+    /// What the relay in use asks for.
+    pub(super) fn token(&self) -> Option<&AccessToken> {
+        self.state.tokens.get(self.relay())
     }
 
     /// After a failed attempt: the next one goes to the next relay, if there is another.

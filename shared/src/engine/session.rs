@@ -109,7 +109,7 @@ impl Group {
             proof: access::hello_proof(keys, relay_id, context.device, self.id, exporter),
             after_cursor: known.map_or(0, |known| known.cursor),
             capabilities: Vec::new(),
-            access_token: None,
+            access_token: self.token().map(|token| token.expose().to_owned()),
             marks: known
                 .into_iter()
                 // Usually they are the same.

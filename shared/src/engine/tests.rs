@@ -34,6 +34,7 @@ fn state() -> GroupState {
         bookmarks: SortedMap::new(),
         last_synced: None,
         own_seq: 0,
+        tokens: SortedMap::new(),
     }
 }
 

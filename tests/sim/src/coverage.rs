@@ -132,6 +132,7 @@ pub fn relay_event(input: &session::Input) -> &'static str {
         Input::Flushed => "flushed",
         Input::DeadlinePassed => "deadline",
         Input::Shutdown => "shutdown",
+        Input::Revoked(_) => "revoked",
     }
 }
 

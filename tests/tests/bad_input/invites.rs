@@ -57,6 +57,7 @@ fn invite(world: &World) -> (InviteKey, SealedInvite, String) {
     };
     let secrets = Secrets {
         epochs: vec![(0, Secret::new([1; 32]))],
+        tokens: [].into(),
     };
     let sealed = key.seal(&offer, &secrets, &mut random);
     let link = key.link("https://app.example/", world.relay.url());
@@ -431,6 +432,7 @@ async fn what_an_invite_holds_is_checked_before_it_is_believed() {
     };
     let secrets = Secrets {
         epochs: vec![(0, Secret::new([2; 32]))],
+        tokens: [].into(),
     };
     leave(&world, &key.seal(&offer, &secrets, &mut random), 600).await;
     assert_eq!(
@@ -451,6 +453,7 @@ async fn what_an_invite_holds_is_checked_before_it_is_believed() {
             &offer,
             &Secrets {
                 epochs: vec![(0, Secret::new([1; 32]))],
+                tokens: [].into(),
             },
             &mut random,
         ),

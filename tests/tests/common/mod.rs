@@ -43,10 +43,14 @@ impl Device {
     }
 
     pub async fn open_on(url: &str, path: Path, store: Arc<dyn Store>) -> Self {
-        let events = Arc::new(Mutex::new(Vec::new()));
-        let told = events.clone();
         let mut config = Config::new(vec![url.to_owned()], store);
         config.path = path;
+        Self::open_with(config).await
+    }
+
+    pub async fn open_with(mut config: Config) -> Self {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let told = events.clone();
         config.on_event = Box::new(move |event| told.lock().unwrap().push(event));
         Self {
             client: Client::open(config).await.unwrap(),

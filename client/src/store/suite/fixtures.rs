@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use zerok_sync_shared::crypto::blob::Kind;
 use zerok_sync_shared::crypto::keys::Secret;
+use zerok_sync_shared::crypto::token::AccessToken;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation};
 use zerok_sync_shared::message::Mark;
 use zerok_sync_shared::store::{Batch, Bookmark, GroupState, Known, LogRecord, Sequences, Write};
@@ -41,6 +42,7 @@ pub fn state(group: GroupId) -> Write {
         bookmarks: [].into(),
         last_synced: None,
         own_seq: 0,
+        tokens: [].into(),
     };
     Write::State {
         group,
@@ -139,5 +141,10 @@ pub(super) fn full_state() -> GroupState {
         .into(),
         last_synced: Some(Timestamp(1_700_000_000_000)),
         own_seq: 12,
+        tokens: [(
+            "https://relay.example".to_owned(),
+            AccessToken::new("0kt_x").unwrap(),
+        )]
+        .into(),
     }
 }

@@ -92,6 +92,7 @@ impl World {
             bookmarks: SortedMap::new(),
             last_synced: None,
             own_seq: 0,
+            tokens: SortedMap::new(),
         };
         let token = self.token(at);
         self.feed(
