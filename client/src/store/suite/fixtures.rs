@@ -141,10 +141,9 @@ pub(super) fn full_state() -> GroupState {
         .into(),
         last_synced: Some(Timestamp(1_700_000_000_000)),
         own_seq: 12,
-        tokens: [(
-            "https://relay.example".to_owned(),
-            AccessToken::new("0kt_x").unwrap(),
-        )]
-        .into(),
+        tokens: AccessToken::new("0kt_x")
+            .map(|token| ("https://relay.example".to_owned(), token))
+            .into_iter()
+            .collect(),
     }
 }
