@@ -38,6 +38,7 @@ impl Cleanup {
                 () = self.shutdown.cancelled() => return,
                 _ = tick.tick() => {}
             }
+            self.save_clock();
             if let Err(error) = self.once().await {
                 // The writer has said so already if it is the disk.
                 tracing::warn!(%error, "cannot delete what has expired; trying again later");
@@ -45,8 +46,15 @@ impl Cleanup {
         }
     }
 
+    fn save_clock(&self) {
+        if let Err(error) = self.clock.save() {
+            // The writer says so if it is the disk.
+            tracing::debug!(%error, "cannot remember the time");
+        }
+    }
+
     async fn once(&self) -> Result<(), StorageError> {
-        let now = self.clock.now();
+        let now = self.clock.expiry();
         loop {
             let deleted = self.storage.expire(now, limits::EXPIRE_BLOBS).await?;
             self.metrics.expired.inc_by(deleted);

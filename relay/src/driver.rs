@@ -20,8 +20,9 @@ use crate::clock::Clock;
 use crate::groups::{Groups, Membership};
 use crate::limits;
 use crate::metrics::{Counted, Metrics};
+use crate::restart;
 use crate::storage::{OpenError, OpenGroup, Seen, Storage, StorageError};
-use crate::writer::{Answer, SessionWriter, Writer, storage_failed};
+use crate::writer::{Answer, SessionWriter, Writer, millis, storage_failed};
 
 /// What every session works with.
 #[derive(Clone)]
@@ -70,6 +71,7 @@ pub async fn run(
         membership: None,
         subscribed: None,
         flushed: true,
+        leaving: false,
         stalled_since: Instant::now(),
     };
     if driver.drive().await.is_ok() {
@@ -95,6 +97,8 @@ struct Driver {
     subscribed: Option<Counted>,
     /// Whether the session knows that all it sent was taken.
     flushed: bool,
+    /// Whether the session knows that the relay stops.
+    leaving: bool,
     stalled_since: Instant,
 }
 
@@ -120,6 +124,10 @@ impl Driver {
     /// What happens next: first what is there already, then whatever comes first. `None` at the end of the stream.
     async fn next_input(&mut self, deadline: Instant) -> Result<Option<Input>, Gone> {
         loop {
+            if !self.leaving && self.context.shutdown.is_cancelled() {
+                self.leaving = true;
+                return Ok(Some(self.shutdown()));
+            }
             let wants_frames =
                 self.session.wants_frames() && self.writer.queued() < limits::MAX_QUEUED;
             let frame_limit = self.session.frame_limit();
@@ -156,8 +164,15 @@ impl Driver {
                     return Ok(Some(Input::DeadlinePassed));
                 }
                 error = revoked(&mut self.admission) => return Ok(Some(Input::Revoked(error))),
-                () = self.context.shutdown.cancelled() => return Ok(Some(Input::Shutdown)),
+                () = self.context.shutdown.cancelled(), if !self.leaving => {}
             }
+        }
+    }
+
+    fn shutdown(&self) -> Input {
+        let retry = restart::come_back_in(self.context.metrics.connections.get());
+        Input::Shutdown {
+            retry_after_ms: millis(retry),
         }
     }
 

@@ -21,6 +21,7 @@ pub mod invites;
 pub mod limits;
 mod metrics;
 pub mod relay;
+mod restart;
 pub mod storage;
 mod writer;
 

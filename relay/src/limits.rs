@@ -41,6 +41,14 @@ pub const MAX_QUEUED: usize = 2 * 1024 * 1024;
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the last message of a stream may take to arrive.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Devices that may come back per second after a restart: so many handshakes one small machine does beside its work.
+pub const RESTART_RATE: u32 = 100;
+/// No device is asked to come back earlier than this after a stop.
+pub const RESTART_WAIT: Duration = Duration::from_secs(1);
+/// Shortest and longest time over which the devices of a relay are spread when they come back.
+pub const RESTART_SPREAD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(120));
+/// A stop that has not ended by then is given up, before a container's host kills it (ten seconds).
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(9);
 /// How long a stop waits for sessions to end.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the start waits until the relay's own endpoint is reachable through its WebSocket.
@@ -75,6 +83,13 @@ pub const QUOTA_RETRY: Duration = Duration::from_secs(60);
 pub const READERS: u32 = 4;
 /// How long a query waits for a lock or a connection.
 pub const DATABASE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A system clock that is ahead of the relay's own count by more is doubted; a jump by less expires blobs at most so much
+/// too early.
+pub const CLOCK_AHEAD: Duration = Duration::from_secs(24 * 3600);
+/// A system clock that is behind by more is doubted; one that is behind by less is waited for.
+pub const CLOCK_BEHIND: Duration = Duration::from_secs(3600);
+/// A doubted clock that has gone on evenly for so long is believed: time enough for a person to set it right.
+pub const CLOCK_GRACE: Duration = Duration::from_secs(24 * 3600);
 /// Expired blobs deleted in one transaction, so that pushes get their turn.
 pub const EXPIRE_BLOBS: u32 = 256;
 /// Free pages given back to the file system after each of those.

@@ -5,9 +5,10 @@ mod cli;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 use zerok_sync_relay::config::{LogFormat, show};
-use zerok_sync_relay::{Config, Relay};
+use zerok_sync_relay::{Config, Relay, limits};
 
 use cli::Command;
 
@@ -45,7 +46,12 @@ fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            // What still runs was given up; waiting for it would undo that.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => fail(&format!("cannot start: {error}")),
     }
 }
@@ -60,47 +66,66 @@ fn print(text: &str) -> ExitCode {
 
 async fn run(config: Config) -> ExitCode {
     // Installed first, so that a signal during the start is not lost.
-    let stop = match stop_signal() {
+    let mut stop = match StopSignal::listen() {
         Ok(stop) => stop,
         Err(error) => return fail(&format!("cannot listen for signals: {error}")),
     };
-    tokio::pin!(stop);
     let relay = tokio::select! {
         relay = Relay::start(config) => match relay {
             Ok(relay) => relay,
             Err(error) => return fail(&error.to_string()),
         },
-        () = &mut stop => return ExitCode::SUCCESS,
+        () = stop.received() => return ExitCode::SUCCESS,
     };
     let version = env!("CARGO_PKG_VERSION");
     println!(
         "zerok-relay {version} is ready: give clients this URL: {}",
         relay.http_url()
     );
-    stop.await;
-    tracing::info!("stopping");
-    relay.shutdown().await;
+    stop.received().await;
+    tracing::info!("stopping; a second signal stops at once");
+    tokio::select! {
+        stopped = timeout(limits::STOP_TIMEOUT, relay.shutdown()) => if stopped.is_err() {
+            tracing::warn!("the stop took too long and was given up; what was acknowledged is stored");
+        },
+        () = stop.received() => {
+            tracing::warn!("stopped at once; what was acknowledged is stored");
+            return ExitCode::FAILURE;
+        }
+    }
     ExitCode::SUCCESS
 }
 
-/// Completes when the process is asked to end.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+/// The ways in which a process is asked to end.
+struct StopSignal {
     #[cfg(unix)]
-    {
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl StopSignal {
+    fn listen() -> std::io::Result<Self> {
+        #[cfg(unix)]
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        Ok(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: signal(SignalKind::terminate())?,
+            #[cfg(unix)]
+            interrupt: signal(SignalKind::interrupt())?,
         })
     }
-    #[cfg(not(unix))]
-    Ok(async {
+
+    /// Completes when the process is asked to end, once for each time.
+    async fn received(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        #[cfg(not(unix))]
         let _ = tokio::signal::ctrl_c().await;
-    })
+    }
 }
 
 fn start_log(format: LogFormat) {

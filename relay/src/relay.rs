@@ -100,7 +100,7 @@ impl Relay {
 
         let metrics = Arc::new(Metrics::default());
         metrics.live.watch_folder(&config.data_dir);
-        let clock = Arc::new(Clock::default());
+        let clock = Arc::new(Clock::open(&config.data_dir));
         let groups = Arc::new(Groups::default());
         let shutdown = CancellationToken::new();
         let stop_http = CancellationToken::new();

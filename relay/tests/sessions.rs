@@ -205,7 +205,11 @@ async fn what_was_acknowledged_survives_a_restart_and_so_does_the_relay_itself()
     let mut session = device.session(&keys(1)).await;
     assert_eq!(session.push(1, b"kept").await, 1);
     relay.shutdown().await;
-    assert!(matches!(session.receive().await, Message::Bye { .. }));
+    let Message::Error(farewell) = session.receive().await else {
+        panic!()
+    };
+    assert_eq!(farewell.code, ErrorCode::RelayShuttingDown);
+    assert!(farewell.retry_after_ms >= Some(1_000));
     assert_eq!(session.next().await, None);
 
     let relay = Relay::start(common::config(&folder)).await.unwrap();

@@ -20,6 +20,7 @@ use crate::Entropy;
 use crate::codec::DecodeError;
 use crate::crypto::keys::EpochKeys;
 use crate::crypto::token::AccessToken;
+use crate::error::ErrorCode;
 use crate::failure::{SyncError, code};
 use crate::ids::{DeviceId, GroupId};
 use crate::limits;
@@ -356,14 +357,20 @@ impl Engine {
         let Some(&group) = self.streams.get(&stream) else {
             return;
         };
-        if matches!(message, Ok(Message::Welcome(_)))
-            && let Some(relay) = self
-                .groups
-                .get(&group)
-                .map(|group| group.relay().to_owned())
-            && let Some(link) = self.links.get_mut(&relay)
+        let relay = self.groups.get(&group).map(Group::relay);
+        if let Some(relay) = relay
+            && let Some(link) = self.links.get_mut(relay)
         {
-            link.on_welcome();
+            match &message {
+                Ok(Message::Welcome(_)) => link.on_welcome(),
+                Ok(Message::Error(error)) if error.code == ErrorCode::RelayShuttingDown => {
+                    let wait = error
+                        .retry_after_ms
+                        .map_or(limits::BACKOFF.0, link::asked_for);
+                    link.on_leaving(now.plus(wait), SyncError::from_relay(relay, error));
+                }
+                _ => {}
+            }
         }
         self.with_group(now, group, out, |group, context| {
             group.on_frame(message, context)
@@ -380,6 +387,7 @@ impl Engine {
         let Some(link) = self.links.get_mut(relay) else {
             return;
         };
+        let announced = link.is_leaving();
         link.on_disconnected(now, error.clone(), &mut *self.entropy);
         for group in self
             .groups
@@ -392,11 +400,14 @@ impl Engine {
             }
             group.try_next_relay();
         }
-        out.push(Output::Event(Event::Error {
-            group: None,
-            error: error.clone(),
-            cursor: None,
-        }));
+        // A relay that says it is going is not an error that a person has to see.
+        if !announced {
+            out.push(Output::Event(Event::Error {
+                group: None,
+                error: error.clone(),
+                cursor: None,
+            }));
+        }
     }
 
     fn on_network(&mut self, now: Timestamp, online: bool, out: &mut Vec<Output>) {

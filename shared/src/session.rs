@@ -129,10 +129,13 @@ pub enum Input {
     Flushed,
     /// [`Session::deadline`] has passed.
     DeadlinePassed,
-    /// The relay is stopping.
-    Shutdown,
     /// The device may not go on: its access was taken back.
     Revoked(WireError),
+    /// The relay is stopping; the device is told when to come back.
+    Shutdown {
+        /// In milliseconds, and not the same for every session.
+        retry_after_ms: u64,
+    },
 }
 
 /// What to do.
@@ -250,6 +253,8 @@ pub struct Session {
     config: SessionConfig,
     state: State,
     opened_at: Timestamp,
+    /// The relay stops: what the device is told once its pushes are answered.
+    leaving: Option<u64>,
 }
 
 impl Session {
@@ -260,6 +265,7 @@ impl Session {
             config,
             state: State::AwaitingHello,
             opened_at: now,
+            leaving: None,
         }
     }
 
@@ -283,6 +289,7 @@ impl Session {
     #[must_use]
     pub fn wants_frames(&self) -> bool {
         match &self.state {
+            _ if self.leaving.is_some() => false,
             State::AwaitingHello => true,
             State::Active(active) => {
                 active.storing_bytes < self.config.max_storing_bytes
@@ -326,11 +333,9 @@ impl Session {
     pub fn handle(&mut self, input: Input, out: &mut Vec<Output>) {
         match (&mut self.state, input) {
             (State::Closing, _) => {}
-            (_, Input::Shutdown) => {
-                out.push(Output::Send(Message::Bye {
-                    reason: "relay shutting down".into(),
-                }));
-                self.close(out);
+            (_, Input::Shutdown { retry_after_ms }) => {
+                self.leaving = Some(retry_after_ms);
+                self.leave(out);
             }
             (_, Input::Revoked(error)) => self.fail(error, out),
             (_, Input::Frame(Ok(Message::Bye { .. }))) => self.close(out),
@@ -350,8 +355,12 @@ impl Session {
             (State::Opening { .. }, Input::GroupOpened(result, now)) => {
                 self.on_group_opened(result, now, out);
             }
+            (State::Active(_), Input::Frame(Ok(_))) if self.leaving.is_some() => {}
             (State::Active(_), Input::Frame(Ok(message))) => self.on_frame(message, out),
-            (State::Active(active), Input::Stored(result)) => active.on_stored(result, out),
+            (State::Active(active), Input::Stored(result)) => {
+                active.on_stored(result, out);
+                self.leave(out);
+            }
             (State::Active(active), Input::Read(Purpose::Pull, result)) => {
                 active.pulling = false;
                 out.push(Output::Send(match result {
@@ -548,6 +557,25 @@ impl Session {
                 let text = "this message is not for a relay in an open session";
                 self.fail(WireError::new(ErrorCode::InvalidMessage, text), out);
             }
+        }
+    }
+
+    /// Ends the session of a relay that stops, once everything that was taken in is answered.
+    fn leave(&mut self, out: &mut Vec<Output>) {
+        let Some(retry_after_ms) = self.leaving else {
+            return;
+        };
+        let answered = match &self.state {
+            State::Active(active) => active.storing.is_empty(),
+            _ => true,
+        };
+        if answered {
+            let error = WireError {
+                code: ErrorCode::RelayShuttingDown,
+                message: "the relay is stopping; what it has not answered is sent again".into(),
+                retry_after_ms: Some(retry_after_ms),
+            };
+            self.fail(error, out);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -164,19 +164,39 @@ impl RelayProcess {
     ///
     /// # Errors
     /// When it does not end by itself, or not with success.
-    pub async fn terminate(mut self) -> Result<Options> {
+    pub async fn terminate(self) -> Result<Options> {
+        self.signal("TERM").await?;
+        let (status, options) = self.ended().await?;
+        anyhow::ensure!(status.success(), "the relay ended with {status}");
+        Ok(options)
+    }
+
+    /// Sends a signal, by its name without SIG.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub async fn signal(&self, name: &str) -> Result<()> {
         let pid = self.pid().context("the relay has ended already")?;
         let status = Command::new("kill")
-            .args(["-TERM", &pid.to_string()])
+            .args([&format!("-{name}"), &pid.to_string()])
             .status()
             .await?;
         anyhow::ensure!(status.success(), "kill failed");
+        Ok(())
+    }
+
+    /// Waits until it has ended by itself, for a time in which it should have. [`Self::start`] with the answer starts it
+    /// again on the same port.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn ended(mut self) -> Result<(ExitStatus, Options)> {
         let status = time::timeout(Duration::from_secs(20), self.child.wait()).await??;
-        anyhow::ensure!(status.success(), "the relay ended with {status}");
-        Ok(Options {
+        let options = Options {
             port: self.port,
             ..self.options.clone()
-        })
+        };
+        Ok((status, options))
     }
 }
 

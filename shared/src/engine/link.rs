@@ -29,6 +29,8 @@ pub(super) struct Link {
     /// Attempts since a group was last welcomed.
     failures: u32,
     pub(super) last_error: Option<SyncError>,
+    /// The relay has said that it is going: when to try again, and what it said.
+    leaving: Option<(Timestamp, SyncError)>,
 }
 
 impl Link {
@@ -47,6 +49,7 @@ impl Link {
 
     pub(super) fn on_connected(&mut self, relay_id: RelayId, exporter: [u8; 32]) {
         if matches!(self.state, State::Connecting) {
+            self.leaving = None;
             self.state = State::Connected { relay_id, exporter };
         }
     }
@@ -57,6 +60,18 @@ impl Link {
         self.last_error = None;
     }
 
+    /// The relay says that it is stopping, and when to come back.
+    pub(super) fn on_leaving(&mut self, until: Timestamp, error: SyncError) {
+        if self.connection().is_some() {
+            self.leaving = Some((until, error));
+        }
+    }
+
+    /// Whether the end of the connection was announced, so that nobody has to hear of it.
+    pub(super) const fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
     pub(super) fn on_disconnected(
         &mut self,
         now: Timestamp,
@@ -65,6 +80,13 @@ impl Link {
     ) {
         // An attempt that was given up before (the network went away) reports late.
         if !self.is_open() {
+            return;
+        }
+        if let Some((until, error)) = self.leaving.take() {
+            self.last_error = Some(error);
+            self.state = State::Waiting {
+                until: until.max(now),
+            };
             return;
         }
         let wait = backoff(self.failures, entropy);
@@ -115,6 +137,11 @@ pub(super) fn backoff(failures: u32, entropy: &mut dyn Entropy) -> Duration {
     let wait = first.saturating_mul(1 << failures.min(16)).min(longest);
     let random = u32::from_le_bytes(crate::random(entropy));
     wait + limits::BACKOFF_JITTER.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+/// A wait that a relay asks for, within bounds.
+pub(super) fn asked_for(millis: u64) -> Duration {
+    Duration::from_millis(millis).clamp(limits::BACKOFF.0, limits::MAX_RETRY_AFTER)
 }
 
 #[cfg(test)]

@@ -251,10 +251,10 @@ impl Group {
     }
 
     fn on_error(&mut self, error: &WireError, context: &mut Context<'_>) {
-        let wait = link::backoff(self.failures, context.entropy);
-        let wait = error.retry_after_ms.map_or(wait, |ms| {
-            core::time::Duration::from_millis(ms).clamp(limits::BACKOFF.0, limits::MAX_RETRY_AFTER)
-        });
+        let wait = error.retry_after_ms.map_or_else(
+            || link::backoff(self.failures, context.entropy),
+            link::asked_for,
+        );
         self.failures = self.failures.saturating_add(1);
         if let Some(session) = &mut self.session {
             session.paused_until = Some(context.now.plus(wait));

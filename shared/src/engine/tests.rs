@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::crypto::blob::{self, Address, Kind, Plain};
 use crate::crypto::keys::Secret;
-use crate::error::ErrorCode;
 use crate::ids::{BlobId, Incarnation, RelayId};
 use crate::map::SortedMap;
 use crate::message::{Blob, PushAck, RelayLimits, Welcome, WireError};
@@ -409,6 +408,43 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => any::<bool>().prop_map(|online| Input::NetworkChanged { online }),
         6 => Just(Input::Tick),
     ]
+}
+
+#[test]
+fn a_relay_that_says_when_to_come_back_is_believed_and_nobody_is_alarmed() {
+    let (mut engine, stream) = connected(0);
+    let farewell = Message::Error(WireError {
+        code: ErrorCode::RelayShuttingDown,
+        message: "restarting".into(),
+        retry_after_ms: Some(2_500),
+    });
+    let mut told = run(
+        &mut engine,
+        100,
+        Input::Frame {
+            stream,
+            message: Ok(farewell),
+        },
+    );
+    let error = SyncError::passing(code::RELAY_UNREACHABLE, "closed");
+    told.extend(run(
+        &mut engine,
+        150,
+        Input::Disconnected {
+            relay: RELAY.into(),
+            error,
+        },
+    ));
+    let alarm = |output: &Output| matches!(output, Output::Event(Event::Error { .. }));
+    assert!(!told.iter().any(alarm), "{told:?}");
+    assert_ne!(engine.view(group()).unwrap().state, State::Error);
+    run(&mut engine, 200, Input::Written(Ok(())));
+    assert_eq!(engine.next_wake(), Some(Timestamp(2_600)));
+    let connect = Output::Connect {
+        relay: RELAY.into(),
+    };
+    assert_eq!(run(&mut engine, 2_599, Input::Tick), []);
+    assert_eq!(run(&mut engine, 2_600, Input::Tick), [connect]);
 }
 
 proptest! {

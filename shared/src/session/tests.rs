@@ -337,8 +337,58 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => any::<u64>().prop_map(Input::Grown),
         8 => Just(Input::Flushed),
         1 => Just(Input::DeadlinePassed),
-        1 => Just(Input::Shutdown),
+        1 => (0u64..5_000).prop_map(|retry_after_ms| Input::Shutdown { retry_after_ms }),
     ]
+}
+
+fn push(id: u8, payload: &'static [u8]) -> Message {
+    Message::Push(Push {
+        blob_id: BlobId([id; 16]),
+        epoch: 0,
+        ttl: 0,
+        payload: Bytes::from_static(payload),
+        origin: None,
+    })
+}
+
+/// What a stop says at the end of a session.
+fn farewell(outputs: &[Output]) -> Option<u64> {
+    match outputs {
+        [Output::Send(Message::Error(error)), Output::Close]
+            if error.code == ErrorCode::RelayShuttingDown =>
+        {
+            error.retry_after_ms
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn a_relay_that_stops_answers_what_it_took_in_and_says_when_to_come_back() {
+    let stop = || Input::Shutdown {
+        retry_after_ms: 1_500,
+    };
+    let mut new = Session::new(config(), Timestamp(0));
+    assert_eq!(farewell(&run(&mut new, stop())), Some(1_500));
+
+    let mut session = open(0);
+    run(&mut session, Input::Frame(Ok(push(1, b"one"))));
+    run(&mut session, Input::Frame(Ok(push(2, b"two"))));
+    assert_eq!(run(&mut session, stop()), []);
+    assert!(!session.wants_frames());
+    let late = run(&mut session, Input::Frame(Ok(push(3, b"late"))));
+    assert_eq!(late, [], "nothing more is taken in");
+    let stored = |cursor| {
+        Input::Stored(Ok(Stored {
+            cursor,
+            timestamp: Timestamp(9),
+        }))
+    };
+    assert_eq!(run(&mut session, stored(1)).len(), 1);
+    let last = run(&mut session, stored(2));
+    assert!(matches!(last[0], Output::Send(Message::PushAck(ack)) if ack.cursor == 2));
+    assert_eq!(farewell(&last[1..]), Some(1_500));
+    assert!(session.is_closed());
 }
 
 proptest! {

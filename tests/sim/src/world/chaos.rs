@@ -243,7 +243,8 @@ impl World {
     fn restart_relay(&mut self, at: usize) {
         let sessions: Vec<_> = self.relays[at].sessions.keys().copied().collect();
         for key in sessions {
-            self.feed_session(at, key, session::Input::Shutdown);
+            let retry_after_ms = self.rng.below(5_000) as u64;
+            self.feed_session(at, key, session::Input::Shutdown { retry_after_ms });
         }
         self.crash_relay(at);
     }
