@@ -170,7 +170,7 @@ impl Driver {
     }
 
     fn shutdown(&self) -> Input {
-        let retry = restart::come_back_in(self.context.metrics.connections.get());
+        let retry = restart::come_back_in(self.context.metrics.open_connections());
         Input::Shutdown {
             retry_after_ms: millis(retry),
         }

@@ -131,10 +131,11 @@ impl Acceptor {
         };
         let mut paths = connection.paths_stream();
         let mut counted: Option<(Path, Counted)> = None;
+        let sessions = TaskTracker::new();
         loop {
             // How many streams a connection may have open is limited by the transport's settings.
             tokio::select! {
-                () = self.context.shutdown.cancelled() => return,
+                () = self.context.shutdown.cancelled() => return farewell(&connection, &sessions).await,
                 Some(list) = paths.next() => {
                     let path = path_of(&list);
                     if counted.as_ref().is_none_or(|(now, _)| *now != path) {
@@ -146,7 +147,7 @@ impl Acceptor {
                     Ok((send, receive)) => {
                         let session =
                             driver::run(self.context.clone(), config.clone(), send, receive);
-                        self.tasks.spawn(session);
+                        self.tasks.spawn(sessions.track_future(session));
                     }
                     Err(error) => {
                         tracing::debug!(%error, "a connection ended");
@@ -155,6 +156,16 @@ impl Acceptor {
                 },
             }
         }
+    }
+}
+
+/// Keeps a connection until its sessions have ended and the device, which then has nothing left to read, closes it: what was
+/// not read when a connection is closed is lost.
+async fn farewell(connection: &Connection, sessions: &TaskTracker) {
+    sessions.close();
+    if !sessions.is_empty() {
+        sessions.wait().await;
+        let _ = timeout(limits::FAREWELL_TIMEOUT, connection.closed()).await;
     }
 }
 

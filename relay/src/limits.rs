@@ -49,6 +49,8 @@ pub const RESTART_WAIT: Duration = Duration::from_secs(1);
 pub const RESTART_SPREAD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(120));
 /// A stop that has not ended by then is given up, before a container's host kills it (ten seconds).
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(9);
+/// How long a device may take to close its connection after its last session was ended by a stop.
+pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a stop waits for sessions to end.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the start waits until the relay's own endpoint is reachable through its WebSocket.

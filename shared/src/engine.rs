@@ -198,6 +198,7 @@ impl Engine {
                     self.with_group(now, group, out, |group, context| {
                         group.on_stream_ended(context)
                     });
+                    self.leave_link(now, group, out);
                 }
             }
             Input::Written(result) => self.on_written(now, result, out),
@@ -387,7 +388,7 @@ impl Engine {
         let Some(link) = self.links.get_mut(relay) else {
             return;
         };
-        let announced = link.is_leaving();
+        let announced = link.leaving().is_some();
         link.on_disconnected(now, error.clone(), &mut *self.entropy);
         for group in self
             .groups
@@ -424,6 +425,26 @@ impl Engine {
                 self.streams.remove(&stream);
             }
             self.changed.insert(group.id);
+        }
+    }
+
+    /// Closes the connection to a relay that is stopping, when the last session on it has ended: the relay waits for that.
+    fn leave_link(&mut self, now: Timestamp, group: GroupId, out: &mut Vec<Output>) {
+        let Some(relay) = self
+            .groups
+            .get(&group)
+            .map(|group| group.relay().to_owned())
+        else {
+            return;
+        };
+        let in_use = self
+            .groups
+            .values()
+            .any(|group| group.relay() == relay && group.session.is_some());
+        let leaving = self.links.get(&relay).and_then(Link::leaving).cloned();
+        if let Some(error) = leaving.filter(|_| !in_use) {
+            self.on_disconnected(now, &relay, &error, out);
+            out.push(Output::Disconnect { relay });
         }
     }
 

@@ -67,9 +67,9 @@ impl Link {
         }
     }
 
-    /// Whether the end of the connection was announced, so that nobody has to hear of it.
-    pub(super) const fn is_leaving(&self) -> bool {
-        self.leaving.is_some()
+    /// What the relay said when it announced that it is going: nobody has to be told of the end of the connection then.
+    pub(super) fn leaving(&self) -> Option<&SyncError> {
+        self.leaving.as_ref().map(|(_, error)| error)
     }
 
     pub(super) fn on_disconnected(

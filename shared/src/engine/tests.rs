@@ -426,15 +426,9 @@ fn a_relay_that_says_when_to_come_back_is_believed_and_nobody_is_alarmed() {
             message: Ok(farewell),
         },
     );
-    let error = SyncError::passing(code::RELAY_UNREACHABLE, "closed");
-    told.extend(run(
-        &mut engine,
-        150,
-        Input::Disconnected {
-            relay: RELAY.into(),
-            error,
-        },
-    ));
+    told.extend(run(&mut engine, 150, Input::StreamEnded { stream }));
+    let relay = RELAY.into();
+    assert_eq!(told.last(), Some(&Output::Disconnect { relay }));
     let alarm = |output: &Output| matches!(output, Output::Event(Event::Error { .. }));
     assert!(!told.iter().any(alarm), "{told:?}");
     assert_ne!(engine.view(group()).unwrap().state, State::Error);
