@@ -131,7 +131,7 @@ pub fn relay_event(input: &session::Input) -> &'static str {
         Input::Grown(_) => "grown",
         Input::Flushed => "flushed",
         Input::DeadlinePassed => "deadline",
-        Input::Shutdown => "shutdown",
+        Input::Shutdown { .. } => "shutdown",
         Input::Revoked(_) => "revoked",
     }
 }
