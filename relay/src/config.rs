@@ -83,6 +83,11 @@ pub struct Config {
     #[arg(long, value_name = "FORM")]
     pub log_format: LogFormat,
 
+    /// Serve the numbers (metrics, the plots of the status page, the counts of /health) at this address alone, such as
+    /// 127.0.0.1:9090, instead of to everybody who reaches the relay
+    #[arg(long, env = "ZEROK_RELAY_METRICS_BIND", value_name = "IP:PORT")]
+    pub metrics_bind: Option<SocketAddr>,
+
     /// How often expired blobs are looked for.
     #[arg(long, value_parser = value::time::parse, hide = true)]
     #[serde(with = "value::time")]
@@ -139,6 +144,7 @@ impl Config {
             max_groups: limits::DEFAULT_MAX_GROUPS,
             invite_rate: NonZeroU32::MIN,
             log_format: LogFormat::Text,
+            metrics_bind: None,
             cleanup_interval: Duration::from_secs(60),
             access: AccessMode::Open,
             access_tokens: Vec::new(),

@@ -29,6 +29,7 @@ use zerok_sync_shared::message::RelayLimits;
 
 use crate::access::Access;
 use crate::clock::Clock;
+use crate::history::History;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::storage::Storage;
@@ -41,6 +42,7 @@ mod error;
 mod health;
 mod invites;
 mod probes;
+mod status;
 pub(crate) mod websocket;
 
 use websocket::WebSockets;
@@ -60,6 +62,9 @@ pub(crate) struct Services {
     pub tcp: SocketAddr,
     pub web: Option<PathBuf>,
     pub invite_rate: NonZeroU32,
+    /// Numbers are served on the operator's own listener alone.
+    pub private_numbers: bool,
+    pub history: Arc<History>,
     pub started: Instant,
     pub shutdown: CancellationToken,
 }
@@ -73,9 +78,19 @@ struct Peer(IpAddr);
 pub(crate) struct LateRouter(Arc<OnceLock<Router>>);
 
 impl LateRouter {
-    /// Begins to serve everything.
-    pub fn open(&self, services: Services) {
-        let _ = self.0.set(app::router(services));
+    /// Begins to serve everything, and gives what belongs on the operator's own listener.
+    pub fn open(&self, services: Services) -> Router {
+        let routers = app::routers(services);
+        let _ = self.0.set(routers.public);
+        routers.operator
+    }
+}
+
+/// Serves the operator's own listener until it is stopped.
+pub(crate) async fn serve_operator(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the listener of --metrics-bind has ended; restart the relay");
     }
 }
 

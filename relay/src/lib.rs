@@ -4,6 +4,7 @@
 //! - [`http`]: the TCP port: API, web app, and the WebSocket of the embedded iroh relay
 //! - [`endpoint`], [`driver`]: connections and sessions; the decisions are in [`zerok_sync_shared::session`]
 //! - [`writer`], [`storage`], [`groups`]: from a push to the disk and on to the subscribers
+//! - [`metrics`], [`history`]: what operators see
 //! - [`access`]: who may use the relay; [`invites`]: who may read and use up an invite
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -15,6 +16,7 @@ pub mod config;
 mod driver;
 mod endpoint;
 mod groups;
+mod history;
 pub mod http;
 pub mod identity;
 pub mod invites;

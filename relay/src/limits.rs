@@ -103,6 +103,13 @@ pub const DEFAULT_MAX_GROUPS: u64 = 100_000;
 /// Bytes a group may store by default.
 pub const DEFAULT_GROUP_QUOTA: u64 = 1024 * 1024 * 1024;
 
+// ---- What operators see
+
+/// Minutes on the plots of the status page.
+pub const HISTORY_MINUTES: usize = 60;
+/// How long one of them is.
+pub const HISTORY_STEP: Duration = Duration::from_secs(60);
+
 // ---- Invites
 
 /// Invites that can be claimed, at a time.

@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::driver::SessionContext;
 use crate::endpoint::{self, Acceptor, EndpointError};
 use crate::groups::Groups;
+use crate::history::History;
 use crate::http::{self, Http, websocket::WebSockets};
 use crate::identity::{self, IdentityError};
 use crate::limits;
@@ -53,6 +54,9 @@ pub enum StartError {
     /// The TCP port.
     #[error("cannot listen on TCP {0}: {1}; choose another port with --port")]
     Listen(SocketAddr, std::io::Error),
+    /// The operator's own listener.
+    #[error("cannot listen on TCP {0}: {1}; choose another address with --metrics-bind")]
+    Metrics(SocketAddr, std::io::Error),
     /// The UDP port, or the way through the own WebSocket.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -97,6 +101,14 @@ impl Relay {
             .await
             .map_err(listen_failed)?;
         let tcp = listener.local_addr().map_err(listen_failed)?;
+        let operator_listener = match config.metrics_bind {
+            Some(address) => Some(
+                TcpListener::bind(address)
+                    .await
+                    .map_err(|error| StartError::Metrics(address, error))?,
+            ),
+            None => None,
+        };
 
         let metrics = Arc::new(Metrics::default());
         metrics.live.watch_folder(&config.data_dir);
@@ -151,7 +163,9 @@ impl Relay {
         if let Some(file) = token_file {
             services.spawn(file.follow(shutdown.clone()));
         }
-        router.open(http::Services {
+        let history = Arc::new(History::new(Arc::clone(&metrics)));
+        services.spawn(Arc::clone(&history).run(shutdown.clone()));
+        let operator = router.open(http::Services {
             access,
             storage: Arc::clone(&storage),
             writer,
@@ -164,9 +178,14 @@ impl Relay {
             tcp,
             web: config.web.clone(),
             invite_rate: config.invite_rate,
+            private_numbers: operator_listener.is_some(),
+            history,
             started: Instant::now(),
             shutdown: shutdown.clone(),
         });
+        if let Some(listener) = operator_listener {
+            services.spawn(http::serve_operator(listener, operator, stop_http.clone()));
+        }
         let acceptor = Acceptor {
             context,
             limits,

@@ -19,17 +19,57 @@ use tower_http::services::{ServeDir, ServeFile};
 use tower_http::timeout::TimeoutLayer;
 
 use super::error::{ApiError, Code};
-use super::{Services, discovery, health, invites};
+use super::{Services, discovery, health, invites, status};
 use crate::limits;
 use crate::metrics::Via;
 
 /// What the handlers share.
 pub(super) type Shared = Arc<Services>;
 
-pub(super) fn router(services: Services) -> Router {
-    let web = services.web.clone();
-    let rate = services.invite_rate;
+/// What is served on the relay's port, and what on the operator's own listener.
+pub(super) struct Routers {
+    /// The relay's port.
+    pub public: Router,
+    /// The operator's listener, if there is one.
+    pub operator: Router,
+}
+
+pub(super) fn routers(services: Services) -> Routers {
     let shared: Shared = Arc::new(services);
+    let operator = Router::new()
+        .route("/", get(status::operator))
+        .route("/status", get(status::operator))
+        .route("/health", get(health::numbers))
+        .route("/metrics", get(health::metrics))
+        .fallback(nothing_here)
+        .with_state(Arc::clone(&shared));
+    Routers {
+        public: public(shared),
+        operator,
+    }
+}
+
+/// What tells how much a relay is used, and when: not for every origin, and not for everybody if the operator says so.
+fn numbers() -> Router<Shared> {
+    Router::new()
+        .route("/metrics", get(health::metrics))
+        .route("/status", get(status::numbers))
+}
+
+fn public(shared: Shared) -> Router {
+    let web = shared.web.clone();
+    let rate = shared.invite_rate;
+    let private = shared.private_numbers;
+    let (health, status) = if private {
+        (get(health::brief), get(status::brief))
+    } else {
+        (get(health::numbers), get(status::numbers))
+    };
+    let numbers = if private {
+        Router::new().route("/status", get(status::brief))
+    } else {
+        numbers()
+    };
     // Apps live anywhere, and nothing here depends on cookies, so any origin may ask.
     let cors = CorsLayer::new()
         .allow_origin(Any)
@@ -40,22 +80,25 @@ pub(super) fn router(services: Services) -> Router {
     let api = Router::new()
         .nest("/v1/invites", invites::router(rate))
         .route("/.well-known/iroh", get(discovery::get))
-        .route("/health", get(health::get))
-        .route("/metrics", get(health::metrics))
+        .route("/health", health)
         .layer(DefaultBodyLimit::max(limits::MAX_HTTP_BODY))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
             limits::REQUEST_TIMEOUT,
         ))
         .layer(cors)
+        .merge(numbers)
         .layer(middleware::map_response_with_state(
             Arc::clone(&shared),
             count_refusal,
         ))
-        .with_state(shared);
+        .with_state(Arc::clone(&shared));
     match web {
         Some(folder) => api.merge(app(&folder)),
-        None => api.route("/", get(greeting)).fallback(nothing_here),
+        None => {
+            let page = Router::new().route("/", status).with_state(shared);
+            api.merge(page).fallback(nothing_here)
+        }
     }
 }
 
@@ -64,10 +107,6 @@ async fn count_refusal(State(shared): State<Shared>, response: Response) -> Resp
         shared.metrics.refused(Via::Http, code);
     }
     response
-}
-
-async fn greeting() -> &'static str {
-    "This is a 0k-Sync relay. Give its URL to an app that uses @0k-sync/client.\n"
 }
 
 async fn nothing_here() -> ApiError {

@@ -55,11 +55,7 @@ pub(super) async fn get(
     let used = used_url(&headers);
     // Whoever asked over the loopback interface can use it for UDP as well.
     let loopback = used.as_ref().is_some_and(is_loopback);
-    let url = shared.public_url.clone().or(used);
-    let relay_url = url.map_or_else(
-        || format!("http://localhost:{}/", shared.tcp.port()),
-        Into::into,
-    );
+    let relay_url = relay_url(&shared, used);
     let endpoint_id = shared.endpoint.id().to_string();
     let node = Node {
         endpoint_id: endpoint_id.clone(),
@@ -86,8 +82,17 @@ pub(super) async fn get(
     Ok(([(CACHE_CONTROL, "no-cache")], Json(discovery)))
 }
 
+/// The URL to give to a client that used this one, as far as that is known.
+pub(super) fn relay_url(shared: &Shared, used: Option<Url>) -> String {
+    let url = shared.public_url.clone().or(used);
+    url.map_or_else(
+        || format!("http://localhost:{}/", shared.tcp.port()),
+        Into::into,
+    )
+}
+
 /// The URL that the client itself used, as the headers tell.
-fn used_url(headers: &HeaderMap) -> Option<Url> {
+pub(super) fn used_url(headers: &HeaderMap) -> Option<Url> {
     let host = headers.get(HOST)?.to_str().ok()?;
     let proto = headers
         .get(FORWARDED_PROTO)

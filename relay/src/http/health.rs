@@ -9,22 +9,11 @@ use serde_json::json;
 
 use super::app::Shared;
 use crate::metrics::gauge;
+use crate::storage::Stats;
 
-pub(super) async fn get(State(shared): State<Shared>) -> Response {
-    if shared.shutdown.is_cancelled() {
-        return unwell("shutting-down", "the relay is stopping");
-    }
-    // A relay that could not write tries again when it is asked, so that it is well again before the next push.
-    if shared.writer.is_failing() {
-        if shared.storage.check().await.is_err() {
-            return unwell(
-                "storage",
-                "the relay cannot write to its database; check the disk",
-            );
-        }
-        shared.writer.recovered();
-    }
-    match shared.storage.stats().await {
+/// How the relay is, with what it holds.
+pub(super) async fn numbers(State(shared): State<Shared>) -> Response {
+    match check(&shared).await {
         Ok(stats) => Json(json!({
             "status": "ok",
             "version": env!("CARGO_PKG_VERSION"),
@@ -34,11 +23,40 @@ pub(super) async fn get(State(shared): State<Shared>) -> Response {
             "uptime_seconds": shared.started.elapsed().as_secs(),
         }))
         .into_response(),
-        Err(_) => unwell(
+        Err(unwell) => unwell,
+    }
+}
+
+/// How the relay is, and nothing more.
+pub(super) async fn brief(State(shared): State<Shared>) -> Response {
+    match check(&shared).await {
+        Ok(_) => {
+            Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") })).into_response()
+        }
+        Err(unwell) => unwell,
+    }
+}
+
+async fn check(shared: &Shared) -> Result<Stats, Response> {
+    if shared.shutdown.is_cancelled() {
+        return Err(unwell("shutting-down", "the relay is stopping"));
+    }
+    // A relay that could not write tries again when it is asked, so that it is well again before the next push.
+    if shared.writer.is_failing() {
+        if shared.storage.check().await.is_err() {
+            return Err(unwell(
+                "storage",
+                "the relay cannot write to its database; check the disk",
+            ));
+        }
+        shared.writer.recovered();
+    }
+    shared.storage.stats().await.map_err(|_| {
+        unwell(
             "storage",
             "the relay cannot read its database; check the disk",
-        ),
-    }
+        )
+    })
 }
 
 fn unwell(reason: &str, message: &str) -> Response {
