@@ -20,6 +20,8 @@ struct Cli {
 pub enum Command {
     /// Run the relay, as without any command
     Run,
+    /// Ask the relay that runs with these settings whether it is well, and say so by the exit code
+    Health,
     /// Show the settings in effect and where each comes from
     Config {
         /// Write a configuration file with every setting explained and nothing set

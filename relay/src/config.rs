@@ -85,7 +85,7 @@ pub struct Config {
 
     /// Serve the numbers (metrics, the plots of the status page, the counts of /health) at this address alone, such as
     /// 127.0.0.1:9090, instead of to everybody who reaches the relay
-    #[arg(long, env = "ZEROK_RELAY_METRICS_BIND", value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT")]
     pub metrics_bind: Option<SocketAddr>,
 
     /// How often expired blobs are looked for.

@@ -1,6 +1,7 @@
 //! The relay: one process, one TCP port, one UDP port, one folder.
 //!
 //! - [`relay`]: start and stop; [`config`]: what can be set; [`limits`]: what is bounded
+//! - [`probe`], [`service`]: for containers and systemd
 //! - [`http`]: the TCP port: API, web app, and the WebSocket of the embedded iroh relay
 //! - [`endpoint`], [`driver`]: connections and sessions; the decisions are in [`zerok_sync_shared::session`]
 //! - [`writer`], [`storage`], [`groups`]: from a push to the disk and on to the subscribers
@@ -22,8 +23,10 @@ pub mod identity;
 pub mod invites;
 pub mod limits;
 mod metrics;
+pub mod probe;
 pub mod relay;
 mod restart;
+pub mod service;
 pub mod storage;
 mod writer;
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 use zerok_sync_relay::config::{LogFormat, show};
-use zerok_sync_relay::{Config, Relay, limits};
+use zerok_sync_relay::{Config, Relay, limits, probe, service};
 
 use cli::Command;
 
@@ -27,6 +27,12 @@ fn main() -> ExitCode {
             start_log(loaded.config.log_format);
             block_on(run(loaded.config))
         }
+        Command::Health => block_on(async {
+            match probe::ask(&loaded.config).await {
+                Ok(answer) => print(&format!("{answer}\n")),
+                Err(error) => fail(&error.to_string()),
+            }
+        }),
         Command::Config { example } => {
             let text = if example {
                 show::example()
@@ -82,8 +88,10 @@ async fn run(config: Config) -> ExitCode {
         "zerok-relay {version} is ready: give clients this URL: {}",
         relay.http_url()
     );
+    service::ready();
     stop.received().await;
     tracing::info!("stopping; a second signal stops at once");
+    service::stopping();
     tokio::select! {
         stopped = timeout(limits::STOP_TIMEOUT, relay.shutdown()) => if stopped.is_err() {
             tracing::warn!("the stop took too long and was given up; what was acknowledged is stored");

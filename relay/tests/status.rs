@@ -38,13 +38,13 @@ async fn the_page_shows_what_the_relay_holds_and_did_and_nobodys_id() {
     );
     for text in [
         "This relay is well",
-        "<dd>1</dd><dd class=\"note\">1 by UDP, 0 by WebSocket</dd>",
+        "<dd>1</dd><dd class=\"note\">1 by UDP, 0 by&nbsp;WebSocket</dd>",
         "3 blobs kept",
-        "<dd>3.0 KiB</dd>",
+        "<dd>3.0\u{a0}KiB</dd>",
         "aria-label=\"Pushes a minute over the last hour: 3 now, 3 at most\"",
-        "aria-label=\"Received a minute over the last hour: 3.0 KiB now",
-        "within 30 days",
-        "up to 1.0 GiB",
+        "aria-label=\"Received a minute over the last hour: 3.0\u{a0}KiB now",
+        "for 30 days",
+        "up to 1.0\u{a0}GiB",
         env!("CARGO_PKG_VERSION"),
     ] {
         assert!(page.contains(text), "{text} in {page}");

@@ -15,11 +15,14 @@ pub(super) fn count(number: u64) -> String {
     out
 }
 
+/// Keeps a number and its unit on one line.
+const NO_BREAK: char = '\u{a0}';
+
 /// 1.4 GiB
 pub(super) fn bytes(number: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if number < 1024 {
-        return format!("{number} B");
+        return format!("{number}{NO_BREAK}B");
     }
     let mut value = number as f64 / 1024.0;
     let mut units = UNITS.iter();
@@ -33,9 +36,9 @@ pub(super) fn bytes(number: u64) -> String {
         unit = larger;
     }
     if value < 9.95 {
-        format!("{value:.1} {unit}")
+        format!("{value:.1}{NO_BREAK}{unit}")
     } else {
-        format!("{value:.0} {unit}")
+        format!("{value:.0}{NO_BREAK}{unit}")
     }
 }
 
@@ -82,7 +85,8 @@ mod tests {
     fn numbers_are_short_and_readable() {
         let counts = [0, 999, 1000, 1_234_567].map(count);
         assert_eq!(counts, ["0", "999", "1,000", "1,234,567"]);
-        let sizes = [0, 1023, 1024, 1_500_000, 12 << 30, (1 << 20) - 1, u64::MAX].map(bytes);
+        let spaced = |number| bytes(number).replace(NO_BREAK, " ");
+        let sizes = [0, 1023, 1024, 1_500_000, 12 << 30, (1 << 20) - 1, u64::MAX].map(spaced);
         assert_eq!(
             sizes,
             [
