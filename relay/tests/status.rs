@@ -44,6 +44,7 @@ async fn the_page_shows_what_the_relay_holds_and_did_and_nobodys_id() {
         "aria-label=\"Pushes a minute over the last hour: 3 now, 3 at most\"",
         "aria-label=\"Received a minute over the last hour: 3.0\u{a0}KiB now",
         "for 30 days",
+        "open to everybody",
         "up to 1.0\u{a0}GiB",
         env!("CARGO_PKG_VERSION"),
     ] {

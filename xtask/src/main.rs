@@ -4,6 +4,7 @@ mod bench;
 mod chaos;
 mod demo;
 mod deny;
+mod image;
 mod lint;
 mod npm;
 mod process;
@@ -45,6 +46,8 @@ enum Command {
     Npm(npm::Args),
     /// Builds everything and serves the demo app with a relay of its own.
     Demo(demo::Args),
+    /// Builds the container image of the relay, with Docker, podman or buildah.
+    Image(image::Args),
     /// Runs every check and every test.
     Test(test::Args),
     /// Simulates fleets under faults; `cargo xtask sim --help` lists its arguments, `--planted` tests it by planted bugs.
@@ -92,6 +95,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Wasm(args) => wasm::run(&ws, &args)?,
         Command::Npm(args) => npm::run(&ws, &args)?,
         Command::Demo(args) => demo::run(&ws, &args)?,
+        Command::Image(args) => image::run(&ws, &args)?,
         Command::Test(args) => return test::run(&ws, &args),
         Command::Sim(args) => return sim::run(&ws, &args),
         Command::Chaos(args) => return chaos::chaos(&ws, &args),

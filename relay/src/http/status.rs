@@ -66,6 +66,11 @@ fn page(shared: &Shared, used: Option<Url>, numbers: &str) -> Response {
     } else {
         ("well", "This relay is well")
     };
+    let access = if shared.access.asks_for_token() {
+        "An app needs an access token of this relay too."
+    } else {
+        "It is open to everybody who has the URL."
+    };
     let quota = match shared.limits.group_quota {
         0 => "as much as there is room for".to_owned(),
         quota => format!("up to {}", bytes(quota)),
@@ -78,6 +83,7 @@ fn page(shared: &Shared, used: Option<Url>, numbers: &str) -> Response {
         headline = headline,
         url = escape(url),
         qr = qr::svg(url),
+        access = access,
         ttl = time(Duration::from_secs(shared.limits.default_ttl)),
         quota = quota,
         numbers = numbers,
