@@ -1,6 +1,7 @@
 //! Making, claiming and cancelling invites over a relay's HTTP interface.
 
 use data_encoding::BASE64URL_NOPAD;
+use n0_future::time;
 use zerok_sync_shared::crypto::invite::{
     self, InviteError, InviteKey, Offer, SealedInvite, Secrets,
 };
@@ -14,6 +15,8 @@ use crate::platform::{self, Field, HttpResponse, Json};
 
 /// How often a request that got no answer is made again.
 const ATTEMPTS: u32 = 3;
+/// Longest wait that a relay can ask for before a request is made again by itself; longer ones are told to the app.
+const MAX_WAIT: time::Duration = time::Duration::from_secs(5);
 
 /// An invite that waits to be claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +133,14 @@ async fn request(
     let mut attempt = 1;
     let answer = loop {
         match platform::fetch(method, &url, token, body.clone()).await {
+            // Nothing has happened there, and a person would only press the button again.
+            Ok(answer)
+                if attempt < ATTEMPTS
+                    && let Some(wait) = short_wait(&answer) =>
+            {
+                attempt += 1;
+                time::sleep(wait).await;
+            }
             Ok(answer) => break answer,
             Err(error) if attempt == ATTEMPTS => {
                 let text = format!("{relay} cannot be reached: {error}");
@@ -143,6 +154,15 @@ async fn request(
     } else {
         Err(refusal(relay, &answer))
     }
+}
+
+/// How long a relay that has too much to do asks to wait, if people would.
+fn short_wait(answer: &HttpResponse) -> Option<time::Duration> {
+    if !matches!(answer.status, 429 | 503) {
+        return None;
+    }
+    let asked = Json::parse(&answer.body)?.field("retry_after_ms").whole()?;
+    Some(time::Duration::from_millis(asked)).filter(|wait| *wait <= MAX_WAIT)
 }
 
 fn refusal(relay: &str, answer: &HttpResponse) -> SyncError {

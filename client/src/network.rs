@@ -350,10 +350,14 @@ async fn fetch_node(url: &str, token: Option<&AccessToken>) -> Result<Node, Sync
             first_node(url, &directory)
         }
         401 => Err(unauthorized(url, "it does not take this access token")),
-        429 | 500.. => Err(unreachable(
-            url,
-            &format!("it answers with HTTP status {}", answer.status),
-        )),
+        429 | 500.. => Err(SyncError {
+            retry_after_ms: Json::parse(&answer.body)
+                .and_then(|refusal| refusal.field("retry_after_ms").whole()),
+            ..unreachable(
+                url,
+                &format!("it answers with HTTP status {}", answer.status),
+            )
+        }),
         _ => Err(not_a_relay(url)),
     }
 }

@@ -28,6 +28,22 @@ pub enum Command {
         #[arg(long)]
         example: bool,
     },
+    /// Make access tokens, for `access = "token"`
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+}
+
+/// What is to be done with access tokens.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TokenCommand {
+    /// Print a new token, and the line for the relay's file of tokens
+    New {
+        /// What the line says whose it is
+        #[arg(long, value_name = "NAME", default_value = "")]
+        name: String,
+    },
 }
 
 /// What was asked for, and the settings for it.

@@ -94,27 +94,44 @@ pub struct Config {
     pub cleanup_interval: Duration,
 
     /// Who may use this relay: open to everybody, or those who have an access token
-    #[arg(
-        long,
-        env = "ZEROK_RELAY_ACCESS",
-        value_name = "WHO",
-        default_value = "open"
-    )]
+    #[arg(long, value_name = "WHO")]
     pub access: AccessMode,
 
     /// Hashes of access tokens, as `zerok-relay token new` prints them. Can be given several times or separated by commas
-    #[arg(
-        long,
-        env = "ZEROK_RELAY_ACCESS_TOKENS",
-        value_name = "HASH",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "HASH", value_delimiter = ',')]
     pub access_tokens: Vec<HashedToken>,
 
     /// File with one such hash a line and perhaps a name after it. It is read again when it changes: removing a line cuts
     /// off whoever uses that token
-    #[arg(long, env = "ZEROK_RELAY_ACCESS_TOKENS_FILE", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub access_tokens_file: Option<PathBuf>,
+
+    /// Messages a second that one device may send, after a burst of ten times as many; 0 means no limit
+    #[arg(long, value_name = "COUNT")]
+    pub device_messages: u32,
+
+    /// Bytes a second that one device may send, after a burst of ten times as many; 0 means no limit
+    #[arg(long, value_name = "SIZE", value_parser = value::size::parse)]
+    #[serde(with = "value::size")]
+    pub device_bytes: u64,
+
+    /// Messages a second that all devices together may send; 0 means no limit
+    #[arg(long, value_name = "COUNT")]
+    pub total_messages: u32,
+
+    /// Bytes a second that all devices together may send; 0 means no limit
+    #[arg(long, value_name = "SIZE", value_parser = value::size::parse)]
+    #[serde(with = "value::size")]
+    pub total_bytes: u64,
+
+    /// Groups that may be founded from one address in a day; 0 means no limit
+    #[arg(long, value_name = "COUNT")]
+    pub groups_per_day: u32,
+
+    /// A device that takes nothing of what is sent to it for so long loses its session.
+    #[arg(long, value_parser = value::time::parse, hide = true)]
+    #[serde(with = "value::time")]
+    pub slow_reader: Duration,
 }
 
 /// Form of log lines.
@@ -149,6 +166,12 @@ impl Config {
             access: AccessMode::Open,
             access_tokens: Vec::new(),
             access_tokens_file: None,
+            device_messages: limits::DEFAULT_DEVICE_MESSAGES,
+            device_bytes: limits::DEFAULT_DEVICE_BYTES,
+            total_messages: 0,
+            total_bytes: 0,
+            groups_per_day: limits::DEFAULT_GROUPS_PER_DAY,
+            slow_reader: limits::SLOW_READER,
         }
     }
 

@@ -1,6 +1,7 @@
 //! One task per session stream: carries out what the session state machine decides.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -8,11 +9,12 @@ use iroh::endpoint::{RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use zerok_sync_shared::codec::DecodeError;
 use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{DeviceId, GroupId};
 use zerok_sync_shared::limits::MAX_PUSHES_IN_FLIGHT;
 use zerok_sync_shared::message::{Blob, Message, WireError};
-use zerok_sync_shared::session::{Input, Output, Purpose, Session, SessionConfig};
+use zerok_sync_shared::session::{GroupInfo, Input, Output, Purpose, Session, SessionConfig};
 use zerok_sync_transport::frames::{FrameReader, FrameWriter};
 
 use crate::access::{Access, Admission};
@@ -20,9 +22,15 @@ use crate::clock::Clock;
 use crate::groups::{Groups, Membership};
 use crate::limits;
 use crate::metrics::{Counted, Metrics};
+use crate::network::Network;
+use crate::rates::{DeviceRates, Rates, Toll, too_fast};
 use crate::restart;
 use crate::storage::{OpenError, OpenGroup, Seen, Storage, StorageError};
 use crate::writer::{Answer, SessionWriter, Writer, millis, storage_failed};
+
+mod patience;
+
+use patience::Patience;
 
 /// What every session works with.
 #[derive(Clone)]
@@ -39,6 +47,10 @@ pub struct SessionContext {
     pub clock: Arc<Clock>,
     /// Who may come in.
     pub access: Access,
+    /// How much devices may send.
+    pub rates: Arc<Rates>,
+    /// How long a device may take nothing of what is sent to it.
+    pub slow_reader: Duration,
     /// Groups that may exist.
     pub max_groups: u64,
     /// Cancelled when the relay stops.
@@ -52,6 +64,7 @@ const ANSWERS: usize = 2 * MAX_PUSHES_IN_FLIGHT + 1;
 pub async fn run(
     context: SessionContext,
     config: SessionConfig,
+    network: Option<Network>,
     send: SendStream,
     receive: RecvStream,
 ) {
@@ -61,8 +74,13 @@ pub async fn run(
     let mut driver = Driver {
         session: Session::new(config, context.clock.now()),
         store: context.writer.session(answers),
+        rates: context.rates.of(device),
+        patience: Patience::new(context.slow_reader, Instant::now()),
         context,
         device,
+        network,
+        held: None,
+        muted_until: None,
         reader: FrameReader::new(receive),
         writer: FrameWriter::new(send),
         answers: incoming,
@@ -72,7 +90,6 @@ pub async fn run(
         subscribed: None,
         flushed: true,
         leaving: false,
-        stalled_since: Instant::now(),
     };
     if driver.drive().await.is_ok() {
         driver.finish().await;
@@ -82,9 +99,23 @@ pub async fn run(
 /// The stream or its connection is gone; nothing can be said any more.
 struct Gone;
 
+/// A frame that came too soon.
+struct Held {
+    frame: Result<Message, DecodeError>,
+    toll: Toll,
+    since: Instant,
+    until: Instant,
+}
+
 struct Driver {
     context: SessionContext,
     device: DeviceId,
+    /// Where it is, if anybody can tell.
+    network: Option<Network>,
+    rates: DeviceRates,
+    held: Option<Held>,
+    /// After a refusal nothing is read before the device was told to come back.
+    muted_until: Option<Instant>,
     session: Session,
     reader: FrameReader,
     writer: FrameWriter,
@@ -99,7 +130,7 @@ struct Driver {
     flushed: bool,
     /// Whether the session knows that the relay stops.
     leaving: bool,
-    stalled_since: Instant,
+    patience: Patience,
 }
 
 impl Driver {
@@ -128,24 +159,45 @@ impl Driver {
                 self.leaving = true;
                 return Ok(Some(self.shutdown()));
             }
-            let wants_frames =
-                self.session.wants_frames() && self.writer.queued() < limits::MAX_QUEUED;
+            let slowed = self
+                .held
+                .as_ref()
+                .map(|held| held.until)
+                .or(self.muted_until);
+            let wants_frames = slowed.is_none()
+                && self.session.wants_frames()
+                && self.writer.queued() < limits::MAX_QUEUED;
             let frame_limit = self.session.frame_limit();
             if let Ok(answer) = self.answers.try_recv() {
                 return Ok(Some(Input::Stored(answer)));
             }
             if wants_frames && let Some(frame) = self.reader.try_next(frame_limit) {
-                return Ok(Some(Input::Frame(frame)));
+                if let Some(input) = self.accept(frame) {
+                    return Ok(Some(input));
+                }
+                continue;
             }
             if self.writer.is_empty() && !self.flushed {
                 self.flushed = true;
                 return Ok(Some(Input::Flushed));
             }
-            let writing = !self.writer.is_empty();
+            let queued = self.writer.queued();
+            let writing = queued > 0;
             let active = self.session.group().is_some();
             tokio::select! {
                 frame = self.reader.next(frame_limit), if wants_frames => {
-                    return frame.map(|frame| frame.map(Input::Frame)).map_err(|_| Gone);
+                    let Some(frame) = frame.map_err(|_| Gone)? else {
+                        return Ok(None);
+                    };
+                    if let Some(input) = self.accept(frame) {
+                        return Ok(Some(input));
+                    }
+                }
+                () = sleep_until(slowed.unwrap_or(deadline)), if slowed.is_some() => {
+                    self.muted_until = None;
+                    if let Some(input) = self.release() {
+                        return Ok(Some(input));
+                    }
                 }
                 Some(answer) = self.answers.recv() => return Ok(Some(Input::Stored(answer))),
                 Some(input) = self.work.next(), if !self.work.is_empty() => return Ok(Some(input)),
@@ -154,11 +206,14 @@ impl Driver {
                 }
                 written = self.writer.write_some(), if writing => {
                     written.map_err(|_| Gone)?;
-                    self.stalled_since = Instant::now();
+                    let taken = queued.saturating_sub(self.writer.queued());
+                    self.patience.took(taken, Instant::now());
                 }
-                () = sleep_until(self.stalled_since + limits::WRITE_TIMEOUT), if writing => {
-                    tracing::debug!("a device took nothing of what was sent to it");
-                    return Err(Gone);
+                () = sleep_until(self.patience.until()), if writing => {
+                    if self.patience.is_over(Instant::now()) {
+                        self.cut();
+                        return Err(Gone);
+                    }
                 }
                 () = sleep_until(deadline), if self.session.deadline().is_some() => {
                     return Ok(Some(Input::DeadlinePassed));
@@ -174,6 +229,45 @@ impl Driver {
         Input::Shutdown {
             retry_after_ms: millis(retry),
         }
+    }
+
+    /// Takes a frame in, unless it came too soon.
+    fn accept(&mut self, frame: Result<Message, DecodeError>) -> Option<Input> {
+        let now = Instant::now();
+        self.held = Some(Held {
+            frame,
+            toll: Toll::new(self.reader.last_len()),
+            since: now,
+            until: now,
+        });
+        self.release()
+    }
+
+    /// What becomes of the frame that is held, if anything does already.
+    fn release(&mut self) -> Option<Input> {
+        let held = self.held.as_mut()?;
+        let Err(wait) = self.rates.pay(&mut held.toll) else {
+            return self.held.take().map(|held| Input::Frame(held.frame));
+        };
+        let now = Instant::now();
+        held.until = now + wait;
+        if held.until <= held.since + limits::MAX_HOLD {
+            return None;
+        }
+        self.muted_until = Some(held.until);
+        self.held = None;
+        Some(Input::RateLimited(too_fast(wait)))
+    }
+
+    /// Gives up a device that does not read. An ERROR would only wait behind everything else, so the stream is reset.
+    fn cut(&mut self) {
+        let code = ErrorCode::TooSlow;
+        self.context.metrics.refuse(code);
+        tracing::debug!(code = code.name(), "refused");
+        let _ = self
+            .writer
+            .get_mut()
+            .reset(VarInt::from_u32(code.number().into()));
     }
 
     async fn carry_out(&mut self, output: Output) -> Result<(), Gone> {
@@ -197,20 +291,18 @@ impl Driver {
                 }
                 // Before the group is read, so that no commit falls between.
                 self.membership = Some(self.context.groups.join(group_id));
-                let context = self.context.clone();
-                let max_groups = context.max_groups;
+                let (context, network) = (self.context.clone(), self.network);
+                let open = OpenGroup {
+                    group_id,
+                    access_pub,
+                    epoch,
+                    create,
+                    max_groups: context.max_groups,
+                    now: context.clock.now(),
+                    marks,
+                };
                 self.work.push(Box::pin(async move {
-                    let now = context.clock.now();
-                    let open = OpenGroup {
-                        group_id,
-                        access_pub,
-                        epoch,
-                        create,
-                        max_groups,
-                        now,
-                        marks,
-                    };
-                    let result = context.storage.open_group(open).await.map_err(open_error);
+                    let result = open_or_found(&context, open, network).await;
                     Input::GroupOpened(result, context.clock.now())
                 }));
             }
@@ -269,7 +361,7 @@ impl Driver {
             _ => {}
         }
         if self.writer.is_empty() {
-            self.stalled_since = Instant::now();
+            self.patience.begin(Instant::now());
         }
         self.flushed = false;
         self.writer.queue(message);
@@ -303,6 +395,24 @@ impl Driver {
             stream.stopped().await.map_err(|_| Gone)
         };
         let _ = timeout(limits::CLOSE_TIMEOUT, arrived).await;
+    }
+}
+
+/// Looks a group up. Only one that is not there counts as founded.
+async fn open_or_found(
+    context: &SessionContext,
+    mut open: OpenGroup,
+    network: Option<Network>,
+) -> Result<GroupInfo, WireError> {
+    let may_found = std::mem::replace(&mut open.create, false);
+    let storage = &context.storage;
+    match storage.open_group(open.clone()).await {
+        Err(OpenError::Unknown) if may_found => {
+            context.rates.found_group(network)?;
+            open.create = true;
+            storage.open_group(open).await.map_err(open_error)
+        }
+        result => result.map_err(open_error),
     }
 }
 

@@ -146,7 +146,7 @@ impl Acceptor {
                 accepted = connection.accept_bi() => match accepted {
                     Ok((send, receive)) => {
                         let session =
-                            driver::run(self.context.clone(), config.clone(), send, receive);
+                            driver::run(self.context.clone(), config.clone(), None, send, receive);
                         self.tasks.spawn(sessions.track_future(session));
                     }
                     Err(error) => {

@@ -37,8 +37,11 @@ pub const MAX_STORING: usize = 2 * 1024 * 1024;
 pub const PAGE: usize = 1024 * 1024;
 /// Bytes queued for a device at which its frames are no longer read.
 pub const MAX_QUEUED: usize = 2 * 1024 * 1024;
-/// A device that takes no byte of what is queued for so long loses its stream.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A device that takes no byte of what is queued for so long loses its stream, and so does one that takes it more slowly
+/// than [`MIN_READ_RATE`] for twice as long.
+pub const SLOW_READER: Duration = Duration::from_secs(30);
+/// Bytes a second that a device takes at least while something waits for it; the slowest of phones gets more.
+pub const MIN_READ_RATE: u64 = 1024;
 /// How long the last message of a stream may take to arrive.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Devices that may come back per second after a restart: so many handshakes one small machine does beside its work.
@@ -63,6 +66,21 @@ pub const TOKENS_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest file of access tokens: some 50,000 of them.
 pub const MAX_TOKENS_FILE: u64 = 4 * 1024 * 1024;
 
+// ---- Rates
+
+/// Messages a second of one device by default. Ten thousand queued pushes go through in the first burst.
+pub const DEFAULT_DEVICE_MESSAGES: u32 = 2_000;
+/// Bytes a second of one device by default.
+pub const DEFAULT_DEVICE_BYTES: u64 = 16 * 1024 * 1024;
+/// How many seconds' worth may come at once.
+pub const RATE_BURST: u32 = 10;
+/// A message that comes too soon waits for so long at most, and nothing after it is read; then it is refused.
+pub const MAX_HOLD: Duration = Duration::from_secs(5);
+/// Devices whose rates are remembered; those that come when there are more share one.
+pub const MAX_RATED_DEVICES: usize = 65_536;
+/// Groups that may be founded from one address in a day, by default. Many people can stand behind one address.
+pub const DEFAULT_GROUPS_PER_DAY: u32 = 1_000;
+
 // ---- Storage
 
 /// Blobs that wait for the writer.
@@ -73,6 +91,12 @@ pub const WRITER_BYTES: usize = 64 * 1024 * 1024;
 pub const BATCH_BLOBS: usize = 1_024;
 /// Payload bytes in one transaction; one blob more may pass it.
 pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Blobs of one group in one transaction: what a group that pushes without end can make the others wait for.
+pub const GROUP_BLOBS: usize = 256;
+/// Payload bytes of those; one blob more may pass it.
+pub const GROUP_BYTES: usize = 2 * 1024 * 1024;
+/// What a blob that waits takes beside its payload, about.
+pub const WAITING_BLOB: usize = 512;
 /// Acknowledgements that wait for the next transaction.
 pub const MAX_PENDING_SEEN: usize = 65_536;
 /// Acknowledgements are stored at least so often.

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
+use zerok_sync_relay::access::{HashedToken, new_token};
 use zerok_sync_relay::config::{LogFormat, show};
 use zerok_sync_relay::{Config, Relay, limits, probe, service};
 
-use cli::Command;
+use cli::{Command, TokenCommand};
 
 /// What is logged unless RUST_LOG says otherwise. The iroh crates name addresses in their own warnings, and the end of the
 /// endpoint's relay channel, which is a part of every orderly stop, is an error to them.
@@ -33,6 +34,12 @@ fn main() -> ExitCode {
                 Err(error) => fail(&error.to_string()),
             }
         }),
+        Command::Token {
+            command: TokenCommand::New { name },
+        } => match new_token() {
+            Ok((token, hash)) => print(&token_text(&token, &hash, &name)),
+            Err(_) => fail("the system gives no random bytes"),
+        },
         Command::Config { example } => {
             let text = if example {
                 show::example()
@@ -60,6 +67,16 @@ fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
         }
         Err(error) => fail(&format!("cannot start: {error}")),
     }
+}
+
+fn token_text(token: &str, hash: &HashedToken, name: &str) -> String {
+    // A line of the file is one line.
+    let name = name.replace(|c: char| c.is_control() || c == '#', " ");
+    format!(
+        "Give this token to the people who may use the relay. It is not stored anywhere:\n\n  {token}\n\n\
+         Add this line to the file of access_tokens_file, or its first word to access_tokens:\n\n  {}\n",
+        format!("{hash} {name}").trim()
+    )
 }
 
 /// Without a panic where nobody reads, such as behind `head`.

@@ -29,6 +29,7 @@ use crate::http::{self, Http, websocket::WebSockets};
 use crate::identity::{self, IdentityError};
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::rates::{RateSettings, Rates};
 use crate::storage::sqlite::SqliteStorage;
 use crate::storage::{Storage, StorageError};
 use crate::writer::{Writer, WriterContext};
@@ -151,6 +152,14 @@ impl Relay {
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
             access: access.clone(),
+            rates: Arc::new(Rates::new(RateSettings {
+                device_messages: config.device_messages,
+                device_bytes: config.device_bytes,
+                total_messages: config.total_messages,
+                total_bytes: config.total_bytes,
+                groups_per_day: config.groups_per_day,
+            })),
+            slow_reader: config.slow_reader,
             max_groups: config.max_groups,
             shutdown: shutdown.clone(),
         };

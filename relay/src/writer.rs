@@ -21,6 +21,10 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::storage::{Batch, Pending, Refused, Seen, Storage};
 
+mod turns;
+
+use turns::{Share, Turns};
+
 /// What the writer works with.
 #[derive(Clone)]
 pub struct WriterContext {
@@ -35,6 +39,17 @@ pub struct WriterContext {
     /// Bytes that a group may store; 0 means no limit.
     pub quota: u64,
 }
+
+/// What one transaction takes.
+const ALL: Share = Share {
+    count: limits::BATCH_BLOBS,
+    size: limits::BATCH_BYTES,
+};
+/// And of one group.
+const EACH_GROUP: Share = Share {
+    count: limits::GROUP_BLOBS,
+    size: limits::GROUP_BYTES,
+};
 
 /// The answer to one blob.
 pub type Answer = Result<Stored, WireError>;
@@ -86,6 +101,7 @@ impl Writer {
         let task = Task {
             context,
             failing: Arc::clone(&failing),
+            queue: Turns::default(),
             pending: Vec::new(),
             waiting: Vec::new(),
             seen: HashMap::new(),
@@ -151,7 +167,8 @@ impl SessionWriter {
     /// # Errors
     /// [`Stopped`]
     pub async fn store(&self, blob: NewBlob) -> Result<(), Stopped> {
-        let size = u32::try_from(blob.payload.len()).unwrap_or(u32::MAX).max(1);
+        let size = blob.payload.len() + limits::WAITING_BLOB;
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
         let bytes = Arc::clone(&self.writer.bytes)
             .acquire_many_owned(size)
             .await;
@@ -191,6 +208,7 @@ impl Waiting {
 struct Task {
     context: WriterContext,
     failing: Arc<AtomicBool>,
+    queue: Turns<Request>,
     pending: Vec<Pending>,
     waiting: Vec<Waiting>,
     seen: HashMap<(GroupId, DeviceId), Seen>,
@@ -201,56 +219,72 @@ impl Task {
         let mut tick = interval(limits::SEEN_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                biased;
-                request = requests.recv() => match request {
-                    Some(request) => self.gather(request, &mut requests),
-                    None => break,
-                },
-                Some(one) = seen.recv() => {
-                    self.note(one);
-                    continue;
+            if self.queue.is_empty() {
+                tokio::select! {
+                    biased;
+                    request = requests.recv() => match request {
+                        Some(request) => self.enqueue(request),
+                        None => break,
+                    },
+                    Some(one) = seen.recv() => {
+                        self.note(one);
+                        continue;
+                    }
+                    _ = tick.tick() => {}
                 }
-                _ = tick.tick() => {}
+            }
+            while let Ok(request) = requests.try_recv() {
+                self.enqueue(request);
             }
             while let Ok(one) = seen.try_recv() {
                 self.note(one);
             }
+            self.gather();
+            self.context
+                .metrics
+                .queue_depth
+                .set(i64::try_from(self.queue.len()).unwrap_or(i64::MAX));
             self.commit().await;
         }
         self.commit().await;
     }
 
-    /// Takes what waits, up to the limits of a batch.
-    fn gather(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) {
-        let mut size = 0;
-        let mut next = Some(first);
-        while let Some(Request {
-            blob,
-            session,
-            answers,
-            _bytes,
-        }) = next
-        {
-            size += blob.payload.len();
-            let waiting = Waiting {
+    fn enqueue(&mut self, request: Request) {
+        let (group, session) = (request.blob.group_id, request.session.number);
+        let size = request.blob.payload.len();
+        self.queue.push(group, session, size, request);
+    }
+
+    /// Takes what waits, group by group in turns, up to the limits of a batch.
+    fn gather(&mut self) {
+        let mut refused = Vec::new();
+        let (pending, waiting) = (&mut self.pending, &mut self.waiting);
+        self.queue.take(ALL, EACH_GROUP, |request| {
+            let Request {
+                blob,
+                session,
+                answers,
+                _bytes,
+            } = request;
+            let one = Waiting {
                 group: blob.group_id,
                 size: blob.payload.len() as u64,
                 session,
                 answers,
                 _bytes,
             };
-            if waiting.session.refused.load(Ordering::Relaxed) {
-                waiting.answer(Err(refusal(Refused::AfterRefusal)));
-            } else {
-                self.pending.push(Pending {
-                    blob,
-                    session: waiting.session.number,
-                });
-                self.waiting.push(waiting);
+            if one.session.refused.load(Ordering::Relaxed) {
+                refused.push(one);
+                return;
             }
-            let full = self.pending.len() >= limits::BATCH_BLOBS || size >= limits::BATCH_BYTES;
-            next = if full { None } else { requests.try_recv().ok() };
+            pending.push(Pending {
+                blob,
+                session: one.session.number,
+            });
+            waiting.push(one);
+        });
+        for one in refused {
+            one.answer(Err(refusal(Refused::AfterRefusal)));
         }
     }
 

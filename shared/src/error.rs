@@ -68,6 +68,8 @@ codes! {
     InvalidPushToken = 2003, "INVALID_PUSH_TOKEN", false;
     /// What was asked for is not there.
     NotFound = 2004, "NOT_FOUND", false;
+    /// The device takes what is sent to it too slowly. No ERROR could reach it: its stream is reset with this number.
+    TooSlow = 2005, "TOO_SLOW", true;
     /// The relay has too much to do.
     RelayOverloaded = 3000, "RELAY_OVERLOADED", true;
     /// The relay is stopping; another one, or this one in a moment, will answer.

@@ -131,6 +131,8 @@ pub enum Input {
     DeadlinePassed,
     /// The device may not go on: its access was taken back.
     Revoked(WireError),
+    /// A frame came too soon after many others, and was dropped.
+    RateLimited(WireError),
     /// The relay is stopping; the device is told when to come back.
     Shutdown {
         /// In milliseconds, and not the same for every session.
@@ -338,6 +340,14 @@ impl Session {
                 self.leave(out);
             }
             (_, Input::Revoked(error)) => self.fail(error, out),
+            // What is subscribed goes on. What was dropped may have been a push, so nothing may be stored after it.
+            (State::Active(active), Input::RateLimited(error)) => {
+                if !active.refusing {
+                    active.refusing = true;
+                    out.push(Output::Send(Message::Error(error)));
+                }
+            }
+            (_, Input::RateLimited(error)) => self.fail(error, out),
             (_, Input::Frame(Ok(Message::Bye { .. }))) => self.close(out),
             (_, Input::Frame(Err(error))) => {
                 self.fail(

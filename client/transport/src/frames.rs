@@ -53,6 +53,7 @@ pub enum ReadError {
 pub struct FrameReader<S = RecvStream> {
     source: S,
     buffer: BytesMut,
+    last_len: usize,
 }
 
 impl<S> FrameReader<S> {
@@ -61,7 +62,14 @@ impl<S> FrameReader<S> {
         Self {
             source,
             buffer: BytesMut::new(),
+            last_len: 0,
         }
+    }
+
+    /// Bytes of the message that was given last.
+    #[must_use]
+    pub const fn last_len(&self) -> usize {
+        self.last_len
     }
 
     /// The stream, for instance to stop it.
@@ -85,6 +93,7 @@ impl<S> FrameReader<S> {
             self.buffer.reserve(end - self.buffer.len());
             return None;
         }
+        self.last_len = end;
         let frame = self.buffer.split_to(end);
         Some(codec::decode(&frame[PREFIX_LEN..]))
     }

@@ -90,6 +90,9 @@ impl Link {
             return;
         }
         let wait = backoff(self.failures, entropy);
+        // Who was told when to come back does not come before.
+        let asked = Duration::from_millis(error.retry_after_ms.unwrap_or(0));
+        let wait = wait.max(asked.min(limits::MAX_RETRY_AFTER));
         self.failures = self.failures.saturating_add(1);
         self.last_error = Some(error);
         self.state = State::Waiting {

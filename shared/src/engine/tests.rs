@@ -370,6 +370,91 @@ fn a_refused_push_is_sent_again_in_another_session() {
     assert!(reopened, "{out:?}");
 }
 
+/// An engine whose HELLO was sent and not answered, and its stream.
+fn said_hello() -> (Engine, StreamId) {
+    let mut engine = engine();
+    run(&mut engine, 0, Input::Tick);
+    let connected = Input::Connected {
+        relay: RELAY.into(),
+        relay_id: RELAY_ID,
+        exporter: [0; 32],
+    };
+    let out = run(&mut engine, 0, connected);
+    let stream = out.iter().find_map(|output| match output {
+        Output::OpenStream { stream, .. } => Some(*stream),
+        _ => None,
+    });
+    (engine, stream.unwrap())
+}
+
+#[test]
+fn a_refused_hello_is_not_repeated_before_its_time() {
+    let (mut engine, stream) = said_hello();
+    let refusal = WireError {
+        retry_after_ms: Some(60_000),
+        ..WireError::new(ErrorCode::RateLimited, "later")
+    };
+    receive(&mut engine, stream, Message::Error(refusal));
+    run(&mut engine, 1, Input::StreamEnded { stream });
+    assert_eq!(engine.next_wake(), Some(Timestamp(60_000)));
+    assert_eq!(run(&mut engine, 59_999, Input::Tick), []);
+    let out = run(&mut engine, 60_000, Input::Tick);
+    assert!(matches!(out[0], Output::OpenStream { .. }), "{out:?}");
+}
+
+#[test]
+fn a_relay_that_says_when_to_come_back_is_left_alone_until_then() {
+    let mut engine = engine();
+    run(&mut engine, 0, Input::Tick);
+    let error = SyncError {
+        retry_after_ms: Some(120_000),
+        ..SyncError::passing("RATE_LIMITED", "later")
+    };
+    let disconnected = Input::Disconnected {
+        relay: RELAY.into(),
+        error,
+    };
+    run(&mut engine, 0, disconnected);
+    assert_eq!(engine.next_wake(), Some(Timestamp(120_000)));
+    assert_eq!(run(&mut engine, 119_999, Input::Tick), []);
+    let out = run(&mut engine, 120_000, Input::Tick);
+    assert!(matches!(out[0], Output::Connect { .. }), "{out:?}");
+}
+
+#[test]
+fn the_token_of_the_relay_is_in_hello() {
+    let mut state = state();
+    let token = AccessToken::new("0kt_x").unwrap();
+    state.tokens = [(RELAY.to_owned(), token.clone())].into();
+    let stored = StoredGroup {
+        group: group(),
+        state,
+        unsent: vec![],
+    };
+    let mut engine = Engine::new(
+        DEVICE,
+        vec![stored],
+        Box::new(|bytes: &mut [u8]| bytes.fill(1)),
+    );
+    run(&mut engine, 0, Input::Tick);
+    assert_eq!(engine.token(RELAY), Some(&token));
+    assert_eq!(engine.token("https://other.example"), None);
+    let connected = Input::Connected {
+        relay: RELAY.into(),
+        relay_id: RELAY_ID,
+        exporter: [0; 32],
+    };
+    let out = run(&mut engine, 0, connected);
+    let said = out.iter().find_map(|output| match output {
+        Output::Send {
+            message: Message::Hello(hello),
+            ..
+        } => hello.access_token.as_deref(),
+        _ => None,
+    });
+    assert_eq!(said, Some("0kt_x"));
+}
+
 fn any_message() -> impl Strategy<Value = Message> {
     prop_oneof![
         4 => (1u8..3, 0u64..30).prop_map(|(incarnation, max)| welcome(incarnation, max)),

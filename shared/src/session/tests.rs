@@ -289,6 +289,36 @@ fn the_next_page_is_read_when_the_last_has_left() {
     assert!(matches!(out.as_slice(), [Output::Read { after: 2, .. }]));
 }
 
+#[test]
+fn a_session_that_sends_too_fast_goes_on_reading_and_stores_nothing_more() {
+    let mut session = open(0);
+    let push = |id| {
+        Input::Frame(Ok(Message::Push(Push {
+            blob_id: BlobId([id; 16]),
+            epoch: 0,
+            ttl: 0,
+            payload: Bytes::from_static(b"sealed"),
+            origin: None,
+        })))
+    };
+    run(&mut session, push(1));
+    let limited = Input::RateLimited(WireError::new(ErrorCode::RateLimited, "x"));
+    let out = run(&mut session, limited.clone());
+    assert!(matches!(out.as_slice(), [Output::Send(Message::Error(_))]));
+    assert_eq!(session.phase(), Phase::Refusing);
+    assert_eq!(
+        run(&mut session, push(2)),
+        [],
+        "it would overtake what was dropped"
+    );
+    assert_eq!(run(&mut session, limited), [], "said once");
+    let stored = Stored {
+        cursor: 1,
+        timestamp: Timestamp(1),
+    };
+    assert_eq!(run(&mut session, Input::Stored(Ok(stored))).len(), 1);
+}
+
 fn any_input() -> impl Strategy<Value = Input> {
     let page = (0u64..20, 0u64..6, any::<bool>()).prop_map(|(from, count, has_more)| {
         let blobs = (from + 1..=from + count)
@@ -338,6 +368,8 @@ fn any_input() -> impl Strategy<Value = Input> {
         8 => Just(Input::Flushed),
         1 => Just(Input::DeadlinePassed),
         1 => (0u64..5_000).prop_map(|retry_after_ms| Input::Shutdown { retry_after_ms }),
+        1 => Just(Input::Revoked(WireError::new(ErrorCode::Unauthorized, "x"))),
+        1 => Just(Input::RateLimited(WireError::new(ErrorCode::RateLimited, "x"))),
     ]
 }
 

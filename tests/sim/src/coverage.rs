@@ -133,6 +133,7 @@ pub fn relay_event(input: &session::Input) -> &'static str {
         Input::DeadlinePassed => "deadline",
         Input::Shutdown { .. } => "shutdown",
         Input::Revoked(_) => "revoked",
+        Input::RateLimited(_) => "rate limited",
     }
 }
 
