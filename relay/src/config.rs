@@ -22,6 +22,7 @@ use zerok_sync_shared::limits::DEFAULT_TTL;
 
 use crate::access::{AccessMode, HashedToken};
 use crate::limits;
+use crate::network::TrustedProxy;
 
 /// The settings of a relay.
 ///
@@ -132,6 +133,27 @@ pub struct Config {
     #[arg(long, value_parser = value::time::parse, hide = true)]
     #[serde(with = "value::time")]
     pub slow_reader: Duration,
+
+    /// Proxies in front of this relay that are believed when they tell a client's address and scheme (X-Forwarded-For,
+    /// Forwarded, X-Forwarded-Proto): addresses, ranges such as 203.0.113.0/24, `loopback` or `private`. Can be given
+    /// several times or separated by commas
+    #[arg(long, value_name = "RANGE", value_delimiter = ',')]
+    pub trusted_proxies: Vec<TrustedProxy>,
+
+    /// Connections of each kind (HTTP with WebSockets, QUIC) that one address may have open; 0 means no limit. Private
+    /// addresses are not counted
+    #[arg(long, value_name = "COUNT")]
+    pub connections_per_address: u32,
+
+    /// Bytes a second that are read from one WebSocket, more has to wait: 500K, 16M; 0 means no limit
+    #[arg(long, value_name = "SIZE", value_parser = value::size::parse)]
+    #[serde(with = "value::size")]
+    pub websocket_rate: u64,
+
+    /// Forward packets between any two endpoints on the WebSocket, not only to and from this relay. That makes it a free
+    /// relay for everybody's iroh traffic
+    #[arg(long)]
+    pub open_forwarding: bool,
 }
 
 /// Form of log lines.
@@ -172,6 +194,10 @@ impl Config {
             total_bytes: 0,
             groups_per_day: limits::DEFAULT_GROUPS_PER_DAY,
             slow_reader: limits::SLOW_READER,
+            trusted_proxies: Vec::new(),
+            connections_per_address: limits::DEFAULT_CONNECTIONS_PER_ADDRESS,
+            websocket_rate: limits::DEFAULT_WEBSOCKET_RATE,
+            open_forwarding: false,
         }
     }
 

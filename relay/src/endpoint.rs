@@ -17,6 +17,8 @@ use zerok_sync_transport::endpoint as transport;
 use crate::driver::{self, SessionContext};
 use crate::limits;
 use crate::metrics::{Counted, Path};
+use crate::network::seats::Seats;
+use crate::network::{Network, Relayed};
 
 /// An endpoint that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +80,10 @@ pub struct Acceptor {
     pub limits: RelayLimits,
     /// The life of the database.
     pub incarnation: Incarnation,
+    /// Where relayed devices are.
+    pub relayed: Relayed,
+    /// Connections of each network.
+    pub(crate) seats: Seats,
     /// Everything that has to end before the relay does.
     pub tasks: TaskTracker,
 }
@@ -98,24 +104,39 @@ impl Acceptor {
                 incoming.refuse();
                 continue;
             };
+            let network = self.relayed.network(&incoming.remote_addr());
+            if self.seats.is_full(network) {
+                self.context.metrics.crowded.inc();
+                incoming.refuse();
+                continue;
+            }
             let acceptor = self.clone();
             let relay_id = transport::device_id(endpoint.id());
             self.tasks.spawn(async move {
-                acceptor.handshake(incoming, relay_id).await;
+                acceptor.handshake(incoming, network, relay_id).await;
                 drop(permit);
             });
         }
     }
 
-    async fn handshake(self, incoming: Incoming, relay_id: RelayId) {
+    async fn handshake(self, incoming: Incoming, network: Option<Network>, relay_id: RelayId) {
         match timeout(limits::HANDSHAKE_TIMEOUT, incoming).await {
-            Ok(Ok(connection)) => self.serve(connection, relay_id).await,
+            Ok(Ok(connection)) => {
+                // Only now: a first packet's address may be forged, and would use up the seats of somebody else.
+                match self.seats.take(network) {
+                    Some(_seat) => self.serve(connection, network, relay_id).await,
+                    None => {
+                        self.context.metrics.crowded.inc();
+                        connection.close(0_u32.into(), b"too many connections from this address");
+                    }
+                }
+            }
             Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
             Err(_) => tracing::debug!("a handshake took too long"),
         }
     }
 
-    async fn serve(self, connection: Connection, relay_id: RelayId) {
+    async fn serve(self, connection: Connection, network: Option<Network>, relay_id: RelayId) {
         let Ok(exporter) = transport::export(&connection) else {
             return;
         };
@@ -146,7 +167,7 @@ impl Acceptor {
                 accepted = connection.accept_bi() => match accepted {
                     Ok((send, receive)) => {
                         let session =
-                            driver::run(self.context.clone(), config.clone(), None, send, receive);
+                            driver::run(self.context.clone(), config.clone(), network, send, receive);
                         self.tasks.spawn(sessions.track_future(session));
                     }
                     Err(error) => {

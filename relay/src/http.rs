@@ -4,16 +4,17 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS};
+use axum::http::{HeaderValue, Request, Response, StatusCode};
+use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use iroh::Endpoint;
 use iroh_relay::http::RELAY_PATH;
@@ -31,7 +32,10 @@ use crate::access::Access;
 use crate::clock::Clock;
 use crate::history::History;
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Via};
+use crate::network::Network;
+use crate::network::proxies::Proxies;
+use crate::network::seats::{Seat, Seats};
 use crate::storage::Storage;
 use crate::writer::Writer;
 
@@ -45,7 +49,8 @@ mod probes;
 mod status;
 pub(crate) mod websocket;
 
-use websocket::WebSockets;
+use error::{ApiError, Code};
+use websocket::{Visitor, WebSockets};
 
 /// What the handlers work with.
 pub(crate) struct Services {
@@ -69,10 +74,6 @@ pub(crate) struct Services {
     pub shutdown: CancellationToken,
 }
 
-/// Where a request came from.
-#[derive(Debug, Clone, Copy)]
-struct Peer(IpAddr);
-
 /// The router, which exists only once the relay is ready; the WebSocket is served from the first moment.
 #[derive(Clone, Default)]
 pub(crate) struct LateRouter(Arc<OnceLock<Router>>);
@@ -94,21 +95,40 @@ pub(crate) async fn serve_operator(listener: TcpListener, router: Router, stop: 
     }
 }
 
+/// By which listener a connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// The TCP port, for everybody.
+    Public,
+    /// A port of the loopback interface that only the own endpoint is told of: what everybody else does on the TCP port
+    /// cannot keep it out, and it needs no certificate.
+    Own,
+}
+
+/// What the server of the TCP port works with.
+pub(crate) struct HttpContext {
+    pub websockets: WebSockets,
+    pub proxies: Proxies,
+    /// Connections of each network.
+    pub seats: Seats,
+    pub metrics: Arc<Metrics>,
+    pub stop: CancellationToken,
+}
+
 /// The server of the TCP port.
+#[derive(Clone)]
 pub(crate) struct Http {
-    listener: TcpListener,
-    websockets: WebSockets,
+    context: Arc<HttpContext>,
     router: LateRouter,
-    stop: CancellationToken,
+    turned_away: Arc<Semaphore>,
 }
 
 impl Http {
-    pub fn new(listener: TcpListener, websockets: WebSockets, stop: CancellationToken) -> Self {
+    pub fn new(context: HttpContext) -> Self {
         Self {
-            listener,
-            websockets,
+            context: Arc::new(context),
             router: LateRouter::default(),
-            stop,
+            turned_away: Arc::new(Semaphore::new(limits::MAX_TURNED_AWAY)),
         }
     }
 
@@ -116,15 +136,26 @@ impl Http {
         self.router.clone()
     }
 
-    /// Accepts connections until it is stopped.
-    pub async fn run(self) {
-        let room = Arc::new(Semaphore::new(limits::MAX_HTTP_CONNECTIONS));
+    /// Accepts everybody's connections until it is stopped.
+    pub async fn run(self, listener: TcpListener) {
+        self.accept_all(listener, Door::Public, limits::MAX_HTTP_CONNECTIONS)
+            .await;
+    }
+
+    /// Accepts those of the own endpoint until it is stopped.
+    pub async fn run_own(self, listener: TcpListener) {
+        self.accept_all(listener, Door::Own, limits::MAX_OWN_CONNECTIONS)
+            .await;
+    }
+
+    async fn accept_all(self, listener: TcpListener, door: Door, room: usize) {
+        let room = Arc::new(Semaphore::new(room));
         let tasks = TaskTracker::new();
         loop {
             // Waiting here leaves further connections in the kernel's queue.
             let accepted = tokio::select! {
-                () = self.stop.cancelled() => break,
-                accepted = accept(&self.listener, &room) => accepted,
+                () = self.context.stop.cancelled() => break,
+                accepted = accept(&listener, &room) => accepted,
             };
             let (stream, peer, permit) = match accepted {
                 Ok(accepted) => accepted,
@@ -135,20 +166,37 @@ impl Http {
                     continue;
                 }
             };
-            let connection = serve(
-                stream,
-                peer,
-                self.router.clone(),
-                self.websockets.clone(),
-                self.stop.clone(),
-            );
+            let server = self.clone();
             tasks.spawn(async move {
-                connection.await;
+                server.admit(stream, peer.ip().to_canonical(), door).await;
                 drop(permit);
             });
         }
         tasks.close();
         let _ = timeout(limits::SHUTDOWN_TIMEOUT, tasks.wait()).await;
+    }
+
+    /// Serves a connection if its network may have one more, and otherwise says so.
+    async fn admit(self, stream: TcpStream, peer: IpAddr, door: Door) {
+        let _ = stream.set_nodelay(true);
+        let stream = MaybeTlsStream::Plain(stream);
+        // A trusted proxy's connections carry the requests of many, which are counted one by one.
+        let network = (!self.context.proxies.trust(peer)).then(|| Network::of(peer));
+        let Some(seat) = self.context.seats.take(network) else {
+            self.context.metrics.crowded.inc();
+            if let Ok(_permit) = self.turned_away.try_acquire() {
+                turn_away(stream, &self.context.metrics).await;
+            }
+            return;
+        };
+        let visit = Visit {
+            http: self,
+            peer,
+            door,
+            tls: false,
+            seat: Arc::new(seat),
+        };
+        visit.serve(stream).await;
     }
 }
 
@@ -164,80 +212,118 @@ async fn accept(
     Ok((stream, peer, permit))
 }
 
-async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: LateRouter,
-    websockets: WebSockets,
-    stop: CancellationToken,
-) {
-    let _ = stream.set_nodelay(true);
-    let Some((stream, handshake)) = websockets.guard(stream) else {
-        return;
-    };
-    let relay = handshake.service();
-    let peer = Peer(peer.ip().to_canonical());
-    let upgraded = Arc::new(AtomicBool::new(false));
-    let switched = Arc::clone(&upgraded);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (relay, router, switched) = (relay.clone(), router.clone(), Arc::clone(&switched));
-        async move {
-            let response = dispatch(request, peer, relay, router).await;
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                switched.store(true, Ordering::Relaxed);
-            }
-            Ok::<_, Infallible>(response)
-        }
+/// Answers the first request of a connection that is one too many.
+async fn turn_away(stream: MaybeTlsStream, metrics: &Metrics) {
+    let service = service_fn(|_: Request<Incoming>| async {
+        Ok::<_, Infallible>(refusal(crowded(), metrics))
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::HEADER_TIMEOUT)
+        .keep_alive(false)
         .max_buf_size(limits::MAX_HEADER_BYTES)
-        // The iroh relay takes the stream back, and expects it in exactly this wrapping.
-        .serve_connection(TokioIo::new(MaybeTlsStream::Plain(stream)), service)
-        .with_upgrades();
-    tokio::pin!(connection);
-    tokio::select! {
-        result = connection.as_mut() => match result {
-            Ok(()) if upgraded.load(Ordering::Relaxed) => handshake.finish().await,
-            Ok(()) => {}
-            Err(error) => tracing::debug!(%error, "an HTTP connection failed"),
-        },
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = timeout(limits::SHUTDOWN_TIMEOUT, connection).await;
+        .serve_connection(TokioIo::new(stream), service);
+    let _ = timeout(limits::CLOSE_TIMEOUT, connection).await;
+}
+
+/// One connection.
+#[derive(Clone)]
+struct Visit {
+    http: Http,
+    peer: IpAddr,
+    door: Door,
+    tls: bool,
+    seat: Arc<Seat>,
+}
+
+impl Visit {
+    async fn serve(self, stream: MaybeTlsStream) {
+        let stop = self.http.context.stop.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let visit = self.clone();
+            async move { Ok::<_, Infallible>(visit.dispatch(request).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits::HEADER_TIMEOUT)
+            .max_buf_size(limits::MAX_HEADER_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        tokio::pin!(connection);
+        tokio::select! {
+            result = connection.as_mut() => if let Err(error) = result {
+                tracing::debug!(%error, "an HTTP connection failed");
+            },
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(limits::SHUTDOWN_TIMEOUT, connection).await;
+            }
+            () = sleep(limits::HTTP_LIFETIME) => {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(limits::REQUEST_TIMEOUT, connection).await;
+            }
         }
-        () = sleep(limits::HTTP_LIFETIME) => {
-            connection.as_mut().graceful_shutdown();
-            let _ = timeout(limits::REQUEST_TIMEOUT, connection).await;
+    }
+
+    async fn dispatch(self, mut request: Request<Incoming>) -> Response<Body> {
+        let context = &self.http.context;
+        let client = context
+            .proxies
+            .client(self.peer, self.tls, request.headers());
+        let seat = if client.proxied {
+            let Some(seat) = context.seats.take(client.network) else {
+                context.metrics.crowded.inc();
+                return refusal(crowded(), &context.metrics);
+            };
+            Arc::new(seat)
+        } else {
+            self.seat
+        };
+        if request.uri().path() == RELAY_PATH {
+            let visitor = Visitor {
+                network: client.network,
+                seat,
+                own: self.door == Door::Own,
+            };
+            let answer = context.websockets.upgrade(request, visitor);
+            return answer.unwrap_or_else(|error| refusal(error, &context.metrics));
+        }
+        if let Some(response) = probes::answer(&request) {
+            return response;
+        }
+        let router = match self.door {
+            Door::Public => self.http.router.0.get(),
+            Door::Own => return plain(StatusCode::NOT_FOUND),
+        };
+        let Some(router) = router else {
+            return plain(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        request.extensions_mut().insert(client);
+        match router.clone().oneshot(request.map(Body::new)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
         }
     }
 }
 
-async fn dispatch(
-    mut request: Request<Incoming>,
-    peer: Peer,
-    relay: iroh_relay::server::http_server::RelayServiceWithNotify,
-    router: LateRouter,
-) -> Response<Body> {
-    let path = request.uri().path();
-    if path == RELAY_PATH {
-        return match relay.call(request).await {
-            Ok(response) => response.map(Body::new),
-            Err(_) => plain(StatusCode::BAD_REQUEST),
-        };
+fn crowded() -> ApiError {
+    let text = "too many connections from this address; close some, or wait and try again";
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", text)
+        .reason("connections")
+        .retry_after(limits::CONNECTIONS_RETRY)
+}
+
+/// A refusal that did not come from the router, which apps of any origin may read like every other.
+fn refusal(error: ApiError, metrics: &Metrics) -> Response<Body> {
+    let mut response = error.into_response();
+    if let Some(Code(code)) = response.extensions().get() {
+        metrics.refused(Via::Http, code);
     }
-    if let Some(response) = probes::answer(&request) {
-        return response;
-    }
-    let Some(router) = router.0.get() else {
-        return plain(StatusCode::SERVICE_UNAVAILABLE);
-    };
-    request.extensions_mut().insert(peer);
-    match router.clone().oneshot(request.map(Body::new)).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    }
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("retry-after"),
+    );
+    response
 }
 
 fn plain(status: StatusCode) -> Response<Body> {

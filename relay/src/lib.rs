@@ -3,6 +3,7 @@
 //! - [`relay`]: start and stop; [`config`]: what can be set; [`limits`]: what is bounded
 //! - [`probe`], [`service`]: for containers and systemd
 //! - [`http`]: the TCP port: API, web app, and the WebSocket of the embedded iroh relay
+//! - [`network`]: where clients come from, and the proxies between
 //! - [`endpoint`], [`driver`]: connections and sessions; the decisions are in [`zerok_sync_shared::session`]
 //! - [`writer`], [`storage`], [`groups`]: from a push to the disk and on to the subscribers
 //! - [`metrics`], [`history`]: what operators see
@@ -14,6 +15,7 @@ pub mod access;
 mod cleanup;
 mod clock;
 pub mod config;
+pub mod deployment;
 mod driver;
 mod endpoint;
 mod groups;

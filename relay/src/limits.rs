@@ -15,7 +15,21 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A request that has no answer by then, because its body does not come or the relay is stuck, gets 408.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// A WebSocket whose handshake is not complete by then is cut.
-pub const WEBSOCKET_TIMEOUT: Duration = Duration::from_secs(30);
+pub const WEBSOCKET_TIMEOUT: Duration = Duration::from_secs(15);
+/// A WebSocket that takes no byte of what is sent to it for so long is cut.
+pub const WEBSOCKET_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest message on a WebSocket: the longest packet with what is around it.
+pub const MAX_WEBSOCKET_MESSAGE: usize = iroh_relay::MAX_PACKET_SIZE + 1024;
+/// Bytes a second that are read from one WebSocket by default.
+pub const DEFAULT_WEBSOCKET_RATE: u64 = 16 * 1024 * 1024;
+/// Connections of each kind that one address may have open by default.
+pub const DEFAULT_CONNECTIONS_PER_ADDRESS: u32 = 256;
+/// Connections that are told at a time that their address has too many; further ones are just closed.
+pub const MAX_TURNED_AWAY: usize = 64;
+/// What a client is told to wait when there are too many connections.
+pub const CONNECTIONS_RETRY: Duration = Duration::from_secs(10);
+/// Connections to the relay's own way in: its endpoint needs one.
+pub const MAX_OWN_CONNECTIONS: usize = 8;
 /// An HTTP connection that serves no WebSocket is closed after this, whatever it does.
 pub const HTTP_LIFETIME: Duration = Duration::from_secs(600);
 /// What is read of a request before its headers are complete.

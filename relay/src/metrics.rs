@@ -131,6 +131,10 @@ pub struct Metrics {
     pub invites_created: Counter,
     /// Invites that were claimed.
     pub invites_claimed: Counter,
+    /// Packets on the WebSocket that were for others than this relay.
+    pub forward_refused: Counter,
+    /// Connections and requests refused because their address had too many open.
+    pub crowded: Counter,
     /// What is looked up when somebody asks.
     pub live: Arc<Live>,
     registry: Registry,
@@ -201,6 +205,16 @@ impl Default for Metrics {
             expired: add(r, "expired_blobs", "Blobs deleted after their time"),
             invites_created: add(r, "invites_created", "Invites left here"),
             invites_claimed: add(r, "invites_claimed", "Invites claimed"),
+            forward_refused: add(
+                r,
+                "forward_refused",
+                "Packets dropped because they were for others than this relay",
+            ),
+            crowded: add(
+                r,
+                "crowded",
+                "Connections refused because their address had too many",
+            ),
             live,
             registry,
         }

@@ -1,6 +1,6 @@
 //! Start and stop of a whole relay.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,14 +21,18 @@ use crate::access::{Access, AccessError};
 use crate::cleanup::Cleanup;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::deployment::Deployment;
 use crate::driver::SessionContext;
 use crate::endpoint::{self, Acceptor, EndpointError};
 use crate::groups::Groups;
 use crate::history::History;
-use crate::http::{self, Http, websocket::WebSockets};
+use crate::http::{self, Http, HttpContext, websocket::WebSockets};
 use crate::identity::{self, IdentityError};
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::network::Relayed;
+use crate::network::proxies::Proxies;
+use crate::network::seats::Seats;
 use crate::rates::{RateSettings, Rates};
 use crate::storage::sqlite::SqliteStorage;
 use crate::storage::{Storage, StorageError};
@@ -58,6 +62,11 @@ pub enum StartError {
     /// The operator's own listener.
     #[error("cannot listen on TCP {0}: {1}; choose another address with --metrics-bind")]
     Metrics(SocketAddr, std::io::Error),
+    /// A port for itself.
+    #[error(
+        "cannot listen on the loopback interface: {0}; the relay reaches its own WebSocket there"
+    )]
+    Loopback(std::io::Error),
     /// The UDP port, or the way through the own WebSocket.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -128,12 +137,27 @@ impl Relay {
         });
 
         // The endpoint finds its own relay through the port, so the port is served first.
-        let websockets = WebSockets::new(&metrics);
-        let http = Http::new(listener, websockets.clone(), stop_http.clone());
+        let deployment = Arc::new(Deployment::new(key.public(), config.open_forwarding));
+        let relayed = Relayed::default();
+        let websockets = WebSockets::new(
+            Arc::clone(&deployment),
+            relayed.clone(),
+            config.websocket_rate,
+            Arc::clone(&metrics),
+        );
+        let http = Http::new(HttpContext {
+            websockets: websockets.clone(),
+            proxies: Proxies::new(config.trusted_proxies.clone()),
+            seats: Seats::new(config.connections_per_address),
+            metrics: Arc::clone(&metrics),
+            stop: stop_http.clone(),
+        });
         let router = http.router();
-        services.spawn(http.run());
+        services.spawn(http.clone().run(listener));
+        let (own_listener, own_url) = own_way_in().await?;
+        services.spawn(http.run_own(own_listener));
         let udp = SocketAddr::new(config.bind, udp_port(&config, tcp));
-        let bound = endpoint::bind(key, udp, &config.public_udp, own_relay_url(tcp)?).await;
+        let bound = endpoint::bind(key, udp, &config.public_udp, own_url).await;
         let endpoint = match bound {
             Ok(endpoint) => endpoint,
             Err(error) => {
@@ -199,6 +223,8 @@ impl Relay {
             context,
             limits,
             incarnation,
+            relayed,
+            seats: Seats::new(config.connections_per_address),
             tasks: sessions.clone(),
         };
         services.spawn(acceptor.run(endpoint.clone()));
@@ -294,15 +320,19 @@ fn udp_port(config: &Config, tcp: SocketAddr) -> u16 {
         })
 }
 
-/// How the process reaches its own TCP port.
-fn own_relay_url(tcp: SocketAddr) -> Result<RelayUrl, StartError> {
-    let ip = match tcp.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
+/// How the process reaches its own WebSocket: a port of the loopback interface.
+async fn own_way_in() -> Result<(TcpListener, RelayUrl), StartError> {
+    let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listener = match TcpListener::bind(v4).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await,
     };
-    let text = format!("http://{}/", SocketAddr::new(ip, tcp.port()));
-    text.parse().map_err(|_| StartError::Url(tcp))
+    let failed = |error| StartError::Loopback(error);
+    let listener = listener.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let url = format!("http://{address}/");
+    let url = url.parse().map_err(|_| StartError::Url(address))?;
+    Ok((listener, url))
 }
 
 fn default_url(tcp: SocketAddr) -> Result<Url, StartError> {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HOST};
 use axum::http::{HeaderMap, HeaderName};
 use serde::Serialize;
@@ -15,8 +15,7 @@ use super::app::Shared;
 use super::bearer;
 use super::error::ApiError;
 use crate::access::AccessMode;
-
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+use crate::network::proxies::Client;
 
 #[derive(Serialize)]
 pub(super) struct Discovery {
@@ -46,13 +45,14 @@ struct Limits {
 
 pub(super) async fn get(
     State(shared): State<Shared>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Result<([(HeaderName, &'static str); 1], Json<Discovery>), ApiError> {
     // Who brings no token may still ask, to learn that one is needed.
     if headers.contains_key(AUTHORIZATION) {
         bearer::check(&shared, &headers)?;
     }
-    let used = used_url(&headers);
+    let used = used_url(&headers, client.https);
     // Whoever asked over the loopback interface can use it for UDP as well.
     let loopback = used.as_ref().is_some_and(is_loopback);
     let relay_url = relay_url(&shared, used);
@@ -91,17 +91,10 @@ pub(super) fn relay_url(shared: &Shared, used: Option<Url>) -> String {
     )
 }
 
-/// The URL that the client itself used, as the headers tell.
-pub(super) fn used_url(headers: &HeaderMap) -> Option<Url> {
+/// The URL that the client itself used.
+pub(super) fn used_url(headers: &HeaderMap, https: bool) -> Option<Url> {
     let host = headers.get(HOST)?.to_str().ok()?;
-    let proto = headers
-        .get(FORWARDED_PROTO)
-        .and_then(|value| value.to_str().ok());
-    let scheme = if proto == Some("https") {
-        "https"
-    } else {
-        "http"
-    };
+    let scheme = if https { "https" } else { "http" };
     let text = format!("{scheme}://{host}/");
     let url = Url::parse(&text).ok()?;
     // Nothing but a host and a port, whatever the header held.
@@ -148,30 +141,30 @@ fn udp_addresses(shared: &Shared, loopback: bool) -> Vec<SocketAddr> {
 mod tests {
     use super::*;
 
-    fn used(pairs: &[(HeaderName, &str)]) -> Option<String> {
-        let headers = pairs
-            .iter()
-            .map(|(name, value)| (name.clone(), value.parse().unwrap()));
-        used_url(&headers.collect()).map(Into::into)
+    fn used(host: &str, https: bool) -> Option<String> {
+        let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
+        used_url(&headers, https).map(Into::into)
     }
 
     #[test]
     fn the_url_is_that_of_the_host_header() {
-        let at = |host| used(&[(HOST, host)]);
+        let at = |host| used(host, false);
         assert_eq!(
             at("192.168.1.7:8080").as_deref(),
             Some("http://192.168.1.7:8080/")
         );
         assert_eq!(at("[::1]:8080").as_deref(), Some("http://[::1]:8080/"));
-        let proxied = used(&[(HOST, "sync.example.com"), (FORWARDED_PROTO, "https")]);
-        assert_eq!(proxied.as_deref(), Some("https://sync.example.com/"));
+        assert_eq!(
+            used("sync.example.com", true).as_deref(),
+            Some("https://sync.example.com/")
+        );
     }
 
     #[test]
     fn a_host_header_that_is_more_than_a_host_is_ignored() {
         for host in ["a/b", "user@a", "a?b", "a#b", "", " "] {
-            assert_eq!(used(&[(HOST, host)]), None, "{host}");
+            assert_eq!(used(host, false), None, "{host}");
         }
-        assert_eq!(used(&[]), None);
+        assert_eq!(used_url(&HeaderMap::new(), false), None);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -26,6 +26,8 @@ pub(super) struct ApiError {
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
+    #[serde(skip)]
+    header: Option<(HeaderName, &'static str)>,
 }
 
 impl ApiError {
@@ -36,10 +38,18 @@ impl ApiError {
             message,
             reason: None,
             retry_after_ms: None,
+            header: None,
         }
     }
 
-    pub const fn reason(self, reason: &'static str) -> Self {
+    pub fn header(self, name: HeaderName, value: &'static str) -> Self {
+        Self {
+            header: Some((name, value)),
+            ..self
+        }
+    }
+
+    pub fn reason(self, reason: &'static str) -> Self {
         Self {
             reason: Some(reason),
             ..self
@@ -67,6 +77,11 @@ impl IntoResponse for ApiError {
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(wait.div_ceil(1000)));
+        }
+        if let Some((name, value)) = self.header {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
         }
         response
     }

@@ -1,6 +1,5 @@
 //! `/v1/invites`: sealed invites are left, looked at, claimed and withdrawn here.
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,19 +22,18 @@ use zerok_sync_shared::crypto::invite::VERSION;
 use zerok_sync_shared::ids::InviteLookup;
 use zerok_sync_shared::limits::{INVITE_TTL, MAX_INVITE};
 
-use super::Peer;
 use super::app::Shared;
 use super::bearer;
 use super::error::ApiError;
 use crate::invites::{Invite, Unusable};
 use crate::limits;
+use crate::network::Network;
+use crate::network::proxies::Client;
 use crate::storage::PutInviteError;
 
 const INVALID: &str = "INVITE_INVALID";
 
-/// An address of which only the part that one customer is given counts: all of IPv4, the first 64 bits of IPv6.
-type Network = [u8; 8];
-type Rates = RateLimiter<Network, HashMapStateStore<Network>, DefaultClock>;
+type Rates = RateLimiter<Option<Network>, HashMapStateStore<Option<Network>>, DefaultClock>;
 
 pub(super) fn router(rate: NonZeroU32) -> Router<Shared> {
     let burst = NonZeroU32::new(limits::INVITE_BURST)
@@ -72,14 +70,14 @@ async fn limit_announced_length(request: Request, next: Next) -> Response {
 async fn limit_rate(rates: Arc<Rates>, request: Request, next: Next) -> Response {
     let network = request
         .extensions()
-        .get::<Peer>()
-        .map_or([0; 8], |peer| network(peer.0));
+        .get::<Client>()
+        .and_then(|client| client.network);
     if rates.len() >= limits::MAX_RATED_ADDRESSES {
         rates.retain_recent();
     }
     // With still too many, newcomers share one allowance rather than memory without bound.
     let full = rates.len() >= limits::MAX_RATED_ADDRESSES;
-    let key = if full { [0; 8] } else { network };
+    let key = if full { None } else { network };
     match rates.check_key(&key) {
         Ok(()) => next.run(request).await,
         Err(until) => {
@@ -89,13 +87,6 @@ async fn limit_rate(rates: Arc<Rates>, request: Request, next: Next) -> Response
                 .retry_after(wait.max(Duration::from_millis(1)))
                 .into_response()
         }
-    }
-}
-
-fn network(address: IpAddr) -> Network {
-    match address {
-        IpAddr::V4(ip) => (0xFFFF_u64 << 32 | u64::from(ip.to_bits())).to_be_bytes(),
-        IpAddr::V6(ip) => ((ip.to_bits() >> 64) as u64).to_be_bytes(),
     }
 }
 

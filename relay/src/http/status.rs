@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +16,7 @@ use url::Url;
 use super::app::Shared;
 use super::discovery::{relay_url, used_url};
 use crate::history::Minute;
+use crate::network::proxies::Client;
 use crate::storage::Stats;
 
 mod plot;
@@ -40,9 +41,13 @@ static POLICY: LazyLock<Option<HeaderValue>> = LazyLock::new(|| {
 });
 
 /// The whole page.
-pub(super) async fn numbers(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+pub(super) async fn numbers(
+    State(shared): State<Shared>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Response {
     let numbers = sections(&shared).await;
-    page(&shared, used_url(&headers), &numbers)
+    page(&shared, used_url(&headers, client.https), &numbers)
 }
 
 /// The whole page on the operator's own listener, whose address is none for apps.
@@ -52,8 +57,12 @@ pub(super) async fn operator(State(shared): State<Shared>) -> Response {
 }
 
 /// The page without a number, for a relay whose numbers are the operator's alone.
-pub(super) async fn brief(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    page(&shared, used_url(&headers), "")
+pub(super) async fn brief(
+    State(shared): State<Shared>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Response {
+    page(&shared, used_url(&headers, client.https), "")
 }
 
 fn page(shared: &Shared, used: Option<Url>, numbers: &str) -> Response {
