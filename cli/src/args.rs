@@ -21,8 +21,8 @@ the relay can read none of it. Devices join by a link that is good for one devic
 const EXAMPLES: &str = "\
 First steps:
   zerok init --name laptop --relay https://sync.example.com
-  zerok pair --create                     on this device: prints a link and a QR code
-  zerok pair --join 'LINK'                on the other one, after its own `zerok init`
+  zerok pair --create                     on this device: prints a link, a QR code and a short code
+  zerok pair --join CODE                  on the other one, after its own `zerok init`
   zerok push \"hello\"
   zerok pull --follow
 
@@ -125,16 +125,18 @@ Examples:
   zerok pair --create                                 for another terminal
   zerok pair --create --app-url https://app.example/  for a browser: the link opens this page
   zerok pair --create --wait                          stays until a device has joined
-  zerok pair --join 'https://app.example/#0k=1.…'
-  pbpaste | zerok pair --join -                       keeps the link out of the shell's history")]
+  zerok pair --join 7KQ2-9F3M-XW41-ZPD8               a code, looked for at this device's relays
+  zerok pair --join 'https://app.example/#0k=1.…'     a link, which says where the invite is
+  pbpaste | zerok pair --join -                       keeps it out of the shell's history")]
 #[group(skip)]
 pub struct Pair {
-    /// Make an invite link
+    /// Make an invite: a link, a QR code and a short code
     #[arg(long, required_unless_present = "join", conflicts_with = "join")]
     pub create: bool,
 
-    /// Join by an invite link; - reads it from standard input
-    #[arg(long, value_name = "LINK")]
+    /// Join by an invite link or a short code; - reads it from standard input. A code is read in any case, with or without
+    /// dashes
+    #[arg(long, value_name = "LINK|CODE")]
     pub join: Option<String>,
 
     /// Page of an app that the link opens [default: the relay's URL]

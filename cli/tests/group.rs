@@ -233,6 +233,28 @@ async fn invites_say_what_is_wrong_with_them() {
 }
 
 #[tokio::test]
+async fn a_code_is_typed_where_a_relay_is_known() {
+    let world = world().await;
+    let (a, b) = (world.device("a").await, world.device("b").await);
+    a.ok(&["pair", "--create"]).await;
+    a.ok(&["push", "hello"]).await;
+    let printed = a.ok(&["pair", "--create", "--no-qr"]).await.text();
+    let (_, rest) = printed.split_once("Or type this code: ").unwrap();
+    let code = rest.lines().next().unwrap();
+
+    let lost = Zerok::new(&world.folder.path().join("lost"));
+    lost.ok(&["init", "--name", "knows no relay"]).await;
+    let refused = lost.run(&["pair", "--join", code, "--json"]).await;
+    assert_eq!(refused.error_code(), "INVALID_ARGUMENT", "{refused:?}");
+
+    let typed = code.to_lowercase().replace('-', "");
+    b.ok(&["pair", "--join", &typed]).await;
+    assert_eq!(b.texts().await, ["hello"]);
+    let again = b.run(&["pair", "--join", "7KQ2-9F3M", "--json"]).await;
+    assert_eq!(again.error_code(), "INVITE_INVALID", "{again:?}");
+}
+
+#[tokio::test]
 async fn who_waits_hears_of_a_device_that_joins() {
     let world = world().await;
     let (a, b) = (world.device("a").await, world.device("b").await);

@@ -6,7 +6,7 @@ use js_sys::Reflect;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use zerok_sync_client::store::{MemoryStore, Store};
-use zerok_sync_client::{Client, ClientEvent, Config};
+use zerok_sync_client::{Client, ClientEvent, Config, InviteOptions};
 
 use crate::convert::{self, Options, Storage, group_id, number, whole};
 use crate::error::Failure;
@@ -68,12 +68,12 @@ impl CoreClient {
         Ok(self.client.create_group().await?.to_string())
     }
 
-    /// Joins a group by an invite link and gives its id.
+    /// Joins a group by an invite link or a short code, and gives its id.
     ///
     /// # Errors
     /// `INVITE_INVALID`, `INVITE_EXPIRED`, `RELAY_UNREACHABLE`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
-    pub async fn join(&self, link: String) -> Result<String, Failure> {
-        Ok(self.client.join(&link).await?.to_string())
+    pub async fn join(&self, invitation: String) -> Result<String, Failure> {
+        Ok(self.client.join(&invitation).await?.to_string())
     }
 
     /// Pushes a blob; resolves when it is durable on this device. The data is copied before this returns.
@@ -157,22 +157,24 @@ impl CoreClient {
         Ok(self.client.ready(group_id(&group)?).await?)
     }
 
-    /// Makes a single-use invite. `appUrl` is the page that its link opens.
+    /// Makes a single-use invite. `appUrl` is the page that its link opens; `code` asks for a short code as well.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`, `UNKNOWN_GROUP`, `RELAY_UNREACHABLE`, `RATE_LIMITED`
+    /// `INVALID_ARGUMENT`, `UNKNOWN_GROUP`, `RELAY_UNREACHABLE`, `RATE_LIMITED`, `OUT_OF_MEMORY`
     #[wasm_bindgen(js_name = createInvite)]
     pub async fn create_invite(
         &self,
         group: String,
         #[wasm_bindgen(js_name = appUrl)] app_url: Option<String>,
+        code: bool,
     ) -> Result<CoreInvite, Failure> {
         let invite = self
             .client
-            .create_invite(group_id(&group)?, app_url.as_deref())
+            .create_invite(group_id(&group)?, InviteOptions { app_url, code })
             .await?;
         let object = empty::<CoreInvite>();
         object.set_link(&invite.link);
+        object.set_code(invite.code.map(|code| code.to_string()));
         object.set_lookup(&invite.lookup.to_string());
         object.set_expires_at(number(invite.expires.0));
         Ok(object)

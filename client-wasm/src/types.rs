@@ -62,6 +62,7 @@ export interface CorePage {
 
 export interface CoreInvite {
   link: string;
+  code: string | undefined;
   lookup: string;
   expiresAt: number;
 }
@@ -186,6 +187,8 @@ extern "C" {
     pub type CoreInvite;
     #[wasm_bindgen(method, setter)]
     pub fn set_link(this: &CoreInvite, link: &str);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_code(this: &CoreInvite, code: Option<String>);
     #[wasm_bindgen(method, setter)]
     pub fn set_lookup(this: &CoreInvite, lookup: &str);
     #[wasm_bindgen(method, setter, js_name = expiresAt)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use zerok_sync_shared::crypto::blob::{self, Kind};
-use zerok_sync_shared::crypto::invite::{InviteKey, Offer, Secrets};
+use zerok_sync_shared::crypto::invite::{InviteCode, InviteKey, Offer, Secrets};
 use zerok_sync_shared::crypto::keys::{EpochKeys, Secret};
 use zerok_sync_shared::crypto::token::AccessToken;
 use zerok_sync_shared::engine::{DeviceView, Engine, GroupView};
@@ -18,7 +18,7 @@ use zerok_sync_shared::time::Timestamp;
 
 use crate::config::{Config, normal_url};
 use crate::driver::{self, Command, GroupMirror, Mirror, Reply, closed};
-use crate::invite::{self, Invite, InviteState};
+use crate::invite::{self, Invite, InviteOptions, InviteState};
 use crate::network::{EVENT_QUEUE, Network};
 use crate::platform;
 use crate::store::{Store, StoreError};
@@ -194,16 +194,14 @@ impl Client {
         Ok(group)
     }
 
-    /// Joins a group by an invite link. A device that is a member already stays one; the invite is not used up then.
+    /// Joins a group by an invite link or a short code; a code is looked for at the relays of [`Config`]. A device that is a
+    /// member already stays one; the invite is not used up then.
     ///
     /// # Errors
-    /// `INVITE_INVALID`, `INVITE_EXPIRED`, `RELAY_UNREACHABLE`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
-    pub async fn join(&self, link: &str) -> Result<GroupId, SyncError> {
-        let (key, relay) = InviteKey::parse(link).map_err(|error| invite::invite_error(&error))?;
-        let relay = normal_url(&relay).map_err(|error| {
-            SyncError::new(code::INVITE_INVALID, error.message).because("malformed")
-        })?;
-        let offer = invite::fetch_offer(&relay, &key).await?;
+    /// `INVITE_INVALID`, `INVITE_EXPIRED`, `RELAY_UNREACHABLE`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`; for a code also
+    /// `INVALID_ARGUMENT` without relays and `OUT_OF_MEMORY`
+    pub async fn join(&self, invitation: &str) -> Result<GroupId, SyncError> {
+        let (key, relay, offer) = invite::find(invitation, &self.inner.relays).await?;
         let group = offer.group_id;
         if self.inner.mirror.group(group).is_some() {
             return Ok(group);
@@ -327,14 +325,14 @@ impl Client {
         self.wait_for(group, |view| view.ready).await
     }
 
-    /// Makes a single-use invite. `app_url` is the page that the link opens.
+    /// Makes a single-use invite.
     ///
     /// # Errors
-    /// `UNKNOWN_GROUP`, `RELAY_UNREACHABLE`, `RATE_LIMITED`, `UNAUTHORIZED`
+    /// `UNKNOWN_GROUP`, `RELAY_UNREACHABLE`, `RATE_LIMITED`, `UNAUTHORIZED`; with a code also `OUT_OF_MEMORY`
     pub async fn create_invite(
         &self,
         group: GroupId,
-        app_url: Option<&str>,
+        options: InviteOptions,
     ) -> Result<Invite, SyncError> {
         let GroupMirror { view, keys, tokens } = self.mirror(group)?;
         let relays: Vec<String> = view.relays.into_iter().map(|(url, _)| url).collect();
@@ -343,7 +341,12 @@ impl Client {
             .or_else(|| relays.first().cloned())
             .unwrap_or_default();
         let mut entropy = |bytes: &mut [u8]| platform::fill_random(bytes);
-        let key = InviteKey::random(&mut entropy);
+        let (key, code) = if options.code {
+            let code = InviteCode::random(&mut entropy);
+            (invite::key_of(code.clone()).await?, Some(code))
+        } else {
+            (InviteKey::random(&mut entropy), None)
+        };
         let offer = Offer {
             relays,
             group_id: group,
@@ -360,11 +363,12 @@ impl Client {
         };
         let sealed = key.seal(&offer, &secrets, &mut entropy);
         let expires = invite::create(&relay, &sealed, tokens.get(&relay)).await?;
-        let link = key.link(app_url.unwrap_or_default(), &relay);
+        let link = key.link(options.app_url.as_deref().unwrap_or_default(), &relay);
         let lookup = key.lookup;
         self.invites().insert(lookup, (relay, key));
         Ok(Invite {
             link,
+            code,
             lookup,
             expires,
         })

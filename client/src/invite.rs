@@ -3,7 +3,7 @@
 use data_encoding::BASE64URL_NOPAD;
 use n0_future::time;
 use zerok_sync_shared::crypto::invite::{
-    self, InviteError, InviteKey, Offer, SealedInvite, Secrets,
+    self, Invitation, InviteCode, InviteError, InviteKey, Offer, SealedInvite, Secrets,
 };
 use zerok_sync_shared::crypto::token::AccessToken;
 use zerok_sync_shared::failure::{SyncError, code};
@@ -11,6 +11,8 @@ use zerok_sync_shared::ids::InviteLookup;
 use zerok_sync_shared::limits;
 use zerok_sync_shared::time::Timestamp;
 
+use crate::config::normal_url;
+use crate::driver::closed;
 use crate::platform::{self, Field, HttpResponse, Json};
 
 /// How often a request that got no answer is made again.
@@ -18,11 +20,22 @@ const ATTEMPTS: u32 = 3;
 /// Longest wait that a relay can ask for before a request is made again by itself; longer ones are told to the app.
 const MAX_WAIT: time::Duration = time::Duration::from_secs(5);
 
+/// What an invite looks like to people.
+#[derive(Debug, Clone, Default)]
+pub struct InviteOptions {
+    /// The page that the link opens.
+    pub app_url: Option<String>,
+    /// Whether the invite can also be typed, as a short code. Making the code takes a good part of a second and 64 MiB.
+    pub code: bool,
+}
+
 /// An invite that waits to be claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invite {
     /// To be opened, or scanned, on the device that joins. Whoever has it can join once.
     pub link: String,
+    /// To be typed on the device that joins, if one was asked for. The same invite: link or code, once.
+    pub code: Option<InviteCode>,
     /// Names the invite for cancelling it.
     pub lookup: InviteLookup,
     /// When it ends.
@@ -38,6 +51,70 @@ pub enum InviteState {
     Claimed,
     /// Its time is over, or it was cancelled.
     Over,
+}
+
+/// An invite that was found: its key, the relay that holds it, and what it offers.
+pub(crate) type Found = (InviteKey, String, Offer);
+
+/// Finds the invite that somebody opened, scanned or typed, without using it up. `relays` are those of this device: a code
+/// does not say which one holds its invite.
+pub(crate) async fn find(text: &str, relays: &[String]) -> Result<Found, SyncError> {
+    match Invitation::parse(text).map_err(|error| invite_error(&error))? {
+        Invitation::Link(key, relay) => {
+            let relay = normal_url(&relay).map_err(|error| {
+                SyncError::new(code::INVITE_INVALID, error.message).because("malformed")
+            })?;
+            let offer = fetch_offer(&relay, &key).await?;
+            Ok((key, relay, offer))
+        }
+        Invitation::Code(typed) => find_code(&typed, relays).await,
+    }
+}
+
+async fn find_code(typed: &InviteCode, relays: &[String]) -> Result<Found, SyncError> {
+    let mut failure: Option<SyncError> = None;
+    for relay in relays {
+        match fetch_sealed(relay, typed.lookup()).await {
+            Ok(sealed) => {
+                // Only now, because it is slow.
+                let key = key_of(typed.clone()).await?;
+                let offer = key
+                    .open_offer(&sealed)
+                    .map_err(|error| invite_error(&error))?;
+                return Ok((key, relay.clone(), offer));
+            }
+            Err(error) => {
+                if failure
+                    .as_ref()
+                    .is_none_or(|known| weight(&error) > weight(known))
+                {
+                    failure = Some(error);
+                }
+            }
+        }
+    }
+    Err(failure.unwrap_or_else(|| {
+        let text = "a code does not say where its invite is: open the device with the relay's URL, or use the link";
+        SyncError::new(code::INVALID_ARGUMENT, text)
+    }))
+}
+
+/// How much an answer to a code tells: one relay that knew it beats others that did not.
+fn weight(error: &SyncError) -> u8 {
+    match (error.code, error.reason) {
+        (code::INVITE_EXPIRED, _) => 2,
+        (code::INVITE_INVALID, Some("unknown")) => 1,
+        (code::INVITE_INVALID, _) => 2,
+        _ => 0,
+    }
+}
+
+/// The key of a code, computed where it holds nothing up.
+pub(crate) async fn key_of(typed: InviteCode) -> Result<InviteKey, SyncError> {
+    platform::compute(move || typed.key())
+        .await
+        .ok_or_else(closed)?
+        .map_err(|error| invite_error(&error))
 }
 
 /// Leaves a sealed invite at the relay; gives the end of its time.
@@ -62,9 +139,14 @@ pub(crate) async fn create(
 
 /// Fetches what an invite offers, without using it up.
 pub(crate) async fn fetch_offer(relay: &str, key: &InviteKey) -> Result<Offer, SyncError> {
-    let answer = request(relay, "GET", &path(key.lookup), None, None).await?;
-    key.open_offer(&binary(relay, &answer, "offer")?)
+    let sealed = fetch_sealed(relay, key.lookup).await?;
+    key.open_offer(&sealed)
         .map_err(|error| invite_error(&error))
+}
+
+async fn fetch_sealed(relay: &str, lookup: InviteLookup) -> Result<Vec<u8>, SyncError> {
+    let answer = request(relay, "GET", &path(lookup), None, None).await?;
+    binary(relay, &answer, "offer")
 }
 
 /// Uses an invite up and gets the group's secrets.
@@ -108,9 +190,12 @@ pub(crate) async fn cancel(relay: &str, key: &InviteKey) -> Result<(), SyncError
         .map(|_| ())
 }
 
-/// The error for a link that is not one.
-pub(crate) fn invite_error(error: &InviteError) -> SyncError {
+/// The error for a link or code that is not one.
+fn invite_error(error: &InviteError) -> SyncError {
     let reason = match error {
+        InviteError::OutOfMemory => {
+            return SyncError::passing(code::OUT_OF_MEMORY, error.to_string());
+        }
         InviteError::Malformed => "malformed",
         InviteError::Version => "version",
         InviteError::WrongKey => "wrong-key",

@@ -25,7 +25,7 @@ pub mod store;
 
 pub use client::{Client, Page, Pushed, ReceivedBlob};
 pub use config::{ClientEvent, Config, EventHandler, Path};
-pub use invite::{Invite, InviteState};
+pub use invite::{Invite, InviteOptions, InviteState};
 pub use zerok_sync_shared as shared;
 pub use zerok_sync_shared::engine::{DeviceView, GroupView, Progress, State};
 pub use zerok_sync_shared::failure::SyncError;

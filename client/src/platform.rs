@@ -12,7 +12,7 @@ mod imp;
 #[path = "platform/wasm.rs"]
 mod imp;
 
-pub(crate) use imp::{Json, fetch};
+pub(crate) use imp::{Json, compute, fetch};
 
 /// An HTTP answer takes this long at most.
 pub(crate) const HTTP_TIMEOUT: Duration = Duration::from_secs(15);

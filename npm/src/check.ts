@@ -46,14 +46,26 @@ export function httpUrl(value: unknown): URL | undefined {
   return url.protocol === "https:" || url.protocol === "http:" ? url : undefined;
 }
 
-/** An invite link with what surrounds it in messages removed. */
-export function inviteLink(link: unknown): string {
-  if (typeof link !== "string") throw invalidArgument("join() needs an invite link.");
-  const trimmed = link.trim();
-  if (!/#0k=[^\s#]+$/.test(trimmed)) {
-    throw new SyncError("INVITE_INVALID", "This is not an invite link: it must contain #0k=… and be copied completely.");
+/** An invite link or a code, without the white space around it. */
+export function invitation(text: unknown): string {
+  if (typeof text !== "string") throw invalidArgument("join() needs an invite link or a code.");
+  const trimmed = text.trim();
+  const isLink = /#0k=[^\s#]+$/.test(trimmed);
+  // The core reads codes; this only tells one from a link that was cut off.
+  const isCode = trimmed.replaceAll(/[^\p{Letter}\p{Number}]/gu, "").length === 16 && !trimmed.includes("/");
+  if (!isLink && !isCode) {
+    throw new SyncError(
+      "INVITE_INVALID",
+      "This is not an invite link (it contains #0k=… and must be copied completely), and not a code of 16 letters and digits.",
+    );
   }
   return trimmed;
+}
+
+/** What kind of invite to make. */
+export function inviteKind(kind: unknown): "link" | "code" {
+  if (kind === undefined || kind === "link" || kind === "code") return kind ?? "link";
+  throw invalidArgument('createInvite({ kind }) takes "link" or "code".');
 }
 
 /** The bytes to push, at most {@link MAX_BLOB_BYTES}; `owned` if nobody else holds the buffer. */

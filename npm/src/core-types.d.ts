@@ -51,6 +51,7 @@ export interface CorePage {
 
 export interface CoreInvite {
   link: string;
+  code: string | undefined;
   lookup: string;
   expiresAt: number;
 }
@@ -81,7 +82,7 @@ export interface CoreClient {
   pull(group: string, after: number, limit: number, includeOwn: boolean, sealed: boolean): Promise<CorePage>;
   flush(group: string): Promise<void>;
   ready(group: string): Promise<void>;
-  createInvite(group: string, appUrl: string | undefined): Promise<CoreInvite>;
+  createInvite(group: string, appUrl: string | undefined, code: boolean): Promise<CoreInvite>;
   cancelInvite(lookup: string): Promise<void>;
   leave(group: string): Promise<void>;
   networkChanged(): void;

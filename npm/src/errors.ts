@@ -19,6 +19,7 @@ export type SyncErrorCode =
   | "BLOB_OUT_OF_ORDER"
   | "UNSUPPORTED_VERSION"
   | "INSECURE_CONTEXT"
+  | "OUT_OF_MEMORY"
   | "TIMEOUT"
   | "INVALID_ARGUMENT"
   | "CLOSED"

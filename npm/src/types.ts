@@ -139,17 +139,24 @@ export interface WaitOptions {
 export interface InviteOptions {
   /** Page of the app that the link opens; it gets `#0k=…`. Default: this page, without query and fragment. */
   appUrl?: string | undefined;
+  /**
+   * "code": the invite can also be typed, as 16 letters and digits that people can read out; making it takes about a second and
+   * 64 MiB. "link" (default): link and QR code only.
+   */
+  kind?: "link" | "code" | undefined;
 }
 
 /** An open invitation: single use, minutes long. */
 export interface Invite {
   /** To open on the other device, or to pass to `join()` there. Contains the key: treat it as a secret. */
   readonly link: string;
+  /** `XXXX-XXXX-XXXX-XXXX` for `kind: "code"`, otherwise null. The same invite as the link: either is used once. Secret as well. */
+  readonly code: string | null;
   /** The link as a QR code, a complete SVG document. */
   readonly qr: string;
   /** Milliseconds since 1970. */
   readonly expiresAt: number;
-  /** Makes the link worthless from now on. */
+  /** Makes link and code worthless from now on. */
   cancel(): Promise<void>;
 }
 
@@ -192,8 +199,11 @@ export interface SyncClient {
   readonly status: SyncStatus;
   /** Makes a new group with a random secret; works offline. */
   createGroup(): Promise<Group>;
-  /** Joins by an invite link. Needs the relay. */
-  join(link: string): Promise<Group>;
+  /**
+   * Joins by an invite link, or by a code as people type it: case, spaces and dashes don't matter, and O is 0, I and L are 1. A code
+   * is looked for at the relays given to `open()`. Needs the relay.
+   */
+  join(invitation: string): Promise<Group>;
   /** The groups of this device, reopened without any network. */
   groups(): Group[];
   /** Calls `handler` for every later event of this name. */

@@ -86,8 +86,8 @@ export class FakeCore implements CoreClient {
     return this.#run("ready");
   }
 
-  createInvite(_group: string, appUrl: string | undefined): Promise<CoreInvite> {
-    return Promise.resolve({ link: `${appUrl ?? "none"}#0k=abc`, lookup: "l1", expiresAt: 5 });
+  createInvite(_group: string, appUrl: string | undefined, code: boolean): Promise<CoreInvite> {
+    return Promise.resolve({ link: `${appUrl ?? "none"}#0k=abc`, code: code ? "7KQ2-9F3M-XW41-ZPD8" : undefined, lookup: "l1", expiresAt: 5 });
   }
 
   cancelInvite(lookup: string): Promise<void> {

@@ -63,7 +63,10 @@ test("wrong arguments reject with INVALID_ARGUMENT", async () => {
   await assert.rejects(group.pull({ limit: 0 }), code("INVALID_ARGUMENT"));
   await assert.rejects(group.createInvite({ appUrl: "javascript:alert(1)" }), code("INVALID_ARGUMENT"));
   await assert.rejects(client.join(undefined as unknown as string), code("INVALID_ARGUMENT"));
-  await assert.rejects(client.join("hello"), code("INVITE_INVALID"));
+  await assert.rejects(group.createInvite({ kind: "qr" as "link" }), code("INVALID_ARGUMENT"));
+  for (const wrong of ["hello", "", "https://app.test/#0k=", "https://app.test/1234", "7KQ2-9F3M-XW41-ZPD", "7KQ2-9F3M-XW41-ZPD80"]) {
+    await assert.rejects(client.join(wrong), code("INVITE_INVALID"), wrong);
+  }
   assert.throws(() => group.blobs({ after: -1 }), code("INVALID_ARGUMENT"));
   assert.throws(() => client.on("nothing" as "status", () => undefined), code("INVALID_ARGUMENT"));
 });
@@ -231,9 +234,17 @@ test("join accepts a link with spaces around it; invites carry a QR code and can
   assert(core.calls.includes("join https://app.test/#0k=abc"));
   const invite = await group.createInvite({ appUrl: "https://app.test/list#old" });
   assert.equal(invite.link, "https://app.test/list#0k=abc");
+  assert.equal(invite.code, null);
   assert.match(invite.qr, /^<svg/);
   await invite.cancel();
   assert(core.calls.includes("cancelInvite l1"));
+});
+
+test("a code is asked for by its kind, and passed on as it was typed", async () => {
+  const { core, client, group } = await opened();
+  assert.equal((await group.createInvite({ kind: "code" })).code, "7KQ2-9F3M-XW41-ZPD8");
+  await client.join(" 7kq2 9f3m–xw4i zpdo ");
+  assert(core.calls.includes("join 7kq2 9f3m–xw4i zpdo"));
 });
 
 test("flush rejects with the core's error", async () => {

@@ -5,6 +5,7 @@ pub mod blob;
 pub mod invite;
 pub mod keys;
 pub mod padme;
+pub mod stretch;
 pub mod token;
 
 /// Domain separation strings, in one table.
@@ -15,6 +16,8 @@ pub(crate) mod domain {
     pub(crate) const BLOB: &[u8] = b"0k-sync/1 blob";
     /// The signed text of a HELLO; and the label of the TLS exporter in it.
     pub(crate) const HELLO: &[u8] = b"0k-sync/1 hello";
+    /// Hash: first characters of a short code → lookup id.
+    pub(crate) const INVITE_CODE: &[u8] = b"0k-sync/1 invite code";
     /// KDF: invite key → key of the offer; and its associated data.
     pub(crate) const INVITE_OFFER: &[u8] = b"0k-sync/1 invite offer";
     /// KDF: invite key → key of the secrets; and their associated data.

@@ -33,6 +33,8 @@ pub mod code {
     pub const INVITE_INVALID: &str = "INVITE_INVALID";
     /// It took too long.
     pub const TIMEOUT: &str = "TIMEOUT";
+    /// The device has too little free memory for it.
+    pub const OUT_OF_MEMORY: &str = "OUT_OF_MEMORY";
 }
 
 /// What went wrong, with a stable code and a message that says what to do.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::codec;
 use crate::crypto::blob::{Address, Kind, Plain, Witness};
-use crate::crypto::invite::{InviteKey, Offer, Secrets};
+use crate::crypto::invite::{InviteCode, InviteKey, Offer, Secrets};
 use crate::crypto::keys::{EpochKeys, Secret};
 use crate::crypto::padme::padded_len;
 use crate::crypto::token::{AccessToken, TokenHash};
@@ -179,6 +179,15 @@ fn invites_json() {
     let sealed = key.seal(&offer, &secrets, &mut |bytes: &mut [u8]| {
         bytes.copy_from_slice(&counting::<24>(0xA0))
     });
+    let codes = ["0000-0000-0000-0000", "7KQ2-9F3M-XW41-ZPD0"].map(|text| {
+        let code = InviteCode::parse(text).unwrap();
+        let key = code.key().unwrap();
+        json!({
+            "code": code.to_string(),
+            "lookup": code.lookup().to_string(),
+            "claim_token": hex(key.claim_token()),
+        })
+    });
     check(
         "invites.json",
         &json!({
@@ -193,6 +202,7 @@ fn invites_json() {
             "secrets_plaintext": hex(codec::to_bytes(&secrets)),
             "secrets": hex(&sealed.secrets),
             "secrets_with_token_plaintext": hex(codec::to_bytes(&with_token)),
+            "codes": codes,
         }),
     );
 }

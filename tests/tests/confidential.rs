@@ -20,7 +20,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zerok_sync_client::shared::crypto::invite::{InviteKey, hash_claim};
 use zerok_sync_client::store::{MemoryStore, Store as _};
-use zerok_sync_client::{Client, ClientEvent, Config, Invite, Path};
+use zerok_sync_client::{Client, ClientEvent, Config, Invite, InviteOptions, Path};
 use zerok_sync_tests::canary::{Needle, answers, files};
 use zerok_sync_tests::raw;
 use zerok_sync_tests::relay::{Options, RelayProcess};
@@ -150,11 +150,23 @@ async fn the_relay_learns_nothing_that_it_should_not_know() {
 
     let invites = [
         a.client
-            .create_invite(group, Some("https://app.example/"))
+            .create_invite(
+                group,
+                InviteOptions {
+                    app_url: Some("https://app.example/".into()),
+                    code: true,
+                },
+            )
             .await
             .unwrap(),
-        a.client.create_invite(group, None).await.unwrap(),
-        a.client.create_invite(group, None).await.unwrap(),
+        a.client
+            .create_invite(group, InviteOptions::default())
+            .await
+            .unwrap(),
+        a.client
+            .create_invite(group, InviteOptions::default())
+            .await
+            .unwrap(),
     ];
     // Claimed, withdrawn, and one that stays open.
     patient(b.client.join(&invites[0].link)).await.unwrap();

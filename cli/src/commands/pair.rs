@@ -24,7 +24,7 @@ const MAX_LINK: u64 = 16 * 1024;
 
 pub async fn run(context: &Context, session: &mut Session, pair: Pair) -> Result<u8, Failure> {
     match pair.join {
-        Some(link) => join(context, session, link).await,
+        Some(invitation) => join(context, session, invitation).await,
         None => create(context, session, pair).await,
     }
 }
@@ -51,6 +51,7 @@ async fn create(context: &Context, session: &mut Session, pair: Pair) -> Result<
         .await?;
     let Invited {
         link,
+        code,
         lookup,
         expires_at,
     } = invited;
@@ -58,6 +59,7 @@ async fn create(context: &Context, session: &mut Session, pair: Pair) -> Result<
         "group": group.0,
         "founded": founds,
         "link": link,
+        "code": code,
         "expiresAt": expires_at,
     }))?;
     if !pair.no_qr && !output.json {
@@ -68,9 +70,12 @@ async fn create(context: &Context, session: &mut Session, pair: Pair) -> Result<
         }
     }
     output.line(&format!("\n{}\n", escape::line(&link)))?;
+    if let Some(code) = &code {
+        output.line(&format!("Or type this code: {code}\n"))?;
+    }
     let minutes = minutes_until(expires_at);
     output.line(&format!(
-        "Good for one device, until {} UTC ({minutes} minutes). Whoever has the link can join group {}.",
+        "Good for one device, until {} UTC ({minutes} minutes). Whoever has the link or the code can join group {}.",
         time::utc(Timestamp(expires_at)),
         short(&group.0),
     ))?;
@@ -116,11 +121,14 @@ async fn wait(
     }
 }
 
-async fn join(context: &Context, session: &mut Session, link: String) -> Result<u8, Failure> {
+async fn join(context: &Context, session: &mut Session, invitation: String) -> Result<u8, Failure> {
     let output = context.output;
-    let link = if link == "-" { read_link()? } else { link };
+    let invitation = match invitation.as_str() {
+        "-" => read_invitation()?,
+        _ => invitation,
+    };
     let before = session.ask(Overview).await?;
-    let id = session.ask(Join { link }).await?;
+    let id = session.ask(Join { invitation }).await?;
     let known = before.groups.iter().any(|group| group.id == id);
     let group = GroupName(id);
     // Joined, whatever follows. Whoever looks next should find something.
@@ -147,13 +155,13 @@ async fn join(context: &Context, session: &mut Session, link: String) -> Result<
     Ok(EXIT_DONE)
 }
 
-fn read_link() -> Result<String, Failure> {
-    let mut link = String::new();
+fn read_invitation() -> Result<String, Failure> {
+    let mut text = String::new();
     std::io::stdin()
         .take(MAX_LINK)
-        .read_to_string(&mut link)
+        .read_to_string(&mut text)
         .map_err(|error| Failure::usage(format!("standard input can't be read: {error}")))?;
-    Ok(link)
+    Ok(text)
 }
 
 fn minutes_until(expires_at: u64) -> u64 {

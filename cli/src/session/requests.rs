@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use zerok_sync_client::InviteState;
 use zerok_sync_client::shared::crypto::invite::InviteKey;
 use zerok_sync_client::shared::failure::code;
 use zerok_sync_client::shared::ids::InviteLookup;
+use zerok_sync_client::{InviteOptions, InviteState};
 
 use super::device::Device;
 use crate::failure::Failure;
@@ -119,13 +119,13 @@ pub struct LookAtInvite {
     pub lookup: String,
 }
 
-/// Joins by a link; answered with the group's id.
+/// Joins by a link or a code; answered with the group's id.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Join {
-    pub link: String,
+    pub invitation: String,
 }
 
-/// The link is a secret.
+/// The invitation is a secret.
 impl std::fmt::Debug for Join {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Join")
@@ -247,7 +247,13 @@ impl Request for Invite {
         let group = self.group.id()?;
         let invite = device
             .client
-            .create_invite(group, self.app_url.as_deref())
+            .create_invite(
+                group,
+                InviteOptions {
+                    app_url: self.app_url.clone(),
+                    code: true,
+                },
+            )
             .await?;
         let mut link = invite.link;
         if self.app_url.is_none()
@@ -258,6 +264,7 @@ impl Request for Invite {
         }
         Ok(Invited {
             link,
+            code: invite.code.map(|code| code.to_string()),
             lookup: invite.lookup.to_string(),
             expires_at: invite.expires.0,
         })
@@ -287,7 +294,7 @@ impl Request for Join {
     const REPEATABLE: bool = false;
 
     async fn carry_out(self, device: &Device) -> Result<String, Failure> {
-        Ok(device.client.join(&self.link).await?.to_string())
+        Ok(device.client.join(&self.invitation).await?.to_string())
     }
 }
 

@@ -22,6 +22,13 @@ static CLIENT: LazyLock<Result<Client, String>> = LazyLock::new(|| {
         .map_err(|error| error.to_string())
 });
 
+/// Runs what takes long without holding up everything else; `None` when the program is ending.
+pub(crate) async fn compute<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
 /// One HTTP request with an optional access token and an optional JSON body.
 pub(crate) async fn fetch(
     method: &str,

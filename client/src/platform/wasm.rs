@@ -8,6 +8,12 @@ use zerok_sync_shared::crypto::token::AccessToken;
 
 use super::{Field, HTTP_TIMEOUT, HttpResponse, MAX_HTTP_BODY};
 
+/// Runs what takes long. There is one thread, and it is not the page's: the package runs the core in a Worker.
+#[expect(clippy::unused_async, reason = "as on other platforms")]
+pub(crate) async fn compute<T>(work: impl FnOnce() -> T) -> Option<T> {
+    Some(work())
+}
+
 /// One HTTP request with an optional access token and an optional JSON body.
 pub(crate) async fn fetch(
     method: &str,

@@ -1,5 +1,5 @@
 /** One open device: routes the core's events to its groups and mirrors its status. */
-import { inviteLink } from "../check.js";
+import { invitation } from "../check.js";
 import { closedError, toSyncError } from "../convert.js";
 import type { Core, CoreHandlers } from "../core.js";
 import type { CoreEvent } from "../core-types.js";
@@ -68,8 +68,8 @@ export class ClientHandle implements SyncClient, CoreHandlers {
     return this.#group(await this.#open().call("createGroup", []));
   }
 
-  async join(link: string): Promise<Group> {
-    const checked = inviteLink(link);
+  async join(text: string): Promise<Group> {
+    const checked = invitation(text);
     return this.#group(await this.#open().call("join", [checked]));
   }
 

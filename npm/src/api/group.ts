@@ -1,5 +1,5 @@
 /** One group: its mirrored state and the calls on it. */
-import { blobBytes, httpUrl, wholeNumber, withTimeout } from "../check.js";
+import { blobBytes, httpUrl, inviteKind, wholeNumber, withTimeout } from "../check.js";
 import { invalidArgument, toSyncError } from "../convert.js";
 import type { Core } from "../core.js";
 import type { CoreEvent } from "../core-types.js";
@@ -107,10 +107,15 @@ export class GroupHandle implements Group {
   }
 
   async createInvite(options: InviteOptions = {}): Promise<Invite> {
-    const { link, lookup, expiresAt } = await this.#core.call("createInvite", [this.id, appUrl(options.appUrl)]);
+    const { link, code, lookup, expiresAt } = await this.#core.call("createInvite", [
+      this.id,
+      appUrl(options.appUrl),
+      inviteKind(options.kind) === "code",
+    ]);
     const qr = await this.#context.drawQr(link);
     return {
       link,
+      code: code ?? null,
       qr,
       expiresAt,
       cancel: async () => {

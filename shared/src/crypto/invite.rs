@@ -9,12 +9,17 @@ use data_encoding::BASE64URL_NOPAD;
 
 use super::domain;
 use super::keys::Secret;
+use super::stretch::OutOfMemory;
 use super::token::AccessToken;
 use crate::codec::wire::{wire_struct, wire_struct_grown};
 use crate::ids::{DeviceId, GroupId, InviteLookup};
 use crate::map::SortedMap;
 use crate::time::Timestamp;
 use crate::{Entropy, codec, limits};
+
+mod code;
+
+pub use code::InviteCode;
 
 /// Version of the invite format, in the link and at the relay.
 pub const VERSION: u8 = 1;
@@ -78,15 +83,49 @@ pub struct SealedInvite {
 /// Text or bytes that are not an invite of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InviteError {
-    /// Not an invite link.
-    #[error("this is not an invite link, or a part of it is missing")]
+    /// Neither an invite link nor a code.
+    #[error("this is not an invite link or code, or a part of it is missing")]
     Malformed,
     /// Made by another version of the protocol.
     #[error("this invite was made by another version of the app; update both devices")]
     Version,
     /// What the relay holds does not open with this key.
-    #[error("the invite does not match what the relay holds; copy the whole link again")]
+    #[error(
+        "the invite does not match what the relay holds; check the code, or copy the whole link again"
+    )]
     WrongKey,
+    /// The key of a code takes more memory than there is.
+    #[error("this device has too little free memory for a code; use the link instead")]
+    OutOfMemory,
+}
+
+impl From<OutOfMemory> for InviteError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+/// What a joining device was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Invitation {
+    /// A link: the key, and the URL of the relay that holds the invite.
+    Link(InviteKey, String),
+    /// A short code. Which relay holds its invite is not in it.
+    Code(InviteCode),
+}
+
+impl Invitation {
+    /// Reads a link, the fragment of one, or a code.
+    ///
+    /// # Errors
+    /// [`InviteError::Malformed`] or [`InviteError::Version`]
+    pub fn parse(text: &str) -> Result<Self, InviteError> {
+        if text.contains(FRAGMENT) {
+            let (key, relay) = InviteKey::parse(text)?;
+            return Ok(Self::Link(key, relay));
+        }
+        InviteCode::parse(text).map(Self::Code)
+    }
 }
 
 impl InviteKey {

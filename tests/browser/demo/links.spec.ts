@@ -26,7 +26,7 @@ linkTest("a link that is wrong or damaged is refused, pasted or opened", async (
     ["hello", /not an invite link/i],
     [`${relay.url}/`, /not an invite link/i],
     [`${relay.url}/#0k=garbage`, /not an invite link/i],
-    [truncated(link), /not an invite link, or a part of it is missing/i],
+    [truncated(link), /not an invite link or code, or a part of it is missing/i],
     [withWrongKey(link), /does not match what the relay holds/i],
     [withWrongLookup(link), /there is no such invite/i],
     [ofAnotherVersion(link), /another version of the app/i],
@@ -54,6 +54,17 @@ linkTest("a link works once", async ({ device, host, guest }) => {
   const second = await Demo.open(await device(), link);
   await expect(second.toasts).toHaveText(/used/i);
   await expect(second.page.getByTestId("new-list")).toBeVisible();
+});
+
+linkTest("a code typed carelessly joins", async ({ relay, host, guest }) => {
+  await host.invite();
+  const code = await host.page.getByTestId("invite-code").innerText();
+  expect(code).toMatch(/^([0-9A-Z]{4}-){3}[0-9A-Z]{4}$/);
+  const page = await Demo.open(guest, relay.url);
+  await page.join("0000 0000 0000 0000");
+  await expect(page.joinError).toHaveText(/there is no such invite/i);
+  await page.join(code.toLowerCase().replaceAll("-", " ").replaceAll("0", "O"));
+  await page.hasItems(["milk"]);
 });
 
 linkTest("a cancelled link does not work", async ({ host, guest }) => {

@@ -46,6 +46,7 @@ test("wrong arguments are refused with INVALID_ARGUMENT", async ({ startRelay, d
       () => group.pull({ limit: 0 }),
       () => group.pull({ after: -1 }),
       () => group.createInvite({ appUrl: "javascript:alert(1)" }),
+      () => group.createInvite({ kind: "qr" as "link" }),
       () => group.flush({ timeout: -1 }),
     ];
     const found: unknown[] = [];

@@ -5,8 +5,8 @@ use std::path::{Path as FilePath, PathBuf};
 use std::process::Command;
 
 use tokio::process::{Child, Command as Spawn};
-use zerok_sync_client::Path;
 use zerok_sync_client::shared::ids::GroupId;
+use zerok_sync_client::{InviteOptions, Path};
 use zerok_sync_tests::raw::{http, spawn_relay};
 use zerok_sync_tests::relay::{Options, RelayProcess};
 
@@ -144,7 +144,9 @@ async fn a_full_disk_refuses_pushes_and_loses_nothing() {
     let c = Device::open(relay.url(), Path::Any).await;
     let invite = {
         a.client.network_changed(true);
-        patient(a.client.create_invite(group, None)).await.unwrap()
+        patient(a.client.create_invite(group, InviteOptions::default()))
+            .await
+            .unwrap()
     };
     patient(c.client.join(&invite.link)).await.unwrap();
     assert!(c.wait_texts(group, acknowledged).await.len() >= acknowledged);

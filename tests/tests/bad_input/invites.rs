@@ -7,7 +7,7 @@ use zerok_sync_client::shared::crypto::invite::{InviteKey, Offer, SealedInvite, 
 use zerok_sync_client::shared::crypto::keys::Secret;
 use zerok_sync_client::shared::ids::{DeviceId, GroupId};
 use zerok_sync_client::shared::time::Timestamp;
-use zerok_sync_client::{Path, SyncError};
+use zerok_sync_client::{InviteOptions, Path, SyncError};
 use zerok_sync_tests::raw::{self, keys};
 
 use crate::common::{Device, World, patient, world_with};
@@ -325,14 +325,22 @@ async fn invites_that_are_over_say_how_they_ended() {
     );
     let group = a.client.create_group().await.unwrap();
 
-    let claimed = a.client.create_invite(group, None).await.unwrap();
+    let claimed = a
+        .client
+        .create_invite(group, InviteOptions::default())
+        .await
+        .unwrap();
     patient(b.client.join(&claimed.link)).await.unwrap();
     assert_eq!(
         refused(&c, &claimed.link).await,
         ("INVITE_INVALID", Some("claimed"))
     );
 
-    let cancelled = a.client.create_invite(group, None).await.unwrap();
+    let cancelled = a
+        .client
+        .create_invite(group, InviteOptions::default())
+        .await
+        .unwrap();
     a.client.cancel_invite(cancelled.lookup).await.unwrap();
     assert_eq!(
         refused(&c, &cancelled.link).await,
@@ -372,7 +380,11 @@ async fn invites_that_are_over_say_how_they_ended() {
     assert!(answer.get("secrets").is_none());
 
     assert_eq!(c.client.groups(), Vec::<GroupId>::new());
-    let good = a.client.create_invite(group, None).await.unwrap();
+    let good = a
+        .client
+        .create_invite(group, InviteOptions::default())
+        .await
+        .unwrap();
     assert_eq!(patient(c.client.join(&good.link)).await.unwrap(), group);
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use zerok_sync_client::shared::ids::GroupId;
 use zerok_sync_client::store::{MemoryStore, Store};
-use zerok_sync_client::{Client, ClientEvent, Config, Path, ReceivedBlob};
+use zerok_sync_client::{Client, ClientEvent, Config, InviteOptions, Path, ReceivedBlob};
 use zerok_sync_tests::relay::{Options, RelayProcess};
 
 /// Everything that waits gives up after this: a deadline against hanging, not a measurement.
@@ -62,7 +62,13 @@ impl Device {
     pub async fn join(&self, other: &Self, group: GroupId) {
         let invite = other
             .client
-            .create_invite(group, Some("https://app.example/"))
+            .create_invite(
+                group,
+                InviteOptions {
+                    app_url: Some("https://app.example/".into()),
+                    ..InviteOptions::default()
+                },
+            )
             .await
             .unwrap();
         assert_eq!(self.client.join(&invite.link).await.unwrap(), group);

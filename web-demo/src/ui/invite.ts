@@ -1,4 +1,4 @@
-/** "Add a device": a link and its QR code, for as long as they are valid. */
+/** "Add a device": a QR code, a short code and a link to the same invitation, for as long as it is valid. */
 import type { Group, Invite } from "@0k-sync/client";
 import { openDialog } from "./dialog.js";
 import { fill, h, icon, setText } from "./dom.js";
@@ -35,7 +35,7 @@ export function openInviteDialog(group: Group, appUrl: string): void {
       const previous = invite;
       invite = undefined;
       await previous?.cancel().catch(() => undefined);
-      invite = await group.createInvite({ appUrl });
+      invite = await group.createInvite({ appUrl, kind: "code" });
       if (!closed) show(invite);
     } catch (error) {
       if (!closed) end(messageOf(error));
@@ -47,13 +47,13 @@ export function openInviteDialog(group: Group, appUrl: string): void {
     fill(
       content,
       h("p", { class: "invite-ended", role: "alert", "data-testid": "invite-ended" }, why),
-      h("button", { class: "button primary", type: "button", "data-testid": "invite-new", onclick: () => void create() }, "New link"),
+      h("button", { class: "button primary", type: "button", "data-testid": "invite-new", onclick: () => void create() }, "New invitation"),
     );
   };
   const cancel = async (): Promise<void> => {
     try {
       await invite?.cancel();
-      end("The link no longer works.");
+      end("The invitation no longer works.");
     } catch (error) {
       toast(messageOf(error), { error: true });
     }
@@ -62,20 +62,21 @@ export function openInviteDialog(group: Group, appUrl: string): void {
     const left = h("span", { "data-testid": "invite-expiry" });
     const tick = (): void => {
       const seconds = Math.max(0, Math.round((made.expiresAt - Date.now()) / 1000));
-      if (seconds === 0) end("The link has expired.");
+      if (seconds === 0) end("The invitation has expired.");
       else setText(left, `Valid for ${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`);
     };
     fill(
       content,
-      h("p", { class: "muted" }, "Scan this with the other device's camera, or send it the link. It works once, and whoever has it can read the list."),
+      h("p", { class: "muted" }, "Scan this with the other device's camera, type the code there, or send it the link. It works once, and whoever has it can read the list."),
       h("div", { class: "qr", role: "img", "aria-label": "QR code of the link", "data-testid": "invite-qr" }, svg(made.qr)),
+      made.code !== null && h("p", { class: "invite-code", "aria-label": "Code", "data-testid": "invite-code" }, made.code),
       linkRow(made.link),
       h(
         "div",
         { class: "invite-foot" },
         left,
         h("button", { class: "button quiet", type: "button", "data-testid": "invite-cancel", onclick: () => void cancel() }, "Cancel"),
-        h("button", { class: "button quiet", type: "button", "data-testid": "invite-new", onclick: () => void create() }, "New link"),
+        h("button", { class: "button quiet", type: "button", "data-testid": "invite-new", onclick: () => void create() }, "New one"),
       ),
     );
     tick();

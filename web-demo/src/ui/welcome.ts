@@ -4,7 +4,7 @@ import { messageOf } from "./toast.js";
 
 export interface WelcomeActions {
   create(): Promise<void>;
-  join(link: string): Promise<void>;
+  join(invitation: string): Promise<void>;
 }
 
 /** `joining` is a link that was opened: it is shown at work instead of asking for one. */
@@ -15,9 +15,9 @@ export function welcomeScreen(actions: WelcomeActions): HTMLElement {
     id: "join-link",
     name: "link",
     type: "text",
-    placeholder: "https://…/#0k=…",
+    placeholder: "Code or link",
     autocomplete: "off",
-    autocapitalize: "off",
+    autocapitalize: "characters",
     spellcheck: "false",
     "aria-describedby": "join-error",
     "data-testid": "join-input",
@@ -66,7 +66,7 @@ export function welcomeScreen(actions: WelcomeActions): HTMLElement {
       "section",
       { class: "card" },
       h("h2", {}, "Join from another device"),
-      h("label", { class: "muted", for: "join-link" }, "On the device that has the list choose “Add a device” and scan the code, or paste its link here."),
+      h("label", { class: "muted", for: "join-link" }, "On the device that has the list choose “Add a device” and scan the QR code with this one’s camera, or enter the code or link here."),
       h("form", { class: "row", onsubmit: submit }, input, joinButton),
       problem,
     ),

@@ -97,6 +97,7 @@ pub struct Note {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Invited {
     pub link: String,
+    pub code: Option<String>,
     pub lookup: String,
     pub expires_at: u64,
 }

@@ -26,7 +26,7 @@ use zerok_sync_chaos::protocol::{Answer, Body, Entry, Line, Op, Refusal, Request
 use zerok_sync_client::shared::failure::SyncError;
 use zerok_sync_client::shared::ids::GroupId;
 use zerok_sync_client::store::Store;
-use zerok_sync_client::{Client, ClientEvent, Config, Path};
+use zerok_sync_client::{Client, ClientEvent, Config, InviteOptions, Path};
 
 /// Blobs of one page of the log.
 const PAGE: usize = 1000;
@@ -152,7 +152,12 @@ impl Device {
             Op::Join { link } => Ok(json!(client.join(&link).await?.to_string())),
             Op::Invite => {
                 let (client, group) = self.group()?;
-                Ok(json!(client.create_invite(group, None).await?.link))
+                Ok(json!(
+                    client
+                        .create_invite(group, InviteOptions::default())
+                        .await?
+                        .link
+                ))
             }
             Op::Flush => {
                 let (client, group) = self.group()?;
