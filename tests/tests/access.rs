@@ -11,7 +11,7 @@ use zerok_sync_client::shared::crypto::token::TokenHash;
 use zerok_sync_client::shared::error::ErrorCode;
 use zerok_sync_client::shared::message::{Hello, Message};
 use zerok_sync_client::store::{MemoryStore, Store};
-use zerok_sync_client::{Config, Path};
+use zerok_sync_client::{Config, InviteOptions, Path};
 use zerok_sync_tests::raw::{Peer, http, keys, push};
 use zerok_sync_tests::relay::{Options, RelayProcess};
 
@@ -119,7 +119,12 @@ async fn without_the_right_token_nothing_is_to_be_had() {
         .await;
         let view = stranger.client.group_view(group).unwrap();
         assert_eq!(view.pending, 1);
-        let error = patient(stranger.client.create_invite(group, None)).await;
+        let error = patient(
+            stranger
+                .client
+                .create_invite(group, InviteOptions::default()),
+        )
+        .await;
         assert_eq!(error.unwrap_err().code, "UNAUTHORIZED");
     }
 
