@@ -141,6 +141,7 @@ impl Relay {
         let relayed = Relayed::default();
         let websockets = WebSockets::new(
             Arc::clone(&deployment),
+            access.clone(),
             relayed.clone(),
             config.websocket_rate,
             Arc::clone(&metrics),

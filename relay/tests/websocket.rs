@@ -17,6 +17,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use zerok_sync_relay::Relay;
+use zerok_sync_relay::access::{AccessMode, HashedToken};
+use zerok_sync_shared::crypto::token::TokenHash;
 use zerok_sync_shared::message::ALPN;
 use zerok_sync_transport::{endpoint as transport, tls};
 
@@ -351,5 +353,44 @@ async fn who_comes_over_the_loopback_interface_is_not_counted() {
     let second = Device::connect(relay.http_url(), Way::Udp).await;
     first.session(&keys(1)).await;
     second.session(&keys(1)).await;
+    relay.shutdown().await;
+}
+
+/// Whether a client with this key gets in by this ticket, as a native client and as a browser shows it.
+async fn is_let_in(relay: &Relay, key: &SecretKey, ticket: &str) -> [bool; 2] {
+    let tls = || {
+        CaTlsConfig::embedded()
+            .client_config(tls::provider())
+            .unwrap()
+    };
+    let plain: RelayUrl = relay.http_url().parse().unwrap();
+    let in_url: RelayUrl = format!("{}/?token={ticket}", relay.http_url())
+        .parse()
+        .unwrap();
+    let header = ClientBuilder::new(plain, key.clone(), DnsResolver::new())
+        .tls_client_config(tls())
+        .auth_token(ticket);
+    let url = ClientBuilder::new(in_url, key.clone(), DnsResolver::new()).tls_client_config(tls());
+    [header.connect().await.is_ok(), url.connect().await.is_ok()]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_asks_for_tokens_opens_websockets_for_tickets() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&folder);
+    config.access = AccessMode::Token;
+    config.access_tokens = vec![HashedToken::of("0kt_ours")];
+    // That it starts shows that its own endpoint needs none.
+    let relay = Relay::start(config).await.unwrap();
+    let (key, other) = (SecretKey::generate(), SecretKey::generate());
+    let ticket =
+        |token, key: &SecretKey| TokenHash::of(token).ticket(transport::device_id(key.public()));
+    let ours = ticket("0kt_ours", &key);
+    assert_eq!(is_let_in(&relay, &key, &ours).await, [true; 2]);
+    assert_eq!(is_let_in(&relay, &other, &ours).await, [false; 2]);
+    let wrong = ticket("0kt_other", &key);
+    for wrong in [wrong.as_str(), "0kt_ours", "x"] {
+        assert_eq!(is_let_in(&relay, &key, wrong).await, [false; 2], "{wrong}");
+    }
     relay.shutdown().await;
 }

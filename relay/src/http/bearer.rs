@@ -22,7 +22,8 @@ pub(super) fn check(services: &Services, headers: &HeaderMap) -> Result<(), ApiE
     Err(ApiError::new(StatusCode::UNAUTHORIZED, code, text))
 }
 
-fn token(headers: &HeaderMap) -> Option<&str> {
+/// The token of a request.
+pub(super) fn token(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme

@@ -24,11 +24,15 @@ use iroh_relay::server::{Access, OnDisconnectGuard};
 use sha1::{Digest as _, Sha1};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use zerok_sync_shared::error::ErrorCode;
+use zerok_sync_transport::endpoint::device_id;
 
+use super::bearer;
 use super::error::ApiError;
+use crate::access::Access as Admission;
 use crate::deployment::Deployment;
 use crate::limits;
-use crate::metrics::{Counted, Metrics};
+use crate::metrics::{Counted, Metrics, Via};
 use crate::network::seats::Seat;
 use crate::network::{Network, Relayed};
 
@@ -38,6 +42,8 @@ mod paced;
 use frames::{Filter, Frames};
 
 const CODE: &str = "WEBSOCKET_INVALID";
+/// Where iroh puts what it calls the token of a relay when it cannot set a header.
+const TICKET_PARAMETER: &str = "token";
 /// What RFC 6455 has a server add to a client's key.
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -62,6 +68,7 @@ struct Inner {
     keys: KeyCache,
     room: Arc<Semaphore>,
     deployment: Arc<Deployment>,
+    admission: Admission,
     relayed: Relayed,
     rate: u64,
     metrics: Arc<Metrics>,
@@ -70,6 +77,7 @@ struct Inner {
 impl WebSockets {
     pub fn new(
         deployment: Arc<Deployment>,
+        admission: Admission,
         relayed: Relayed,
         rate: u64,
         metrics: Arc<Metrics>,
@@ -79,6 +87,7 @@ impl WebSockets {
             keys: KeyCache::new(limits::KEY_CACHE),
             room: Arc::new(Semaphore::new(limits::MAX_WEBSOCKETS)),
             deployment,
+            admission,
             relayed,
             rate,
             metrics,
@@ -107,9 +116,10 @@ impl WebSockets {
         };
         let upgrade = hyper::upgrade::on(&mut request);
         let proof = request.headers_mut().remove(CLIENT_AUTH_HEADER);
+        let ticket = ticket(&request);
         let (websockets, version) = (self.clone(), asked.version);
         tokio::spawn(async move {
-            let opened = websockets.open(upgrade, proof, version, visitor, permit);
+            let opened = websockets.open(upgrade, proof, ticket, version, visitor, permit);
             // Whatever was half made is dropped with it, the connection first of all.
             match timeout(limits::WEBSOCKET_TIMEOUT, opened).await {
                 Ok(Ok(())) => {}
@@ -124,6 +134,7 @@ impl WebSockets {
         &self,
         upgrade: OnUpgrade,
         proof: Option<HeaderValue>,
+        ticket: Option<String>,
         version: ProtocolVersion,
         visitor: Visitor,
         permit: Option<OwnedSemaphorePermit>,
@@ -143,11 +154,16 @@ impl WebSockets {
         let authenticated = handshake::serverside(&mut frames, proof).await?;
         let endpoint = authenticated.client_key;
         let ours = inner.deployment.has(endpoint);
-        let access = match visitor.own && !ours {
-            true => Access::Deny {
-                reason: Some("this way in is the relay's own".into()),
-            },
-            false => Access::Allow,
+        let device = device_id(endpoint);
+        let access = if visitor.own && !ours {
+            deny("this way in is the relay's own")
+        } else if !ours && !inner.admission.admits_ticket(device, ticket.as_deref()) {
+            inner
+                .metrics
+                .refused(Via::Http, ErrorCode::Unauthorized.name());
+            deny("this relay asks for an access token")
+        } else {
+            Access::Allow
         };
         authenticated.authorize_if(access, &mut frames).await?;
         let frames = match ours || inner.deployment.is_open() {
@@ -172,6 +188,24 @@ impl WebSockets {
             .register(config, Arc::clone(&inner.metrics.live.forwarded));
         Ok(())
     }
+}
+
+fn deny(reason: &str) -> Access {
+    Access::Deny {
+        reason: Some(reason.to_owned()),
+    }
+}
+
+/// What a native client shows in a header, and a browser, which cannot, in the URL.
+fn ticket<B>(request: &Request<B>) -> Option<String> {
+    if let Some(token) = bearer::token(request.headers()) {
+        return Some(token.to_owned());
+    }
+    let query = request.uri().query()?;
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs
+        .find(|(name, _)| name == TICKET_PARAMETER)
+        .map(|(_, value)| value.into_owned())
 }
 
 /// Why a connection was not made a client.
