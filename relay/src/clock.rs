@@ -25,6 +25,8 @@ pub struct Clock {
     count: Mutex<Count>,
     /// None if nothing is remembered.
     file: Option<PathBuf>,
+    /// What the clock of a shared database said, and when. It stands for the system's clock then.
+    shared: Mutex<Option<(Timestamp, Duration)>>,
 }
 
 impl Default for Clock {
@@ -32,24 +34,39 @@ impl Default for Clock {
         Self {
             count: Mutex::new(Count::new(wall(), machine())),
             file: None,
+            shared: Mutex::default(),
         }
     }
 }
 
 impl Clock {
-    /// A clock that goes on where the last one of this data folder was.
+    /// A clock that goes on where the last one of this data folder was. With a database that other relays use too, what its
+    /// clock says counts instead of the system's, so that they all mean the same by "now".
     #[must_use]
-    pub fn open(folder: &Path) -> Self {
+    pub fn open(folder: &Path, shared: Option<Timestamp>) -> Self {
         let file = folder.join(FILE_NAME);
-        let (wall, machine) = (wall(), machine());
+        let (wall, machine) = (shared.unwrap_or_else(wall), machine());
         let saved = std::fs::read_to_string(&file).ok();
         let saved = saved.and_then(|text| text.trim().parse().ok());
         let clock = Self {
             count: Mutex::new(Count::new(saved.map_or(wall, Timestamp), machine)),
             file: Some(file),
+            shared: Mutex::new(shared.map(|now| (now, machine))),
         };
         clock.now();
         clock
+    }
+
+    /// The shared database's clock says that it is `now`.
+    pub fn follow(&self, now: Timestamp) {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        *shared = Some((now, machine()));
+    }
+
+    /// The system's clock, or what stands for it.
+    fn wall(&self, machine: Duration) -> Timestamp {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.map_or_else(wall, |(then, at)| then.plus(machine.saturating_sub(at)))
     }
 
     /// Now, for stamps: not before any time that was told, unless that was wrong by more than
@@ -83,7 +100,8 @@ impl Clock {
 
     fn tell(&self) -> Told {
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = count.tell(wall(), machine());
+        let machine = machine();
+        let told = count.tell(self.wall(machine), machine);
         drop(count);
         if let Some(notice) = told.notice {
             notice.log();

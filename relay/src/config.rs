@@ -5,7 +5,9 @@
 //! - [`load`]: defaults, file, environment and flags, of which the later ones win
 //! - [`show`]: the settings as a file, effective or as an example
 //! - [`value`]: times, sizes and whatever else is written in a form of its own
+//! - [`database_url`]: where a PostgreSQL database is
 
+pub mod database_url;
 pub mod load;
 pub mod show;
 pub mod value;
@@ -23,6 +25,7 @@ use zerok_sync_shared::limits::DEFAULT_TTL;
 use crate::access::{AccessMode, HashedToken};
 use crate::limits;
 use crate::network::TrustedProxy;
+pub use database_url::DatabaseUrl;
 
 /// The settings of a relay.
 ///
@@ -88,6 +91,11 @@ pub struct Config {
     /// 127.0.0.1:9090, instead of to everybody who reaches the relay
     #[arg(long, value_name = "IP:PORT")]
     pub metrics_bind: Option<SocketAddr>,
+
+    /// Keep the data in this PostgreSQL database instead of the data folder: postgres://USER:PASSWORD@HOST/DATABASE.
+    /// Several relays can share one; each has a data folder of its own for its key, and needs a public URL of its own
+    #[arg(long, value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<DatabaseUrl>,
 
     /// How often expired blobs are looked for.
     #[arg(long, value_parser = value::time::parse, hide = true)]
@@ -184,6 +192,7 @@ impl Config {
             invite_rate: NonZeroU32::MIN,
             log_format: LogFormat::Text,
             metrics_bind: None,
+            database_url: None,
             cleanup_interval: Duration::from_secs(60),
             access: AccessMode::Open,
             access_tokens: Vec::new(),

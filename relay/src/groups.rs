@@ -33,6 +33,13 @@ impl Groups {
         }
     }
 
+    /// The groups that have members.
+    #[must_use]
+    pub fn watched(&self) -> Vec<GroupId> {
+        let groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.keys().copied().collect()
+    }
+
     /// Tells a group's sessions about its newest cursor.
     pub fn grown(&self, group: GroupId, cursor: u64) {
         let groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);

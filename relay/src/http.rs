@@ -30,6 +30,7 @@ use zerok_sync_shared::message::RelayLimits;
 
 use crate::access::Access;
 use crate::clock::Clock;
+use crate::cluster::Nodes;
 use crate::history::History;
 use crate::limits;
 use crate::metrics::{Metrics, Via};
@@ -49,6 +50,7 @@ mod probes;
 mod status;
 pub(crate) mod websocket;
 
+pub(crate) use discovery::udp_addresses;
 use error::{ApiError, Code};
 use websocket::{Visitor, WebSockets};
 
@@ -60,6 +62,8 @@ pub(crate) struct Services {
     pub metrics: Arc<Metrics>,
     pub clock: Arc<Clock>,
     pub endpoint: Endpoint,
+    /// The other relays on the same database.
+    pub nodes: Arc<Nodes>,
     pub limits: RelayLimits,
     pub public_url: Option<Url>,
     /// Told to native devices instead of the addresses that the endpoint found.

@@ -7,6 +7,7 @@
 //! - [`endpoint`], [`driver`]: connections and sessions; the decisions are in [`zerok_sync_shared::session`]
 //! - [`writer`], [`storage`], [`groups`]: from a push to the disk and on to the subscribers
 //! - [`metrics`], [`history`]: what operators see
+//! - `cluster`: several relays on one PostgreSQL database
 //! - [`access`]: who may use the relay; [`invites`]: who may read and use up an invite
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -14,6 +15,7 @@
 pub mod access;
 mod cleanup;
 mod clock;
+mod cluster;
 pub mod config;
 pub mod deployment;
 mod driver;

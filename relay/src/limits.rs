@@ -162,3 +162,35 @@ pub const INVITES_RETRY: Duration = Duration::from_secs(60);
 pub const INVITE_BURST: u32 = 60;
 /// Addresses whose rate is remembered.
 pub const MAX_RATED_ADDRESSES: usize = 65_536;
+
+// ---- PostgreSQL and several nodes
+
+/// Connections that read; those that write and listen are four more.
+pub const POSTGRES_READERS: u32 = 8;
+/// How long a connection counts as alive after it was used.
+pub const TRUST_CONNECTION: Duration = Duration::from_secs(1);
+/// How long one statement may take, waiting for locks included, and a transaction may lie idle. The server enforces it, so
+/// that a node that freezes lets go of the groups it has locked.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(8);
+/// How often a transaction is tried that failed because of another one, or whose connection was lost.
+pub const DATABASE_ATTEMPTS: u32 = 8;
+/// How often a node says that it lives.
+pub const NODE_HEARTBEAT: Duration = Duration::from_secs(3);
+/// A node that has not said so for this long is told to no device.
+pub const NODE_STALE: Duration = Duration::from_secs(10);
+/// A node that has not said so for this long is forgotten.
+pub const NODE_FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
+/// Nodes that devices are told of.
+pub const MAX_NODES: u32 = 64;
+/// Length of one notice; PostgreSQL takes less than 8,000.
+pub const NOTICE: usize = 7_900;
+/// Groups that wait to be announced; with more, the other nodes are told to look at all of theirs.
+pub const MAX_ANNOUNCED: usize = 65_536;
+/// The wait before a notice is sent again, or listening begins again.
+pub const NOTICE_RETRY: Duration = Duration::from_secs(1);
+/// How often a node looks for what no notice told it.
+pub const LOOK: Duration = Duration::from_secs(10);
+/// The same where there are no notices.
+pub const LOOK_WITHOUT_NOTICES: Duration = Duration::from_secs(1);
+/// Groups that are looked at with one question.
+pub const LOOK_GROUPS: usize = 1_000;

@@ -135,6 +135,12 @@ pub struct Metrics {
     pub forward_refused: Counter,
     /// Connections and requests refused because their address had too many open.
     pub crowded: Counter,
+    /// Live relays on the shared database, this one among them; 0 for a relay with a database of its own.
+    pub nodes: Gauge,
+    /// Notices to other nodes about new blobs.
+    pub notices_sent: Counter,
+    /// Notices heard, own ones among them.
+    pub notices_received: Counter,
     /// What is looked up when somebody asks.
     pub live: Arc<Live>,
     registry: Registry,
@@ -214,6 +220,21 @@ impl Default for Metrics {
                 r,
                 "crowded",
                 "Connections refused because their address had too many",
+            ),
+            nodes: add(
+                r,
+                "nodes",
+                "Live relays on the shared database, 0 without one",
+            ),
+            notices_sent: add(
+                r,
+                "notices_sent",
+                "Notices of new blobs sent to the other nodes",
+            ),
+            notices_received: add(
+                r,
+                "notices_received",
+                "Notices of new blobs heard from the nodes, own ones among them",
             ),
             live,
             registry,

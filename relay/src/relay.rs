@@ -20,7 +20,8 @@ use zerok_sync_transport::endpoint::device_id;
 use crate::access::{Access, AccessError};
 use crate::cleanup::Cleanup;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::cluster::{Cluster, Nodes};
+use crate::config::{Config, DatabaseUrl};
 use crate::deployment::Deployment;
 use crate::driver::SessionContext;
 use crate::endpoint::{self, Acceptor, EndpointError};
@@ -34,6 +35,7 @@ use crate::network::Relayed;
 use crate::network::proxies::Proxies;
 use crate::network::seats::Seats;
 use crate::rates::{RateSettings, Rates};
+use crate::storage::postgres::{NodeRow, PostgresStorage};
 use crate::storage::sqlite::SqliteStorage;
 use crate::storage::{Storage, StorageError};
 use crate::writer::{Writer, WriterContext};
@@ -56,6 +58,9 @@ pub enum StartError {
     /// Its database.
     #[error("cannot open the database in {0}: {1}")]
     Storage(PathBuf, StorageError),
+    /// The shared database.
+    #[error("cannot use the database {0}: {1}; check --database-url")]
+    Database(DatabaseUrl, StorageError),
     /// The TCP port.
     #[error("cannot listen on TCP {0}: {1}; choose another port with --port")]
     Listen(SocketAddr, std::io::Error),
@@ -87,6 +92,8 @@ pub struct Relay {
     sessions: TaskTracker,
     services: TaskTracker,
     writer: JoinHandle<()>,
+    cluster: Option<JoinHandle<()>>,
+    stop_cluster: CancellationToken,
 }
 
 impl Relay {
@@ -102,10 +109,7 @@ impl Relay {
             config.access_tokens_file.clone(),
         )?;
         let key = identity::load_or_create(&config.data_dir)?;
-        let storage = SqliteStorage::open(&config.data_dir)
-            .await
-            .map_err(|error| StartError::Storage(config.data_dir.clone(), error))?;
-        let storage: Arc<dyn Storage> = Arc::new(storage);
+        let (storage, shared) = open_storage(&config).await?;
         let listen_failed = |error| StartError::Listen(config.tcp_address(), error);
         let listener = TcpListener::bind(config.tcp_address())
             .await
@@ -122,7 +126,14 @@ impl Relay {
 
         let metrics = Arc::new(Metrics::default());
         metrics.live.watch_folder(&config.data_dir);
-        let clock = Arc::new(Clock::open(&config.data_dir));
+        let now = match &shared {
+            Some((shared, url)) => {
+                let now = shared.now().await;
+                Some(now.map_err(|error| StartError::Database(url.clone(), error))?)
+            }
+            None => None,
+        };
+        let clock = Arc::new(Clock::open(&config.data_dir, now));
         let groups = Arc::new(Groups::default());
         let shutdown = CancellationToken::new();
         let stop_http = CancellationToken::new();
@@ -170,6 +181,35 @@ impl Relay {
 
         metrics.live.watch_endpoint(&endpoint);
 
+        let http_url = match &config.public_url {
+            Some(url) => url.clone(),
+            None => default_url(tcp)?,
+        };
+        let nodes = Arc::new(Nodes::default());
+        let stop_cluster = CancellationToken::new();
+        let cluster = shared.map(|(storage, _)| {
+            if config.public_url.is_none() {
+                tracing::warn!(
+                    "other nodes tell devices {http_url} for this one; set --public-url"
+                );
+            }
+            let cluster = Cluster {
+                storage,
+                groups: Arc::clone(&groups),
+                nodes: Arc::clone(&nodes),
+                clock: Arc::clone(&clock),
+                metrics: Arc::clone(&metrics),
+                shutdown: shutdown.clone(),
+                stop: stop_cluster.clone(),
+            };
+            let (endpoint, public_udp) = (endpoint.clone(), config.public_udp.clone());
+            let relay_url: String = http_url.clone().into();
+            tokio::spawn(cluster.run(move || NodeRow {
+                endpoint_id: device_id(endpoint.id()),
+                relay_url: relay_url.clone(),
+                udp_addrs: http::udp_addresses(&endpoint, &public_udp, false),
+            }))
+        });
         let context = SessionContext {
             storage: Arc::clone(&storage),
             writer: writer.clone(),
@@ -206,6 +246,7 @@ impl Relay {
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
             endpoint: endpoint.clone(),
+            nodes,
             limits,
             public_url: config.public_url.clone(),
             public_udp: config.public_udp.clone(),
@@ -238,10 +279,6 @@ impl Relay {
         };
         services.spawn(cleanup.run());
 
-        let http_url = match config.public_url {
-            Some(url) => url,
-            None => default_url(tcp)?,
-        };
         Ok(Self {
             http_url,
             endpoint,
@@ -253,6 +290,8 @@ impl Relay {
             sessions,
             services,
             writer: writer_task,
+            cluster,
+            stop_cluster,
         })
     }
 
@@ -297,8 +336,34 @@ impl Relay {
         {
             tracing::warn!("the writer did not end in time");
         }
+        // After the writer, so that the other nodes hear of what it stored last.
+        self.stop_cluster.cancel();
+        if let Some(cluster) = self.cluster {
+            let _ = timeout(limits::SHUTDOWN_TIMEOUT, cluster).await;
+        }
         self.storage.close().await;
     }
+}
+
+/// The storage; and once more as what it is if it can be shared.
+type Opened = (
+    Arc<dyn Storage>,
+    Option<(Arc<PostgresStorage>, DatabaseUrl)>,
+);
+
+async fn open_storage(config: &Config) -> Result<Opened, StartError> {
+    let Some(url) = &config.database_url else {
+        let storage = SqliteStorage::open(&config.data_dir)
+            .await
+            .map_err(|error| StartError::Storage(config.data_dir.clone(), error))?;
+        return Ok((Arc::new(storage), None));
+    };
+    let storage = PostgresStorage::open(url.expose())
+        .await
+        .map_err(|error| StartError::Database(url.clone(), error))?;
+    let storage = Arc::new(storage);
+    let shared = Some((Arc::clone(&storage), url.clone()));
+    Ok((storage, shared))
 }
 
 fn check_folders(config: &Config) -> Result<(), StartError> {

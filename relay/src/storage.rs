@@ -9,6 +9,7 @@ use zerok_sync_shared::time::Timestamp;
 use crate::invites::Invite;
 
 mod plan;
+pub mod postgres;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
@@ -96,6 +97,12 @@ pub struct Batch<'a> {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("storage: {0}")]
 pub struct StorageError(pub String);
+
+impl From<sqlx::Error> for StorageError {
+    fn from(error: sqlx::Error) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// Numbers for health and metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

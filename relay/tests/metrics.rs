@@ -20,13 +20,16 @@ use zerok_sync_shared::message::{Message, Pull, Push};
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 
 /// Metrics that this traffic leaves at nought.
-const STILL: [&str; 6] = [
+const STILL: [&str; 9] = [
     "zerok_relay_writer_queue",
     "zerok_relay_writer_queue_bytes",
     "zerok_relay_storage_failing",
     "zerok_relay_database_log_bytes",
     "zerok_relay_forward_refused_total",
     "zerok_relay_crowded_total",
+    "zerok_relay_nodes",
+    "zerok_relay_notices_sent_total",
+    "zerok_relay_notices_received_total",
 ];
 
 /// Name to type and help.

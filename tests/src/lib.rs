@@ -8,6 +8,11 @@
 )]
 
 pub mod canary;
+pub mod postgres {
+    //! A PostgreSQL server for a test.
+
+    pub use zerok_sync_test_postgres::Postgres;
+}
 pub mod proxy;
 pub mod raw;
 pub mod relay;

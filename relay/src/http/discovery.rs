@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HOST};
 use axum::http::{HeaderMap, HeaderName};
+use iroh::Endpoint;
 use serde::Serialize;
 use url::{Host, Url};
 use zerok_sync_shared::limits::MAX_RELAY_URL;
@@ -16,6 +17,7 @@ use super::bearer;
 use super::error::ApiError;
 use crate::access::AccessMode;
 use crate::network::proxies::Client;
+use crate::storage::postgres::NodeRow;
 
 #[derive(Serialize)]
 pub(super) struct Discovery {
@@ -33,6 +35,27 @@ struct Node {
     endpoint_id: String,
     relay_url: String,
     udp_addrs: Vec<SocketAddr>,
+}
+
+impl From<NodeRow> for Node {
+    fn from(row: NodeRow) -> Self {
+        Self {
+            endpoint_id: row.endpoint_id.to_string(),
+            relay_url: row.relay_url,
+            udp_addrs: row.udp_addrs,
+        }
+    }
+}
+
+/// Any order, another each time: devices take the first that answers, so they spread over the nodes.
+fn shuffle(nodes: &mut [Node]) {
+    let mut random = [0; 8];
+    for at in (1..nodes.len()).rev() {
+        // Without randomness they stay as they are.
+        let _ = getrandom::fill(&mut random);
+        let other = u64::from_le_bytes(random) % (at as u64 + 1);
+        nodes.swap(at, usize::try_from(other).unwrap_or(at));
+    }
 }
 
 #[derive(Serialize)]
@@ -57,11 +80,14 @@ pub(super) async fn get(
     let loopback = used.as_ref().is_some_and(is_loopback);
     let relay_url = relay_url(&shared, used);
     let endpoint_id = shared.endpoint.id().to_string();
-    let node = Node {
+    let own = Node {
         endpoint_id: endpoint_id.clone(),
         relay_url: relay_url.clone(),
-        udp_addrs: udp_addresses(&shared, loopback),
+        udp_addrs: udp_addresses(&shared.endpoint, &shared.public_udp, loopback),
     };
+    let mut nodes = vec![own];
+    nodes.extend(shared.nodes.others().into_iter().map(Node::from));
+    shuffle(&mut nodes);
     let discovery = Discovery {
         version: message::VERSION,
         access: match shared.access.asks_for_token() {
@@ -70,7 +96,7 @@ pub(super) async fn get(
         },
         endpoint_id,
         relay_url,
-        nodes: vec![node],
+        nodes,
         limits: Limits {
             max_blob: zerok_sync_shared::limits::MAX_BODY,
             max_payload: shared.limits.max_payload,
@@ -115,13 +141,18 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn udp_addresses(shared: &Shared, loopback: bool) -> Vec<SocketAddr> {
-    if !shared.public_udp.is_empty() {
-        return shared.public_udp.clone();
+/// Where native devices reach an endpoint: where its settings say, else where it found that it can be reached.
+pub(crate) fn udp_addresses(
+    endpoint: &Endpoint,
+    public: &[SocketAddr],
+    loopback: bool,
+) -> Vec<SocketAddr> {
+    if !public.is_empty() {
+        return public.to_vec();
     }
     let mut addresses: Vec<SocketAddr> = Vec::new();
     if loopback {
-        let bound = shared.endpoint.bound_sockets();
+        let bound = endpoint.bound_sockets();
         let v4 = bound.iter().find(|address| address.is_ipv4());
         if let Some(bound) = v4
             && (bound.ip().is_unspecified() || bound.ip().is_loopback())
@@ -129,7 +160,7 @@ fn udp_addresses(shared: &Shared, loopback: bool) -> Vec<SocketAddr> {
             addresses.push(SocketAddr::from(([127, 0, 0, 1], bound.port())));
         }
     }
-    for address in shared.endpoint.addr().ip_addrs() {
+    for address in endpoint.addr().ip_addrs() {
         if !addresses.contains(address) {
             addresses.push(*address);
         }

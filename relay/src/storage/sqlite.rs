@@ -43,12 +43,6 @@ pub struct SqliteStorage {
     readers: SqlitePool,
 }
 
-impl From<sqlx::Error> for StorageError {
-    fn from(error: sqlx::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
 impl SqliteStorage {
     /// Opens the database in a folder, or makes it.
     ///
@@ -68,7 +62,7 @@ impl SqliteStorage {
             .log_statements(tracing::log::LevelFilter::Off)
             .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
         let mut writer = options.connect().await?;
-        sqlx::migrate!()
+        sqlx::migrate!("migrations/sqlite")
             .run(&mut writer)
             .await
             .map_err(|error| StorageError(format!("{} cannot be used: {error}", path.display())))?;

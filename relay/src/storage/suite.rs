@@ -18,7 +18,7 @@ use crate::invites::{Invite, InviteState};
 
 const A: GroupId = GroupId([1; 32]);
 const B: GroupId = GroupId([2; 32]);
-const NOW: Timestamp = Timestamp(1_000_000);
+pub(super) const NOW: Timestamp = Timestamp(1_000_000);
 
 /// Runs the whole suite; `make` gives an empty storage each time.
 pub(super) async fn conformance<F: Future<Output = Arc<dyn Storage>>>(make: impl Fn() -> F) {

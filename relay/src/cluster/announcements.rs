@@ -1,0 +1,171 @@
+//! What the other nodes have to be told, gathered until it can be said.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use data_encoding::BASE64URL_NOPAD;
+use tokio::sync::Notify;
+use zerok_sync_shared::ids::GroupId;
+
+use crate::limits;
+
+/// A notice that tells to look at all groups.
+const EVERYTHING: &str = "*";
+
+/// Groups that have grown since the last notice.
+#[derive(Debug, Default)]
+pub(crate) struct Announcements {
+    pending: Mutex<Pending>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    newest: HashMap<GroupId, u64>,
+    everything: bool,
+}
+
+impl Announcements {
+    /// These groups have grown.
+    pub fn add(&self, grown: &[(GroupId, u64)]) {
+        if grown.is_empty() {
+            return;
+        }
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        for (group, cursor) in grown {
+            if pending.newest.len() >= limits::MAX_ANNOUNCED {
+                pending.everything = true;
+                pending.newest.clear();
+            }
+            let newest = pending.newest.entry(*group).or_default();
+            *newest = (*newest).max(*cursor);
+        }
+        drop(pending);
+        self.wake.notify_one();
+    }
+
+    /// Any group may have grown.
+    pub fn add_everything(&self) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.everything = true;
+        drop(pending);
+        self.wake.notify_one();
+    }
+
+    /// Waits until there is something to tell, and gives it as notices. Cancel-safe.
+    pub async fn take(&self) -> Vec<String> {
+        loop {
+            let pending = {
+                let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+                std::mem::take(&mut *pending)
+            };
+            if pending.everything {
+                return vec![EVERYTHING.to_owned()];
+            }
+            if !pending.newest.is_empty() {
+                return write(&pending.newest);
+            }
+            self.wake.notified().await;
+        }
+    }
+}
+
+/// As few notices as their length allows.
+fn write(newest: &HashMap<GroupId, u64>) -> Vec<String> {
+    let mut notices = Vec::new();
+    let mut notice = String::new();
+    for (group, cursor) in newest {
+        let entry = format!("{}:{cursor}", BASE64URL_NOPAD.encode(&group.0));
+        if notice.len() + 1 + entry.len() > limits::NOTICE {
+            notices.push(std::mem::take(&mut notice));
+        }
+        if !notice.is_empty() {
+            notice.push(',');
+        }
+        notice.push_str(&entry);
+    }
+    notices.push(notice);
+    notices
+}
+
+/// What another node said.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// Any group may have grown.
+    Everything,
+    /// These have, up to these cursors.
+    Grown(Vec<(GroupId, u64)>),
+}
+
+impl Notice {
+    /// Reads a notice. What is not understood, perhaps of a newer version, tells to look at everything.
+    pub fn parse(text: &str) -> Self {
+        let entry = |entry: &str| {
+            let (group, cursor) = entry.split_once(':')?;
+            let group = BASE64URL_NOPAD.decode(group.as_bytes()).ok()?;
+            Some((GroupId(group.try_into().ok()?), cursor.parse().ok()?))
+        };
+        let entries: Option<Vec<_>> = text.split(',').map(entry).collect();
+        entries.map_or(Self::Everything, Self::Grown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(n: u32) -> GroupId {
+        let mut id = [7; 32];
+        id[..4].copy_from_slice(&n.to_le_bytes());
+        GroupId(id)
+    }
+
+    #[tokio::test]
+    async fn what_gathers_is_told_once_with_the_newest_cursor_in_short_notices() {
+        let announcements = Announcements::default();
+        let many: Vec<_> = (0..1000).map(|n| (group(n), u64::MAX - 1)).collect();
+        announcements.add(&many);
+        announcements.add(&[(group(0), u64::MAX), (group(1), 3)]);
+        let notices = announcements.take().await;
+        assert!(notices.iter().all(|notice| notice.len() <= limits::NOTICE));
+        let mut told = HashMap::new();
+        for notice in &notices {
+            let Notice::Grown(groups) = Notice::parse(notice) else {
+                panic!("{notice}");
+            };
+            told.extend(groups);
+        }
+        assert_eq!(told.len(), 1000);
+        assert_eq!((told[&group(0)], told[&group(1)]), (u64::MAX, u64::MAX - 1));
+        let nothing = tokio::time::timeout(std::time::Duration::ZERO, announcements.take());
+        assert!(nothing.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn too_many_groups_become_everything() {
+        let announcements = Announcements::default();
+        let count = u32::try_from(limits::MAX_ANNOUNCED).unwrap() + 1;
+        let many: Vec<_> = (0..count).map(|n| (group(n), 1)).collect();
+        announcements.add(&many);
+        assert_eq!(announcements.take().await, ["*"]);
+    }
+
+    #[test]
+    fn what_is_not_understood_means_everything() {
+        let id = BASE64URL_NOPAD.encode(&[7; 32]);
+        for text in [
+            "",
+            "*",
+            "x:1",
+            ":",
+            &format!("{id}:-1"),
+            &format!("{id}:1,"),
+        ] {
+            assert_eq!(Notice::parse(text), Notice::Everything, "{text}");
+        }
+        assert_eq!(
+            Notice::parse(&format!("{id}:5")),
+            Notice::Grown(vec![(GroupId([7; 32]), 5)])
+        );
+    }
+}

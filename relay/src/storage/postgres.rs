@@ -1,0 +1,470 @@
+//! PostgreSQL, or a server that speaks its protocol, for several relays that share it.
+//!
+//! No extensions, no rights beyond those on its own tables. Writers are *lanes*, each a connection of its own, so that
+//! neither the clean-up nor an invite waits behind a large batch; readers are a pool.
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
+use tokio::time::timeout;
+use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
+use zerok_sync_shared::message::{Blob, Mark};
+use zerok_sync_shared::session::{GroupInfo, Page, Stored};
+use zerok_sync_shared::time::Timestamp;
+
+use super::{
+    Batch, Census, InviteChange, LAG_BOUNDS, OpenError, OpenGroup, PutInviteError, Refused, Stats,
+    Storage, StorageError,
+};
+use crate::cluster::Announcements;
+use crate::invites::Invite;
+use crate::limits;
+
+mod commit;
+mod invites;
+mod lane;
+mod nodes;
+mod notices;
+#[cfg(test)]
+mod tests;
+
+use lane::{Lane, Retry, in_transaction};
+pub(crate) use nodes::NodeRow;
+pub(crate) use notices::{Heard, Listener};
+
+/// The PostgreSQL storage.
+pub struct PostgresStorage {
+    options: PgConnectOptions,
+    incarnation: Incarnation,
+    /// Pushes.
+    commits: Lane,
+    /// Groups, invites, the clean-up.
+    others: Lane,
+    /// What the nodes tell each other.
+    between_nodes: Lane,
+    readers: PgPool,
+    announcements: Arc<Announcements>,
+}
+
+impl std::fmt::Debug for PostgresStorage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The options hold the password.
+        f.write_str("PostgresStorage")
+    }
+}
+
+impl PostgresStorage {
+    /// Opens a database by its URL, and makes its tables if they are not there.
+    ///
+    /// # Errors
+    /// When it cannot be reached, may not be used, or comes from a newer version.
+    pub async fn open(url: &str) -> Result<Self, StorageError> {
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("zerok-relay")
+            .log_statements(tracing::log::LevelFilter::Off)
+            .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
+        let mut connection = lane::connect(&options).await?;
+        // A migration may take longer than any other statement, and so may waiting for a node that migrates.
+        lane::without_timeout(&mut connection).await?;
+        sqlx::migrate!("migrations/postgres")
+            .run(&mut connection)
+            .await
+            .map_err(|error| StorageError(format!("it cannot be used: {error}")))?;
+        let incarnation = incarnation(&mut connection).await?;
+        let _ = connection.close().await;
+        let readers =
+            PgPoolOptions::new()
+                .max_connections(limits::POSTGRES_READERS)
+                .acquire_timeout(limits::DATABASE_TIMEOUT)
+                .test_before_acquire(false)
+                .before_acquire(|connection, about| {
+                    Box::pin(async move {
+                        // One that was used just now is alive; asking it again and again would double every read.
+                        Ok(about.idle_for < limits::TRUST_CONNECTION
+                            || connection.ping().await.is_ok())
+                    })
+                })
+                .after_connect(|connection, _| Box::pin(lane::prepare(connection)))
+                .connect_lazy_with(options.clone());
+        Ok(Self {
+            incarnation,
+            commits: Lane::new(options.clone()),
+            others: Lane::new(options.clone()),
+            between_nodes: Lane::new(options.clone()),
+            readers,
+            announcements: Arc::default(),
+            options,
+        })
+    }
+
+    /// What other nodes have to be told of.
+    pub(crate) fn announcements(&self) -> Arc<Announcements> {
+        Arc::clone(&self.announcements)
+    }
+}
+
+/// Reads on a connection of the pool, and again on another one if that turns out to be gone.
+macro_rules! reading {
+    ($readers:expr, |$connection:ident| $work:expr) => {{
+        let attempts = async {
+            let mut attempt = 0;
+            loop {
+                let mut pooled = $readers.acquire().await?;
+                let $connection: &mut PgConnection = &mut pooled;
+                let error = match $work.await {
+                    Ok(value) => return Ok(value),
+                    Err(error) => error,
+                };
+                attempt += 1;
+                if !lane::is_lost(&error) || attempt >= limits::DATABASE_ATTEMPTS {
+                    return Err(StorageError::from(error));
+                }
+                pooled.close_on_drop();
+            }
+        };
+        lane::in_time(attempts).await
+    }};
+}
+use reading;
+
+/// The life of the database; the first node that asks begins it.
+async fn incarnation(connection: &mut PgConnection) -> Result<Incarnation, StorageError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)
+        .map_err(|_| StorageError("the system gives no random bytes".into()))?;
+    let sql = "INSERT INTO meta (id, incarnation) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";
+    sqlx::query(sql)
+        .bind(random.as_slice())
+        .execute(&mut *connection)
+        .await?;
+    let row = sqlx::query("SELECT incarnation FROM meta")
+        .fetch_one(connection)
+        .await?;
+    Ok(Incarnation(bytes(&row, 0)?))
+}
+
+#[async_trait]
+impl Storage for PostgresStorage {
+    fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    async fn open_group(&self, open: OpenGroup) -> Result<GroupInfo, OpenError> {
+        let found = reading!(self.readers, |connection| look_up(connection, &open))?;
+        match found {
+            Some(info) => return Ok(info),
+            None if !open.create => return Err(OpenError::Unknown),
+            None => {}
+        }
+        let made = in_transaction!(self.others, Retry::Lost, |connection| make_group(
+            connection, &open
+        ))?;
+        made.map(|(_, info)| info).ok_or(OpenError::TooMany)
+    }
+
+    async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Stored, Refused>>, StorageError> {
+        // A batch whose answer was lost is safe to store again: what is there keeps its cursor.
+        let committed = in_transaction!(self.commits, Retry::Lost, |connection| commit::commit(
+            connection, &batch
+        ))?;
+        self.announcements.add(&committed.grown);
+        Ok(committed.answers)
+    }
+
+    async fn read(
+        &self,
+        group_id: GroupId,
+        after: u64,
+        max_blobs: u32,
+        max_bytes: usize,
+    ) -> Result<Page, StorageError> {
+        // One statement, so that the page and max_cursor are of one moment. Payloads of rows past `max_bytes` are not
+        // sent; one row more than asked for tells whether there is more.
+        let sql = "
+            SELECT g.max_cursor, p.cursor, p.blob_id, p.sender, p.epoch, p.timestamp, p.expires_at,
+                   CASE WHEN p.total <= $4 OR p.total = p.size THEN p.payload END
+            FROM groups g
+            LEFT JOIN LATERAL (
+                SELECT w.*, sum(w.size) OVER (ORDER BY w.cursor) AS total FROM (
+                    SELECT * FROM blobs WHERE group_ref = g.id AND cursor > $2 ORDER BY cursor LIMIT $3
+                ) w
+            ) p ON true
+            WHERE g.group_id = $1
+            ORDER BY p.cursor";
+        let rows = reading!(self.readers, |connection| sqlx::query(sql)
+            .bind(group_id.0.as_slice())
+            .bind(int(after))
+            .bind(i64::from(max_blobs) + 1)
+            .bind(int(max_bytes as u64))
+            .fetch_all(connection))?;
+        Ok(page(&rows, max_blobs as usize)?)
+    }
+
+    async fn has(&self, group_id: GroupId, ids: Vec<BlobId>) -> Result<Vec<Mark>, StorageError> {
+        let sql = "
+            SELECT b.cursor, b.blob_id, b.timestamp
+            FROM unnest($1::bytea[]) WITH ORDINALITY AS asked (blob_id, place)
+            JOIN blobs b ON b.blob_id = asked.blob_id
+            WHERE b.group_ref = (SELECT id FROM groups WHERE group_id = $2) ORDER BY asked.place";
+        let ids: Vec<&[u8]> = ids.iter().map(|id| id.0.as_slice()).collect();
+        let rows = reading!(self.readers, |connection| sqlx::query(sql)
+            .bind(&ids)
+            .bind(group_id.0.as_slice())
+            .fetch_all(connection))?;
+        let marks: Result<Vec<_>, _> = rows.iter().map(mark).collect();
+        Ok(marks?)
+    }
+
+    async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError> {
+        in_transaction!(self.others, Retry::Lost, |connection| commit::expire(
+            connection, now, max_blobs
+        ))
+    }
+
+    async fn put_invite(
+        &self,
+        invite: &Invite,
+        max: u64,
+        now: Timestamp,
+    ) -> Result<(), PutInviteError> {
+        // Not after a lost connection: an invite that is there already could be this one.
+        in_transaction!(self.others, Retry::Undone, |connection| invites::put(
+            connection, invite, max, now
+        ))?
+    }
+
+    async fn invite(&self, lookup: InviteLookup) -> Result<Option<Invite>, StorageError> {
+        reading!(self.readers, |connection| invites::get(
+            connection, lookup, false
+        ))
+    }
+
+    async fn change_invite(
+        &self,
+        lookup: InviteLookup,
+        mut change: InviteChange<'_>,
+    ) -> Result<bool, StorageError> {
+        // Whoever claims twice is the same claimant, so a second time after a lost connection is fine.
+        in_transaction!(self.others, Retry::Lost, |connection| invites::change(
+            connection,
+            lookup,
+            &mut change
+        ))
+    }
+
+    async fn expire_invites(&self, now: Timestamp) -> Result<(), StorageError> {
+        in_transaction!(self.others, Retry::Lost, |connection| invites::expire(
+            connection, now
+        ))
+    }
+
+    async fn stats(&self) -> Result<Stats, StorageError> {
+        let sql = "SELECT count(*), coalesce(sum(blob_count), 0)::bigint, \
+                   coalesce(sum(bytes_used), 0)::bigint FROM groups";
+        let row = reading!(self.readers, |connection| sqlx::query(sql)
+            .fetch_one(connection))?;
+        Ok(Stats {
+            groups: number(&row, 0)?,
+            blobs: number(&row, 1)?,
+            bytes: number(&row, 2)?,
+        })
+    }
+
+    async fn census(&self, active_since: Timestamp) -> Result<Census, StorageError> {
+        let sql = "
+            SELECT count(*), coalesce(sum(lag), 0)::bigint,
+                   count(*) FILTER (WHERE lag <= $2), count(*) FILTER (WHERE lag <= $3),
+                   count(*) FILTER (WHERE lag <= $4), count(*) FILTER (WHERE lag <= $5),
+                   count(*) FILTER (WHERE lag <= $6), count(*) FILTER (WHERE lag <= $7)
+            FROM (
+                SELECT greatest(g.max_cursor - d.acked, 0) AS lag
+                FROM devices d JOIN groups g ON g.id = d.group_ref WHERE d.last_seen >= $1
+            ) AS active";
+        let row = reading!(self.readers, |connection| {
+            let query = sqlx::query(sql).bind(int(active_since.0));
+            let query = LAG_BOUNDS
+                .into_iter()
+                .fold(query, |query, bound| query.bind(int(bound)));
+            query.fetch_one(connection)
+        })?;
+        let mut census = Census {
+            stats: self.stats().await?,
+            active_devices: number(&row, 0)?,
+            lag_sum: number(&row, 1)?,
+            ..Census::default()
+        };
+        for (at, up_to) in census.lag_up_to.iter_mut().enumerate() {
+            *up_to = number(&row, at + 2)?;
+        }
+        Ok(census)
+    }
+
+    async fn check(&self) -> Result<(), StorageError> {
+        // Something that is really written.
+        let sql = "UPDATE meta SET checked_at = checked_at + 1";
+        in_transaction!(self.others, Retry::Lost, |connection| sqlx::query(sql)
+            .execute(connection))?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        let closing = async {
+            self.commits.close().await;
+            self.others.close().await;
+            self.between_nodes.close().await;
+            self.readers.close().await;
+        };
+        // A server that does not answer keeps nobody from stopping.
+        let _ = timeout(limits::SHUTDOWN_TIMEOUT, closing).await;
+    }
+}
+
+/// A group with what is at the cursors that were asked for.
+async fn look_up(
+    connection: &mut PgConnection,
+    open: &OpenGroup,
+) -> Result<Option<GroupInfo>, sqlx::Error> {
+    let Some((key, mut info)) = find_group(connection, open.group_id).await? else {
+        return Ok(None);
+    };
+    if !open.marks.is_empty() {
+        info.marks = marks(connection, key, &open.marks).await?;
+    }
+    Ok(Some(info))
+}
+
+/// Makes a group if there is room for it, and finds it: another session may have made it in the meantime.
+async fn make_group(
+    connection: &mut PgConnection,
+    open: &OpenGroup,
+) -> Result<Option<(i64, GroupInfo)>, sqlx::Error> {
+    let count = sqlx::query("SELECT count(*) FROM groups")
+        .fetch_one(&mut *connection)
+        .await?;
+    if number(&count, 0)? < open.max_groups {
+        let insert = "INSERT INTO groups (group_id, access_pub, epoch, created_at) \
+                      VALUES ($1, $2, $3, $4) ON CONFLICT (group_id) DO NOTHING";
+        sqlx::query(insert)
+            .bind(open.group_id.0.as_slice())
+            .bind(open.access_pub.as_slice())
+            .bind(i64::from(open.epoch))
+            .bind(int(open.now.0))
+            .execute(&mut *connection)
+            .await?;
+    }
+    find_group(connection, open.group_id).await
+}
+
+async fn find_group(
+    connection: &mut PgConnection,
+    group_id: GroupId,
+) -> Result<Option<(i64, GroupInfo)>, sqlx::Error> {
+    let sql = "SELECT id, max_cursor, epoch, access_pub FROM groups WHERE group_id = $1";
+    let row = sqlx::query(sql)
+        .bind(group_id.0.as_slice())
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let info = GroupInfo {
+        max_cursor: number(&row, 1)?,
+        epoch: u32::try_from(number(&row, 2)?).map_err(|_| wrong("an epoch is too large"))?,
+        access_pub: bytes(&row, 3)?,
+        marks: Vec::new(),
+    };
+    Ok(Some((row.try_get(0)?, info)))
+}
+
+/// What is at these cursors, in the order of the question.
+async fn marks(
+    connection: &mut PgConnection,
+    group: i64,
+    cursors: &[u64],
+) -> Result<Vec<Mark>, sqlx::Error> {
+    let sql = "SELECT b.cursor, b.blob_id, b.timestamp \
+               FROM unnest($1::bigint[]) WITH ORDINALITY AS asked (cursor, place) \
+               JOIN blobs b ON b.group_ref = $2 AND b.cursor = asked.cursor ORDER BY asked.place";
+    let cursors: Vec<i64> = cursors.iter().map(|cursor| int(*cursor)).collect();
+    let rows = sqlx::query(sql)
+        .bind(cursors)
+        .bind(group)
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(mark).collect()
+}
+
+fn page(rows: &[PgRow], max_blobs: usize) -> Result<Page, sqlx::Error> {
+    let mut max_cursor = 0;
+    let mut found = 0;
+    let mut blobs = Vec::with_capacity(rows.len());
+    for row in rows {
+        max_cursor = number(row, 0)?;
+        if row.try_get::<Option<i64>, _>(1)?.is_none() {
+            continue;
+        }
+        found += 1;
+        if blobs.len() < max_blobs
+            && let Some(payload) = row.try_get::<Option<Vec<u8>>, _>(7)?
+        {
+            blobs.push(blob(row, payload)?);
+        }
+    }
+    let has_more = blobs.len() < found;
+    let up_to = match blobs.last() {
+        Some(last) if has_more => last.cursor,
+        _ => max_cursor,
+    };
+    Ok(Page {
+        blobs,
+        up_to,
+        has_more,
+        max_cursor,
+    })
+}
+
+fn blob(row: &PgRow, payload: Vec<u8>) -> Result<Blob, sqlx::Error> {
+    let timestamp = Timestamp(number(row, 5)?);
+    let lives = Timestamp(number(row, 6)?).since(timestamp);
+    Ok(Blob {
+        cursor: number(row, 1)?,
+        blob_id: BlobId(bytes(row, 2)?),
+        sender: DeviceId(bytes(row, 3)?),
+        epoch: u32::try_from(number(row, 4)?).map_err(|_| wrong("an epoch is too large"))?,
+        timestamp,
+        ttl: u32::try_from(lives.as_secs()).unwrap_or(u32::MAX),
+        payload: payload.into(),
+    })
+}
+
+fn mark(row: &PgRow) -> Result<Mark, sqlx::Error> {
+    Ok(Mark {
+        cursor: number(row, 0)?,
+        blob_id: BlobId(bytes(row, 1)?),
+        timestamp: Timestamp(number(row, 2)?),
+    })
+}
+
+/// PostgreSQL's integers are signed; ours beyond that range mean "as large as can be".
+fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn number(row: &PgRow, column: usize) -> Result<u64, sqlx::Error> {
+    let value: i64 = row.try_get(column)?;
+    u64::try_from(value).map_err(|_| wrong("a number is negative"))
+}
+
+fn bytes<const N: usize>(row: &PgRow, column: usize) -> Result<[u8; N], sqlx::Error> {
+    let value: &[u8] = row.try_get(column)?;
+    value
+        .try_into()
+        .map_err(|_| wrong("a byte string has a wrong length"))
+}
+
+/// The database holds something that the relay did not write.
+fn wrong(text: &'static str) -> sqlx::Error {
+    sqlx::Error::Decode(text.into())
+}
