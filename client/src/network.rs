@@ -1,7 +1,7 @@
 //! Connections and streams: carries out what the engine wants of the network.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
 use iroh::endpoint::{Connection, PathEvent, VarInt};
@@ -82,6 +82,7 @@ impl Network {
             key: SecretKey::from_bytes(key.expose()),
             path,
             cell: OnceCell::new(),
+            untried: Mutex::default(),
         });
         Self {
             endpoint,
@@ -255,6 +256,8 @@ struct LazyEndpoint {
     key: SecretKey,
     path: Path,
     cell: OnceCell<Endpoint>,
+    /// Nodes that a relay's URL told of and that were not tried yet.
+    untried: Mutex<SortedMap<String, Vec<Node>>>,
 }
 
 impl LazyEndpoint {
@@ -272,12 +275,54 @@ impl LazyEndpoint {
         self.cell.get_or_try_init(bind).await
     }
 
+    /// Connects to one of the nodes behind a URL: to those that it told of before, so that a deployment survives the loss of
+    /// a node, even of the one that answers at the URL; then to those that it tells of now.
     async fn dial(
         &self,
         url: &str,
         token: Option<&AccessToken>,
     ) -> Result<(Connection, RelayId, [u8; 32]), SyncError> {
-        let node = fetch_node(url, token).await?;
+        let mut nodes = self.remember(url, Vec::new());
+        let mut asked = false;
+        loop {
+            let Some(node) = nodes.pop() else {
+                if core::mem::replace(&mut asked, true) {
+                    return Err(unreachable(url, "none of its nodes answers"));
+                }
+                nodes = fetch_nodes(url, token).await?;
+                continue;
+            };
+            let last = asked && nodes.is_empty();
+            let dialled = self.dial_node(url, node, token);
+            let dialled = if last {
+                dialled.await
+            } else {
+                let dialled = time::timeout(limits::NODE_TIMEOUT, dialled).await;
+                dialled.unwrap_or_else(|_| Err(unreachable(url, "a node does not answer")))
+            };
+            match dialled {
+                Ok(connected) => {
+                    self.remember(url, nodes);
+                    return Ok(connected);
+                }
+                Err(error) if last => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Keeps the nodes to try next, and gives those that were kept before.
+    fn remember(&self, url: &str, nodes: Vec<Node>) -> Vec<Node> {
+        let mut untried = self.untried.lock().unwrap_or_else(PoisonError::into_inner);
+        untried.insert(url.to_owned(), nodes).unwrap_or_default()
+    }
+
+    async fn dial_node(
+        &self,
+        url: &str,
+        node: Node,
+        token: Option<&AccessToken>,
+    ) -> Result<(Connection, RelayId, [u8; 32]), SyncError> {
         let endpoint = self.get().await.map_err(|error| unreachable(url, &error))?;
         let mut relay_config = iroh::RelayConfig::new(node.relay_url.clone(), None);
         if let Some(token) = token {
@@ -337,7 +382,7 @@ struct Node {
 }
 
 /// What a relay says of itself at `/.well-known/iroh`.
-async fn fetch_node(url: &str, token: Option<&AccessToken>) -> Result<Node, SyncError> {
+async fn fetch_nodes(url: &str, token: Option<&AccessToken>) -> Result<Vec<Node>, SyncError> {
     let answer = platform::fetch("GET", &format!("{url}/.well-known/iroh"), token, None)
         .await
         .map_err(|error| unreachable(url, &error))?;
@@ -347,7 +392,7 @@ async fn fetch_node(url: &str, token: Option<&AccessToken>) -> Result<Node, Sync
             if token.is_none() && directory.field("access").text().as_deref() == Some("token") {
                 return Err(unauthorized(url, "it asks for an access token"));
             }
-            first_node(url, &directory)
+            nodes(url, &directory)
         }
         401 => Err(unauthorized(url, "it does not take this access token")),
         429 | 500.. => Err(SyncError {
@@ -367,26 +412,33 @@ fn unauthorized(url: &str, why: &str) -> SyncError {
     SyncError::new(ErrorCode::Unauthorized.name(), text)
 }
 
-fn first_node(url: &str, directory: &Json) -> Result<Node, SyncError> {
+/// The nodes of a directory, the first of them last. One that cannot be understood is passed over.
+fn nodes(url: &str, directory: &Json) -> Result<Vec<Node>, SyncError> {
     let version = directory.field("version").whole();
     if version.ok_or_else(|| not_a_relay(url))? != 1 {
         let text =
             format!("{url} speaks another version of the protocol; update the app or the relay");
         return Err(SyncError::new("UNSUPPORTED_VERSION", text));
     }
+    let node = |node: &Json| {
+        Some(Node {
+            endpoint_id: node.field("endpoint_id").text()?.parse().ok()?,
+            relay_url: node.field("relay_url").text()?.parse().ok()?,
+            udp: node
+                .field("udp_addrs")
+                .items()
+                .iter()
+                .filter_map(|address| address.text()?.parse().ok())
+                .collect(),
+        })
+    };
     let nodes = directory.field("nodes").items();
-    let node = nodes.first().ok_or_else(|| not_a_relay(url))?;
-    let text = |name| node.field(name).text().ok_or_else(|| not_a_relay(url));
-    Ok(Node {
-        endpoint_id: text("endpoint_id")?.parse().map_err(|_| not_a_relay(url))?,
-        relay_url: text("relay_url")?.parse().map_err(|_| not_a_relay(url))?,
-        udp: node
-            .field("udp_addrs")
-            .items()
-            .iter()
-            .filter_map(|address| address.text()?.parse().ok())
-            .collect(),
-    })
+    let nodes = nodes.iter().take(limits::MAX_NODES);
+    let nodes: Vec<_> = nodes.filter_map(node).rev().collect();
+    if nodes.is_empty() {
+        return Err(not_a_relay(url));
+    }
+    Ok(nodes)
 }
 
 fn not_a_relay(url: &str) -> SyncError {

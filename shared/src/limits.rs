@@ -69,6 +69,10 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 pub const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 /// Dialling a relay gives up after this.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Dialling one of several nodes of a relay gives up after this, and the next one is tried.
+pub const NODE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Nodes of a relay that are tried.
+pub const MAX_NODES: usize = 16;
 /// First and longest wait between attempts to reach a relay.
 pub const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// At most this is added to every wait, so that devices do not come back all at once.

@@ -130,7 +130,7 @@ pub struct GroupState {
     pub seen: SortedMap<DeviceId, Sequences>,
     /// Identity of the relay that was last met at each URL.
     pub pins: SortedMap<String, RelayId>,
-    /// How far each relay was read.
+    /// How far each relay was read. Of relays that share a database, the one that was met last has the bookmark.
     pub bookmarks: SortedMap<RelayId, Bookmark>,
     /// When everything a relay had was last here.
     pub last_synced: Option<Timestamp>,

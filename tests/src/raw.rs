@@ -95,7 +95,10 @@ pub async fn locate(url: &str) -> Result<(RelayId, EndpointAddr)> {
         .await?
         .json()
         .await?;
-    let node = &directory["nodes"][0];
+    // Of several nodes, the one that was asked.
+    let nodes = directory["nodes"].as_array().context("no nodes")?;
+    let asked = |node: &&Value| node["endpoint_id"] == directory["endpoint_id"];
+    let node = nodes.iter().find(asked).context("it lists itself")?;
     let relay: RelayId = node["endpoint_id"]
         .as_str()
         .context("no endpoint id")?

@@ -149,7 +149,7 @@ fn a_clock_that_falls_back_to_1970_does_not_stop_the_relays_time() {
 #[test]
 fn the_count_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let clock = Clock::open(folder.path());
+    let clock = Clock::open(folder.path(), None);
     let now = clock.now();
     clock.save().unwrap();
     let saved = std::fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
@@ -160,8 +160,19 @@ fn the_count_survives_a_restart() {
         (now.plus(YEAR).0).to_string(),
     )
     .unwrap();
-    assert!(Clock::open(folder.path()).now() >= now.plus(YEAR));
+    assert!(Clock::open(folder.path(), None).now() >= now.plus(YEAR));
     std::fs::write(folder.path().join(FILE_NAME), "not a number").unwrap();
-    let again = Clock::open(folder.path()).now();
+    let again = Clock::open(folder.path(), None).now();
     assert!(again.since(now) < Duration::from_secs(3600));
+}
+
+#[test]
+fn the_clock_of_a_shared_database_stands_for_the_systems() {
+    let folder = tempfile::tempdir().unwrap();
+    let there = Timestamp(4_000_000_000_000);
+    let clock = Clock::open(folder.path(), Some(there));
+    let now = clock.now();
+    assert!(now >= there && now.since(there) < MINUTE);
+    clock.follow(there.plus(MINUTE));
+    assert!(clock.expiry() >= there.plus(MINUTE));
 }

@@ -10,7 +10,7 @@ use super::{Context, StreamId, Token};
 use crate::crypto::keys::EpochKeys;
 use crate::crypto::token::AccessToken;
 use crate::failure::SyncError;
-use crate::ids::{DeviceId, GroupId, Incarnation};
+use crate::ids::{DeviceId, GroupId, Incarnation, RelayId};
 use crate::limits;
 use crate::map::{SortedMap, SortedSet};
 use crate::message::{Blob, Mark, PushAck};
@@ -28,11 +28,12 @@ pub(super) struct PendingPush {
 /// Something of the session's relay that is not durable yet. The order is the relay's.
 #[derive(Debug)]
 pub(super) enum Received {
-    /// The relay was met for the first time, or has lost its past (`forget` the bookmark), or answers at a new URL.
+    /// The relay was met for the first time or has lost its past (no bookmark is right for it), or answers at a new URL, or
+    /// has the past of another one, whose bookmark it takes over.
     Met {
         relay_url: String,
         incarnation: Incarnation,
-        forget: bool,
+        bookmark_of: Option<RelayId>,
     },
     Blob(Blob),
     Ack {

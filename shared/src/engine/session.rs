@@ -89,6 +89,21 @@ fn goes_on_after(bookmark: &Bookmark, welcome: &Welcome) -> Option<u64> {
 }
 
 impl Group {
+    /// The bookmark to go on from, and whose it is. Relays that share a database have one past: where this one has none of
+    /// its own, that of the relay last met at the URL is tried, and then the one that knows most.
+    fn bookmark(&self, relay_id: RelayId) -> Option<(RelayId, &Bookmark)> {
+        let bookmarks = &self.state.bookmarks;
+        let pinned = self.state.pins.get(self.relay());
+        [Some(&relay_id), pinned]
+            .into_iter()
+            .flatten()
+            .find_map(|id| Some((*id, bookmarks.get(id)?)))
+            .or_else(|| {
+                let most = bookmarks.iter().max_by_key(|(_, known)| known.held_to);
+                most.map(|(id, known)| (*id, known))
+            })
+    }
+
     pub(super) fn open_session(
         &mut self,
         stream: StreamId,
@@ -99,7 +114,7 @@ impl Group {
         let Some(keys) = self.current_keys() else {
             return;
         };
-        let known = self.state.bookmarks.get(&relay_id);
+        let known = self.bookmark(relay_id).map(|(_, known)| known);
         let hello = Hello {
             version: message::VERSION,
             group_id: self.id,
@@ -185,6 +200,12 @@ impl Group {
 
     fn on_welcome(&mut self, welcome: Welcome, context: &mut Context<'_>) {
         let relay_url = self.relay().to_owned();
+        let Some(relay_id) = self.session.as_ref().map(|session| session.relay_id) else {
+            return;
+        };
+        let known = self
+            .bookmark(relay_id)
+            .and_then(|(of, known)| Some((of, *known, goes_on_after(known, &welcome)?)));
         let Some(session) = &mut self.session else {
             return;
         };
@@ -194,15 +215,11 @@ impl Group {
         {
             return self.give_up("answered for another relay or another version", context);
         }
-        let relay_id = session.relay_id;
         session.welcome_by = None;
-        let known = self
-            .state
-            .bookmarks
-            .get(&relay_id)
-            .and_then(|known| Some((*known, goes_on_after(known, &welcome)?)));
         let pinned = self.state.pins.get(&relay_url).copied();
-        if let Some(former) = pinned
+        // One that has the same past is another node of the same deployment, or the same one with a new key.
+        if known.is_none()
+            && let Some(former) = pinned
             && former != relay_id
         {
             let text = format!(
@@ -215,22 +232,23 @@ impl Group {
                 None,
             );
         }
-        let after = known.map_or(0, |(_, after)| after);
+        let after = known.map_or(0, |(_, _, after)| after);
         session.started_at = after;
         session.acked = after;
         // What a relay lost, or never had, is given back to it. What was never sent to anybody is simply sent.
-        let held_to = known.map_or(0, |(known, _)| known.held_to);
+        let held_to = known.map_or(0, |(_, known, _)| known.held_to);
         let unsure = self.state.position - held_to > self.outbox.count_after(held_to);
         session.repair = unsure.then(|| Repair::new(held_to));
         let max_payload = welcome.limits.max_payload as usize;
         let incarnation = welcome.incarnation;
         session.welcome = Some(welcome);
         let stream = session.stream;
-        if known.is_none() || pinned != Some(relay_id) {
+        let bookmark_of = known.map(|(of, ..)| of);
+        if bookmark_of != Some(relay_id) || pinned != Some(relay_id) {
             self.receive(Received::Met {
                 relay_url: relay_url.clone(),
                 incarnation,
-                forget: known.is_none(),
+                bookmark_of,
             });
         }
         let subscribe = Subscribe {
@@ -321,7 +339,13 @@ impl Group {
             return;
         };
         // A bookmark that the relay's new life has made void counts no longer, even before that is written.
-        let void = matches!(self.inbox.front(), Some(Received::Met { forget: true, .. }));
+        let void = matches!(
+            self.inbox.front(),
+            Some(Received::Met {
+                bookmark_of: None,
+                ..
+            })
+        );
         let bookmark = self.state.bookmarks.get(&session.relay_id);
         let cursor = bookmark
             .filter(|_| !void)

@@ -129,19 +129,19 @@ impl Group {
             Received::Met {
                 relay_url,
                 incarnation,
-                forget,
+                bookmark_of,
             } => {
                 work.state.pins.insert(relay_url.clone(), relay_id);
-                if *forget {
-                    let bookmark = Bookmark {
-                        incarnation: *incarnation,
-                        cursor: 0,
-                        held_to: 0,
-                        newest: None,
-                        longest: None,
-                    };
-                    work.state.bookmarks.insert(relay_id, bookmark);
-                }
+                // Moved, not copied: one that stays behind would be old when its relay is met again.
+                let bookmark = bookmark_of.and_then(|of| work.state.bookmarks.remove(&of));
+                let bookmark = bookmark.unwrap_or(Bookmark {
+                    incarnation: *incarnation,
+                    cursor: 0,
+                    held_to: 0,
+                    newest: None,
+                    longest: None,
+                });
+                work.state.bookmarks.insert(relay_id, bookmark);
             }
             Received::Blob(blob) => {
                 self.stage_blob(blob, work, batch, context.device);

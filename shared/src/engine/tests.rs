@@ -9,6 +9,8 @@ use crate::ids::{BlobId, Incarnation, RelayId};
 use crate::map::SortedMap;
 use crate::message::{Blob, PushAck, RelayLimits, Welcome, WireError};
 
+mod nodes;
+
 const RELAY: &str = "http://relay.test";
 const RELAY_ID: RelayId = DeviceId([1; 32]);
 const DEVICE: DeviceId = DeviceId([2; 32]);
