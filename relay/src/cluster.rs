@@ -12,8 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use zerok_sync_transport::endpoint::endpoint_id;
 
 use crate::clock::Clock;
+use crate::deployment::Deployment;
 use crate::groups::Groups;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -34,6 +36,8 @@ pub(crate) struct Cluster {
     pub groups: Arc<Groups>,
     /// Whom it tells devices of.
     pub nodes: Arc<Nodes>,
+    /// To whom packets may go.
+    pub deployment: Arc<Deployment>,
     /// Which clock it sets.
     pub clock: Arc<Clock>,
     /// What it counts.
@@ -75,6 +79,8 @@ impl Cluster {
                         .nodes
                         .set(i64::try_from(nodes.len()).unwrap_or(i64::MAX));
                     nodes.retain(|node| node.endpoint_id != own.endpoint_id);
+                    let ids = nodes.iter().map(|node| endpoint_id(node.endpoint_id));
+                    self.deployment.set_others(ids.flatten());
                     self.nodes.set_others(nodes);
                 }
                 Err(error) => trouble.tell("cannot say that this node lives", &error),

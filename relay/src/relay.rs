@@ -197,6 +197,7 @@ impl Relay {
                 storage,
                 groups: Arc::clone(&groups),
                 nodes: Arc::clone(&nodes),
+                deployment: Arc::clone(&deployment),
                 clock: Arc::clone(&clock),
                 metrics: Arc::clone(&metrics),
                 shutdown: shutdown.clone(),
