@@ -2,7 +2,7 @@
 
 mod cli;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use tokio::time::timeout;
@@ -158,6 +158,8 @@ fn start_log(format: LogFormat) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // In a journal or a file, colours are noise.
+        .with_ansi(std::io::stderr().is_terminal())
         // Otherwise a log that cannot be written (its disk is full) ends the process by a panic.
         .log_internal_errors(false);
     match format {
