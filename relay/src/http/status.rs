@@ -125,9 +125,11 @@ async fn sections(shared: &Shared) -> String {
         bytes: stored,
     } = shared.storage.stats().await.unwrap_or_default();
     let files = metrics.live.files().unwrap_or_default();
-    let free = files
-        .free
-        .map_or_else(String::new, |free| format!("{} free", bytes(free)));
+    let database = files
+        .database
+        .map(|size| format!("{} on disk", bytes(size + files.log.unwrap_or(0))));
+    let free = files.free.map(|free| format!("{} free", bytes(free)));
+    let disk: Vec<String> = database.into_iter().chain(free).collect();
     let [udp, relayed] = [crate::metrics::Path::Udp, crate::metrics::Path::Relayed]
         .map(|path| u64::try_from(metrics.connections_by(path).get()).unwrap_or(0));
     let active = u64::try_from(metrics.active_devices.get()).unwrap_or(0);
@@ -145,8 +147,7 @@ async fn sections(shared: &Shared) -> String {
         groups = count(groups),
         blobs = count(blobs),
         stored = bytes(stored),
-        database = bytes(files.database + files.log),
-        free = free,
+        disk = disk.join(", "),
         pushes = plot("Pushes a minute", count, |minute| minute.pushes),
         bytes_in = plot("Received a minute", bytes, |minute| minute.bytes_in),
         bytes_out = plot("Delivered a minute", bytes, |minute| minute.bytes_out),

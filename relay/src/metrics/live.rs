@@ -27,10 +27,10 @@ pub struct Live {
 /// What the relay's folder takes up.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Files {
-    /// Bytes of the database file.
-    pub database: u64,
+    /// Bytes of the database file, if the database is one.
+    pub database: Option<u64>,
     /// Bytes of its write-ahead log.
-    pub log: u64,
+    pub log: Option<u64>,
     /// Bytes that are free on its disk, for this process.
     pub free: Option<u64>,
 }
@@ -50,7 +50,7 @@ impl Live {
     #[must_use]
     pub fn files(&self) -> Option<Files> {
         let folder = self.folder.get()?;
-        let size = |name: &str| std::fs::metadata(folder.join(name)).map_or(0, |data| data.len());
+        let size = |name: &str| Some(std::fs::metadata(folder.join(name)).ok()?.len());
         Some(Files {
             database: size(sqlite::FILE_NAME),
             log: size(&format!("{}-wal", sqlite::FILE_NAME)),
@@ -89,15 +89,11 @@ impl Collector for Live {
             return Ok(());
         };
         let sizes = [
-            (
-                "database",
-                "Size of the database file",
-                Some(files.database),
-            ),
+            ("database", "Size of the database file", files.database),
             (
                 "database_log",
                 "Size of the database's write-ahead log",
-                Some(files.log),
+                files.log,
             ),
             (
                 "disk_free",
