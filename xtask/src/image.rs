@@ -181,16 +181,19 @@ impl Buildah {
                 .args(["--port", &port]);
             run
         };
-        let mut relay = Stopped(
-            inside(&[])
-                .stdout(Stdio::null())
-                .spawn()
-                .context("buildah does not start")?,
-        );
+        let log = self.0.join("relay.log");
+        let errors =
+            fs::File::create(&log).with_context(|| format!("can't write {}", log.display()))?;
+        let mut started = inside(&[]);
+        started.stdout(Stdio::null()).stderr(errors);
+        let mut relay = Stopped(started.spawn().context("buildah does not start")?);
         let start = Instant::now();
         while !succeeds_within(&mut inside(&["health"]), ANSWER_LIMIT) {
             if let Some(status) = relay.0.try_wait()? {
-                bail!("the relay in the container has ended ({status})");
+                bail!(
+                    "the relay in the container has ended ({status}); see {}",
+                    log.display()
+                );
             }
             if start.elapsed() > START_LIMIT {
                 bail!(
