@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
+use tokio_rustls_acme::acme::LETS_ENCRYPT_PRODUCTION_DIRECTORY;
 use url::Url;
 use zerok_sync_shared::limits::DEFAULT_TTL;
 
@@ -162,6 +163,28 @@ pub struct Config {
     /// relay for everybody's iroh traffic
     #[arg(long)]
     pub open_forwarding: bool,
+
+    /// Certificate of the TCP port, its chain after it: a PEM file. With it the port speaks TLS. It is read again when it
+    /// changes
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Key of the certificate: a PEM file
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Get certificates for these names from an ACME authority, such as Let's Encrypt, instead. The names lead to this
+    /// machine, and its port 443 is this relay's TCP port. Can be given several times or separated by commas
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub acme_domain: Vec<String>,
+
+    /// Mail address that the authority writes to when something is wrong
+    #[arg(long, value_name = "ADDRESS")]
+    pub acme_contact: Option<String>,
+
+    /// Directory of the authority
+    #[arg(long, value_name = "URL")]
+    pub acme_directory: String,
 }
 
 /// Form of log lines.
@@ -207,7 +230,18 @@ impl Config {
             connections_per_address: limits::DEFAULT_CONNECTIONS_PER_ADDRESS,
             websocket_rate: limits::DEFAULT_WEBSOCKET_RATE,
             open_forwarding: false,
+            tls_cert: None,
+            tls_key: None,
+            acme_domain: Vec::new(),
+            acme_contact: None,
+            acme_directory: LETS_ENCRYPT_PRODUCTION_DIRECTORY.to_owned(),
         }
+    }
+
+    /// Whether the TCP port speaks TLS.
+    #[must_use]
+    pub fn serves_tls(&self) -> bool {
+        self.tls_cert.is_some() || !self.acme_domain.is_empty()
     }
 
     /// Where to listen for TCP.

@@ -38,6 +38,7 @@ use crate::network::Network;
 use crate::network::proxies::Proxies;
 use crate::network::seats::{Seat, Seats};
 use crate::storage::Storage;
+use crate::tls::Tls;
 use crate::writer::Writer;
 
 mod app;
@@ -69,6 +70,8 @@ pub(crate) struct Services {
     /// Told to native devices instead of the addresses that the endpoint found.
     pub public_udp: Vec<SocketAddr>,
     pub tcp: SocketAddr,
+    /// Whether that port speaks TLS.
+    pub tls: bool,
     pub web: Option<PathBuf>,
     pub invite_rate: NonZeroU32,
     /// Numbers are served on the operator's own listener alone.
@@ -116,6 +119,8 @@ pub(crate) struct HttpContext {
     /// Connections of each network.
     pub seats: Seats,
     pub metrics: Arc<Metrics>,
+    /// What the TCP port is spoken to with; `None` for plain HTTP.
+    pub tls: Option<Tls>,
     pub stop: CancellationToken,
 }
 
@@ -183,24 +188,42 @@ impl Http {
     /// Serves a connection if its network may have one more, and otherwise says so.
     async fn admit(self, stream: TcpStream, peer: IpAddr, door: Door) {
         let _ = stream.set_nodelay(true);
-        let stream = MaybeTlsStream::Plain(stream);
         // A trusted proxy's connections carry the requests of many, which are counted one by one.
         let network = (!self.context.proxies.trust(peer)).then(|| Network::of(peer));
         let Some(seat) = self.context.seats.take(network) else {
             self.context.metrics.crowded.inc();
-            if let Ok(_permit) = self.turned_away.try_acquire() {
+            if let Ok(_permit) = self.turned_away.try_acquire()
+                && let Some(stream) = self.secure(stream, door).await
+            {
                 turn_away(stream, &self.context.metrics).await;
             }
             return;
         };
-        let visit = Visit {
-            http: self,
-            peer,
-            door,
-            tls: false,
-            seat: Arc::new(seat),
+        if let Some(stream) = self.secure(stream, door).await {
+            let visit = Visit {
+                tls: matches!(stream, MaybeTlsStream::Tls(_)),
+                http: self,
+                peer,
+                door,
+                seat: Arc::new(seat),
+            };
+            visit.serve(stream).await;
+        }
+    }
+
+    /// Completes the TLS handshake, if there has to be one.
+    async fn secure(&self, stream: TcpStream, door: Door) -> Option<MaybeTlsStream> {
+        let tls = self.context.tls.as_ref().filter(|_| door == Door::Public);
+        let Some(tls) = tls else {
+            return Some(MaybeTlsStream::Plain(stream));
         };
-        visit.serve(stream).await;
+        match tls.accept(stream).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                None
+            }
+        }
     }
 }
 

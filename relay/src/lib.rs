@@ -4,6 +4,7 @@
 //! - [`probe`], [`service`]: for containers and systemd
 //! - [`http`]: the TCP port: API, web app, and the WebSocket of the embedded iroh relay
 //! - [`network`]: where clients come from, and the proxies between
+//! - [`tls`]: certificates for the TCP port
 //! - [`endpoint`], [`driver`]: connections and sessions; the decisions are in [`zerok_sync_shared::session`]
 //! - [`writer`], [`storage`], [`groups`]: from a push to the disk and on to the subscribers
 //! - [`metrics`], [`history`]: what operators see
@@ -34,6 +35,7 @@ pub mod relay;
 mod restart;
 pub mod service;
 pub mod storage;
+pub mod tls;
 mod writer;
 
 pub use config::Config;

@@ -14,6 +14,10 @@ pub const MAX_WEBSOCKETS: usize = 16_384;
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A request that has no answer by then, because its body does not come or the relay is stuck, gets 408.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// A connection whose TLS handshake is not complete by then is dropped.
+pub const TLS_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often the files of the certificate are looked at.
+pub const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 /// A WebSocket whose handshake is not complete by then is cut.
 pub const WEBSOCKET_TIMEOUT: Duration = Duration::from_secs(15);
 /// A WebSocket that takes no byte of what is sent to it for so long is cut.

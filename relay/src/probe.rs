@@ -7,10 +7,12 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::Config;
+use crate::tls::itself;
 
 /// What a relay has to answer within; whoever asks this gives up soon after.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -34,8 +36,9 @@ pub enum ProbeError {
 /// [`ProbeError`]
 pub async fn ask(config: &Config) -> Result<String, ProbeError> {
     // The operator's own listener is never behind TLS.
+    let tls = config.serves_tls() && config.metrics_bind.is_none();
     let address = reachable(config.metrics_bind.unwrap_or(config.tcp_address()));
-    let (status, answer) = match timeout(PATIENCE, get(address)).await {
+    let (status, answer) = match timeout(PATIENCE, get(address, tls)).await {
         Ok(Ok(answered)) => answered,
         Ok(Err(error)) => return Err(ProbeError::Unreachable(address, error.to_string())),
         Err(_) => return Err(ProbeError::Unreachable(address, "it takes too long".into())),
@@ -47,8 +50,18 @@ pub async fn ask(config: &Config) -> Result<String, ProbeError> {
     }
 }
 
-async fn get(address: SocketAddr) -> anyhow::Result<(StatusCode, String)> {
-    let stream = TcpStream::connect(address).await?;
+async fn get(address: SocketAddr, tls: bool) -> anyhow::Result<(StatusCode, String)> {
+    if tls {
+        exchange(itself::connect(address).await?, address).await
+    } else {
+        exchange(TcpStream::connect(address).await?, address).await
+    }
+}
+
+async fn exchange<S>(stream: S, address: SocketAddr) -> anyhow::Result<(StatusCode, String)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get("/health")

@@ -38,6 +38,7 @@ use crate::rates::{RateSettings, Rates};
 use crate::storage::postgres::{NodeRow, PostgresStorage};
 use crate::storage::sqlite::SqliteStorage;
 use crate::storage::{Storage, StorageError};
+use crate::tls::{Tls, TlsError};
 use crate::writer::{Writer, WriterContext};
 
 /// Why a relay did not start, and what to do about it.
@@ -67,6 +68,9 @@ pub enum StartError {
     /// The operator's own listener.
     #[error("cannot listen on TCP {0}: {1}; choose another address with --metrics-bind")]
     Metrics(SocketAddr, std::io::Error),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A port for itself.
     #[error(
         "cannot listen on the loopback interface: {0}; the relay reaches its own WebSocket there"
@@ -162,6 +166,7 @@ impl Relay {
             proxies: Proxies::new(config.trusted_proxies.clone()),
             seats: Seats::new(config.connections_per_address),
             metrics: Arc::clone(&metrics),
+            tls: Tls::start(&config, &services, &stop_http)?,
             stop: stop_http.clone(),
         });
         let router = http.router();
@@ -183,7 +188,7 @@ impl Relay {
 
         let http_url = match &config.public_url {
             Some(url) => url.clone(),
-            None => default_url(tcp)?,
+            None => default_url(&config, tcp)?,
         };
         let nodes = Arc::new(Nodes::default());
         let stop_cluster = CancellationToken::new();
@@ -252,6 +257,7 @@ impl Relay {
             public_url: config.public_url.clone(),
             public_udp: config.public_udp.clone(),
             tcp,
+            tls: config.serves_tls(),
             web: config.web.clone(),
             invite_rate: config.invite_rate,
             private_numbers: operator_listener.is_some(),
@@ -402,12 +408,13 @@ async fn own_way_in() -> Result<(TcpListener, RelayUrl), StartError> {
     Ok((listener, url))
 }
 
-fn default_url(tcp: SocketAddr) -> Result<Url, StartError> {
-    let ip = tcp.ip();
-    let text = if ip.is_unspecified() || ip.is_loopback() {
-        format!("http://localhost:{}/", tcp.port())
-    } else {
-        format!("http://{tcp}/")
+fn default_url(config: &Config, tcp: SocketAddr) -> Result<Url, StartError> {
+    let scheme = if config.serves_tls() { "https" } else { "http" };
+    let (ip, port) = (tcp.ip(), tcp.port());
+    let text = match config.acme_domain.first() {
+        Some(name) => format!("{scheme}://{name}:{port}/"),
+        None if ip.is_unspecified() || ip.is_loopback() => format!("{scheme}://localhost:{port}/"),
+        None => format!("{scheme}://{tcp}/"),
     };
     Url::parse(&text).map_err(|_| StartError::Url(tcp))
 }

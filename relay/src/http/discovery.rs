@@ -112,7 +112,10 @@ pub(super) async fn get(
 pub(super) fn relay_url(shared: &Shared, used: Option<Url>) -> String {
     let url = shared.public_url.clone().or(used);
     url.map_or_else(
-        || format!("http://localhost:{}/", shared.tcp.port()),
+        || {
+            let scheme = if shared.tls { "https" } else { "http" };
+            format!("{scheme}://localhost:{}/", shared.tcp.port())
+        },
         Into::into,
     )
 }

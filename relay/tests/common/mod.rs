@@ -102,6 +102,15 @@ impl Device {
         }
     }
 
+    /// On a connection that was made in another way.
+    pub const fn over(endpoint: Endpoint, connection: Connection, relay: DeviceId) -> Self {
+        Self {
+            endpoint,
+            connection,
+            relay,
+        }
+    }
+
     pub async fn open(&self) -> (SendStream, RecvStream) {
         self.connection.open_bi().await.unwrap()
     }
