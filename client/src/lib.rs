@@ -17,6 +17,9 @@
 mod client;
 mod config;
 mod driver;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod invite;
 mod network;
 mod platform;

@@ -412,6 +412,13 @@ fn unauthorized(url: &str, why: &str) -> SyncError {
     SyncError::new(ErrorCode::Unauthorized.name(), text)
 }
 
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_directory(url: &str, body: &[u8]) -> Result<(), SyncError> {
+    let directory = Json::parse(body).ok_or_else(|| not_a_relay(url))?;
+    let _ = directory.field("access").text();
+    nodes(url, &directory).map(drop)
+}
+
 /// The nodes of a directory, the first of them last. One that cannot be understood is passed over.
 fn nodes(url: &str, directory: &Json) -> Result<Vec<Node>, SyncError> {
     let version = directory.field("version").whole();

@@ -13,6 +13,7 @@ pub mod postgres {
 
     pub use zerok_sync_test_postgres::Postgres;
 }
+pub mod kill;
 pub mod proxy;
 pub mod raw;
 pub mod relay;

@@ -132,14 +132,22 @@ impl Peer {
     /// # Errors
     /// When there is no relay.
     pub async fn connect_as(url: &str, key: SecretKey) -> Result<Self> {
-        let (relay, address) = locate(url).await?;
         let endpoint = transport::builder(key)
             .relay_mode(RelayMode::Disabled)
             .bind()
             .await?;
+        Self::connect_on(&endpoint, url).await
+    }
+
+    /// The same from an endpoint that is there already.
+    ///
+    /// # Errors
+    /// When there is no relay.
+    pub async fn connect_on(endpoint: &Endpoint, url: &str) -> Result<Self> {
+        let (relay, address) = locate(url).await?;
         let connection = timeout(PATIENCE, endpoint.connect(address, ALPN)).await??;
         Ok(Self {
-            endpoint,
+            endpoint: endpoint.clone(),
             connection,
             relay,
         })

@@ -22,6 +22,29 @@ pub fn soak(ws: &Workspace, args: &HandedOn) -> Result<ExitCode> {
     run(ws, "zerok-soak", args)
 }
 
+/// `cargo xtask kill`.
+pub fn kill(ws: &Workspace, args: &HandedOn) -> Result<ExitCode> {
+    ui::doing("compiling the relay and the devices…");
+    let packages = [
+        "--package",
+        "zerok-sync-relay",
+        "--package",
+        "zerok-sync-tests",
+    ];
+    run_command(cargo(&ws.root).arg("build").args(packages).arg("--bins"))?;
+    let mut command = Command::new(ws.binary("debug", "zerok-kill"));
+    command.env("RELAY_BIN", ws.binary("debug", "zerok-relay"));
+    let status = command
+        .args(&args.arguments)
+        .status()
+        .context("zerok-kill does not start")?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
 /// The step of `cargo xtask test`: every scenario.
 pub fn test(ws: &Workspace) -> Result<()> {
     let mut command = built(ws, "zerok-chaos")?;

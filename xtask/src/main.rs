@@ -4,6 +4,7 @@ mod bench;
 mod chaos;
 mod demo;
 mod deny;
+mod fuzz;
 mod image;
 mod lint;
 mod npm;
@@ -59,6 +60,10 @@ enum Command {
     /// A mixed fleet under rotating faults for as long as asked, and whether its curves stay flat.
     #[command(disable_help_flag = true)]
     Soak(process::HandedOn),
+    /// Lets libFuzzer look for bytes from outside that break something.
+    Fuzz(fuzz::Args),
+    /// Kills a relay under load, 100 times or as often as its first argument says; the second is the seed.
+    Kill(process::HandedOn),
     /// Checks licences, sources, banned crates and known vulnerabilities of all dependencies.
     Deny,
     /// Runs the benchmarks and writes bench-results/.
@@ -100,6 +105,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Sim(args) => return sim::run(&ws, &args),
         Command::Chaos(args) => return chaos::chaos(&ws, &args),
         Command::Soak(args) => return chaos::soak(&ws, &args),
+        Command::Fuzz(args) => fuzz::run(&ws, &args)?,
+        Command::Kill(args) => return chaos::kill(&ws, &args),
         Command::Deny => deny::run(&ws)?,
         Command::Bench(args) => return bench::run(&ws, &args),
         Command::WasmCargo { args } => wasm::cargo(&ws, &args)?,

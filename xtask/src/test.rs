@@ -10,7 +10,7 @@ use crate::setup::{self, node};
 use crate::ui;
 use crate::wasm::{self, Profile};
 use crate::workspace::Workspace;
-use crate::{chaos, demo, deny, image, lint, sim};
+use crate::{chaos, demo, deny, fuzz, image, lint, sim};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -55,6 +55,7 @@ const STEPS: &[Step] = &[
     step(Group::Lint, "dependency rules", deny::run),
     step(Group::Native, "native tests", native_tests),
     step(Group::Native, "image", image::test),
+    step(Group::Native, "fuzz targets", fuzz::test),
     step(Group::Native, "simulation", sim::test),
     step(Group::Native, "simulation finds planted bugs", sim::planted),
     step(Group::Browser, "wasm build and gate", |ws| {
