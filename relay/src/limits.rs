@@ -109,10 +109,13 @@ pub const WRITER_BYTES: usize = 64 * 1024 * 1024;
 pub const BATCH_BLOBS: usize = 1_024;
 /// Payload bytes in one transaction; one blob more may pass it.
 pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Blobs of one group in one transaction: what a group that pushes without end can make the others wait for.
-pub const GROUP_BLOBS: usize = 256;
+/// Blobs of one group in one transaction while other groups push, too. It then takes not much longer than an empty one, so
+/// that a group which pushes without end makes the others wait for little.
+pub const GROUP_BLOBS: usize = 16;
 /// Payload bytes of those; one blob more may pass it.
-pub const GROUP_BYTES: usize = 2 * 1024 * 1024;
+pub const GROUP_BYTES: usize = 128 * 1024;
+/// For so long after another group pushed something it counts as one that pushes.
+pub const GROUPS_MIXED: Duration = Duration::from_secs(5);
 /// What a blob that waits takes beside its payload, about.
 pub const WAITING_BLOB: usize = 512;
 /// Acknowledgements that wait for the next transaction.

@@ -45,7 +45,7 @@ const ALL: Share = Share {
     count: limits::BATCH_BLOBS,
     size: limits::BATCH_BYTES,
 };
-/// And of one group.
+/// And of one group, when there are others.
 const EACH_GROUP: Share = Share {
     count: limits::GROUP_BLOBS,
     size: limits::GROUP_BYTES,
@@ -102,6 +102,8 @@ impl Writer {
             context,
             failing: Arc::clone(&failing),
             queue: Turns::default(),
+            last_group: None,
+            mixed_at: None,
             pending: Vec::new(),
             waiting: Vec::new(),
             seen: HashMap::new(),
@@ -209,6 +211,9 @@ struct Task {
     context: WriterContext,
     failing: Arc<AtomicBool>,
     queue: Turns<Request>,
+    /// The group that pushed last, and when it was another one than before.
+    last_group: Option<GroupId>,
+    mixed_at: Option<Instant>,
     pending: Vec<Pending>,
     waiting: Vec<Waiting>,
     seen: HashMap<(GroupId, DeviceId), Seen>,
@@ -252,14 +257,22 @@ impl Task {
     fn enqueue(&mut self, request: Request) {
         let (group, session) = (request.blob.group_id, request.session.number);
         let size = request.blob.payload.len();
+        let before = self.last_group.replace(group);
+        if before.is_some_and(|before| before != group) {
+            self.mixed_at = Some(Instant::now());
+        }
         self.queue.push(group, session, size, request);
     }
 
     /// Takes what waits, group by group in turns, up to the limits of a batch.
     fn gather(&mut self) {
         let mut refused = Vec::new();
+        let mixed = self
+            .mixed_at
+            .is_some_and(|at| at.elapsed() < limits::GROUPS_MIXED);
+        let each = if mixed { EACH_GROUP } else { ALL };
         let (pending, waiting) = (&mut self.pending, &mut self.waiting);
-        self.queue.take(ALL, EACH_GROUP, |request| {
+        self.queue.take(ALL, each, |request| {
             let Request {
                 blob,
                 session,
