@@ -186,3 +186,37 @@ impl<H: Unpin> Sink<Bytes> for Frames<H> {
             .map_err(StreamError::from_std)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use iroh::SecretKey;
+
+    use super::*;
+
+    #[test]
+    fn only_packets_for_this_relay_pass_and_only_in_the_shortest_form() {
+        let (own, other) = (
+            SecretKey::from_bytes(&[1; 32]).public(),
+            SecretKey::from_bytes(&[2; 32]).public(),
+        );
+        let filter = Filter {
+            deployment: Arc::new(Deployment::new(own, false)),
+            refused: Counter::default(),
+        };
+        let packet = |tag: &[u8], to: EndpointId| [tag, to.as_bytes(), b"\0packet"].concat();
+        for tag in [4, 5] {
+            assert!(filter.passes(&packet(&[tag], own)));
+            assert!(!filter.passes(&packet(&[tag], other)));
+            // The same tags in two, four and eight bytes.
+            assert!(!filter.passes(&packet(&[0x40, tag], other)));
+            assert!(!filter.passes(&packet(&[0x80, 0, 0, tag], other)));
+            assert!(!filter.passes(&packet(&[0xC0, 0, 0, 0, 0, 0, 0, tag], other)));
+            assert!(!filter.passes(&[tag]), "cut off");
+        }
+        for tag in [9, 10] {
+            assert!(filter.passes(&[&[tag][..], &[0; 8]].concat()));
+        }
+        assert!(!filter.passes(&[]) && !filter.passes(&[6]) && !filter.passes(&[255]));
+        assert_eq!(filter.refused.get(), 13);
+    }
+}
