@@ -84,6 +84,16 @@ pub struct Config {
     #[arg(long, value_name = "COUNT")]
     pub invite_rate: NonZeroU32,
 
+    /// Delete blobs before their time once every active device of their group has acknowledged them. A device that joins
+    /// later does not get what was deleted: only for apps that don't need it
+    #[arg(long)]
+    pub delete_acked: bool,
+
+    /// Devices that were not seen for so long hold nothing back, and are forgotten: 30d, 90d
+    #[arg(long, value_name = "TIME", value_parser = value::time::parse)]
+    #[serde(with = "value::time")]
+    pub inactive_after: Duration,
+
     /// Form of the log lines on stderr. RUST_LOG chooses what is logged
     #[arg(long, value_name = "FORM")]
     pub log_format: LogFormat,
@@ -213,6 +223,8 @@ impl Config {
             group_quota: limits::DEFAULT_GROUP_QUOTA,
             max_groups: limits::DEFAULT_MAX_GROUPS,
             invite_rate: NonZeroU32::MIN,
+            delete_acked: false,
+            inactive_after: limits::DEFAULT_INACTIVE_AFTER,
             log_format: LogFormat::Text,
             metrics_bind: None,
             database_url: None,

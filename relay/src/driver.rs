@@ -142,6 +142,13 @@ impl Driver {
             let Some(input) = self.next_input(deadline).await? else {
                 return Ok(());
             };
+            // What others have been told is stored counts for this device too, though it has not been woken yet.
+            if matches!(input, Input::Frame(Ok(Message::Subscribe(_))))
+                && let Some(group) = &self.membership
+            {
+                let newest = group.newest();
+                self.session.handle(Input::Grown(newest), &mut outputs);
+            }
             self.session.handle(input, &mut outputs);
             for output in outputs.drain(..) {
                 if matches!(output, Output::Close) {
@@ -316,8 +323,21 @@ impl Driver {
                 let Some(group_id) = self.session.group() else {
                     return Ok(());
                 };
-                if purpose == Purpose::Stream && self.subscribed.is_none() {
-                    self.subscribed = Some(Counted::new(&self.context.metrics.subscribers));
+                if purpose == Purpose::Stream {
+                    let metrics = &self.context.metrics;
+                    self.subscribed
+                        .get_or_insert_with(|| Counted::new(&metrics.subscribers));
+                    let recent = self
+                        .membership
+                        .as_ref()
+                        .and_then(|group| group.recent(after, max_blobs, max_bytes));
+                    if let Some(page) = recent {
+                        metrics.pages_from_memory.inc();
+                        let input = Input::Read(purpose, Ok(page));
+                        self.work.push(Box::pin(std::future::ready(input)));
+                        return Ok(());
+                    }
+                    metrics.pages_from_storage.inc();
                 }
                 let storage = Arc::clone(&self.context.storage);
                 self.work.push(Box::pin(async move {

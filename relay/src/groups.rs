@@ -1,28 +1,61 @@
-//! Which sessions are open in which group, so that a commit wakes those that wait for it.
+//! Which sessions are open in which group, so that a commit wakes those that wait for it and hands them what it stored.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use zerok_sync_shared::ids::GroupId;
+use zerok_sync_shared::message::Blob;
+use zerok_sync_shared::session::Page;
+
+use crate::limits;
+
+mod recent;
+
+use recent::{Budget, Recent};
 
 /// The groups with an open session.
-#[derive(Debug, Default)]
-pub struct Groups(Mutex<HashMap<GroupId, Watched>>);
+#[derive(Debug)]
+pub struct Groups(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    open: HashMap<GroupId, Watched>,
+    recent: Recent,
+}
 
 #[derive(Debug)]
 struct Watched {
     newest: watch::Sender<u64>,
+    /// What the members were woken for.
+    told: u64,
     members: usize,
 }
 
+impl Default for Groups {
+    fn default() -> Self {
+        Self(Mutex::new(Inner {
+            open: HashMap::new(),
+            recent: Recent::new(Budget {
+                blobs: limits::RECENT_BLOBS,
+                bytes: limits::RECENT_BYTES,
+            }),
+        }))
+    }
+}
+
 impl Groups {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Watches a group's newest cursor from now on. Join before reading the group, so that nothing is missed between.
     #[must_use]
     pub fn join(self: &Arc<Self>, group: GroupId) -> Membership {
-        let mut groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let watched = groups.entry(group).or_insert_with(|| Watched {
+        let mut inner = self.lock();
+        let watched = inner.open.entry(group).or_insert_with(|| Watched {
             newest: watch::Sender::new(0),
+            told: 0,
             members: 0,
         });
         watched.members += 1;
@@ -36,19 +69,34 @@ impl Groups {
     /// The groups that have members.
     #[must_use]
     pub fn watched(&self) -> Vec<GroupId> {
-        let groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.keys().copied().collect()
+        self.lock().open.keys().copied().collect()
+    }
+
+    /// Takes in what a commit of this process stored, before it is acknowledged: from then on nobody may be told that it
+    /// is not there. [`Self::grown`] wakes those that wait for it. Nothing that was stored before may be among it: its id
+    /// may have come again with other bytes.
+    pub fn stored(&self, blobs: impl IntoIterator<Item = (GroupId, Blob)>) {
+        let mut inner = self.lock();
+        for (group, blob) in blobs {
+            if let Some(watched) = inner.open.get(&group) {
+                watched.newest.send_if_modified(|newest| {
+                    *newest = blob.cursor.max(*newest);
+                    false
+                });
+                inner.recent.add(group, blob);
+            }
+        }
     }
 
     /// Tells a group's sessions about its newest cursor.
     pub fn grown(&self, group: GroupId, cursor: u64) {
-        let groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(watched) = groups.get(&group) {
-            watched.newest.send_if_modified(|newest| {
-                let grown = cursor > *newest;
-                *newest = cursor.max(*newest);
-                grown
-            });
+        if let Some(watched) = self.lock().open.get_mut(&group)
+            && cursor > watched.told
+        {
+            watched.told = cursor;
+            watched
+                .newest
+                .send_modify(|newest| *newest = cursor.max(*newest));
         }
     }
 }
@@ -70,15 +118,31 @@ impl Membership {
         }
         *self.newest.borrow_and_update()
     }
+
+    /// The newest cursor that is known.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        *self.newest.borrow()
+    }
+
+    /// A page of what was stored lately, if memory has everything that belongs to it.
+    #[must_use]
+    pub fn recent(&self, after: u64, max_blobs: u32, max_bytes: usize) -> Option<Page> {
+        self.groups
+            .lock()
+            .recent
+            .page(self.group, after, max_blobs, max_bytes)
+    }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let mut groups = self.groups.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(watched) = groups.get_mut(&self.group) {
+        let mut inner = self.groups.lock();
+        if let Some(watched) = inner.open.get_mut(&self.group) {
             watched.members -= 1;
             if watched.members == 0 {
-                groups.remove(&self.group);
+                inner.open.remove(&self.group);
+                inner.recent.forget(self.group);
             }
         }
     }
@@ -103,6 +167,6 @@ mod tests {
         groups.grown(group, 4);
         assert_eq!(second.grown().await, 4);
         drop(second);
-        assert!(groups.0.lock().unwrap().is_empty());
+        assert!(groups.lock().open.is_empty());
     }
 }

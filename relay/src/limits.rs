@@ -118,6 +118,10 @@ pub const GROUP_BYTES: usize = 128 * 1024;
 pub const GROUPS_MIXED: Duration = Duration::from_secs(5);
 /// What a blob that waits takes beside its payload, about.
 pub const WAITING_BLOB: usize = 512;
+/// Blobs that are kept in memory for subscribers, of all groups.
+pub const RECENT_BLOBS: usize = 65_536;
+/// What they may take.
+pub const RECENT_BYTES: usize = 32 * 1024 * 1024;
 /// Acknowledgements that wait for the next transaction.
 pub const MAX_PENDING_SEEN: usize = 65_536;
 /// Acknowledgements are stored at least so often.
@@ -128,6 +132,12 @@ pub const STORAGE_RETRY: Duration = Duration::from_secs(5);
 pub const QUOTA_RETRY: Duration = Duration::from_secs(60);
 /// Connections that read from the database.
 pub const READERS: u32 = 4;
+/// Pages in the write-ahead log at which they are moved to the database.
+pub const CHECKPOINT_PAGES: u32 = 4_096;
+/// Length of the write-ahead log at which readers wait for a moment, so that it can begin anew.
+pub const WAL_BYTES: u64 = 64 * 1024 * 1024;
+/// How long that waits for readers before it gives up for now.
+pub const WAL_PATIENCE: Duration = Duration::from_millis(250);
 /// How long a query waits for a lock or a connection.
 pub const DATABASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A system clock that is ahead of the relay's own count by more is doubted; a jump by less expires blobs at most so much
@@ -139,10 +149,18 @@ pub const CLOCK_BEHIND: Duration = Duration::from_secs(3600);
 pub const CLOCK_GRACE: Duration = Duration::from_secs(24 * 3600);
 /// Expired blobs deleted in one transaction, so that pushes get their turn.
 pub const EXPIRE_BLOBS: u32 = 256;
-/// Free pages given back to the file system after each of those.
-pub const VACUUM_PAGES: u32 = 512;
 /// A device that was seen within this time counts as active in the metrics.
 pub const ACTIVE: Duration = Duration::from_secs(24 * 3600);
+/// Groups looked at in one step for blobs that all their devices have acknowledged.
+pub const SWEEP_GROUPS: u32 = 256;
+/// Devices forgotten in one transaction.
+pub const FORGET_DEVICES: u32 = 256;
+/// Free pages given back to the file system in one transaction.
+pub const VACUUM_PAGES: u64 = 512;
+/// Free pages that are kept for the next blobs.
+pub const SPARE_PAGES: u64 = 256;
+/// How long a device may stay away by default before it holds nothing back.
+pub const DEFAULT_INACTIVE_AFTER: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Groups by default.
 pub const DEFAULT_MAX_GROUPS: u64 = 100_000;
 /// Bytes a group may store by default.

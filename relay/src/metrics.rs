@@ -93,6 +93,10 @@ pub struct Metrics {
     pub delivered: Counter,
     /// Their payload bytes.
     pub delivered_bytes: Counter,
+    /// Pages for subscribers that came from memory.
+    pub pages_from_memory: Counter,
+    /// Pages for subscribers that were read from the storage.
+    pub pages_from_storage: Counter,
     /// Transactions that stored something.
     pub commits: Counter,
     /// Blobs in a transaction.
@@ -127,6 +131,8 @@ pub struct Metrics {
     cursor_lag: Distribution,
     /// Blobs deleted because their time was over.
     pub expired: Counter,
+    /// Blobs deleted because every active device had acknowledged them.
+    pub acknowledged: Counter,
     /// Invites that were left here.
     pub invites_created: Counter,
     /// Invites that were claimed.
@@ -162,6 +168,16 @@ impl Default for Metrics {
             push_bytes: bytes(r, "push", "Payload acknowledged as stored"),
             delivered: add(r, "delivered_blobs", "Blobs sent to devices"),
             delivered_bytes: bytes(r, "delivered", "Payload sent to devices"),
+            pages_from_memory: add(
+                r,
+                "pages_from_memory",
+                "Pages of blobs for subscribers that came from memory",
+            ),
+            pages_from_storage: add(
+                r,
+                "pages_from_storage",
+                "Pages of blobs for subscribers that were read from the storage",
+            ),
             commits: add(r, "commits", "Transactions that stored blobs"),
             commit_blobs: made(r, "commit_blobs", "Blobs in one transaction", blobs()),
             commit_seconds: unit(
@@ -209,6 +225,11 @@ impl Default for Metrics {
                 "How many blobs each active device has yet to acknowledge, as of the last clean-up",
             ),
             expired: add(r, "expired_blobs", "Blobs deleted after their time"),
+            acknowledged: add(
+                r,
+                "acknowledged_blobs_deleted",
+                "Blobs deleted because every active device had them",
+            ),
             invites_created: add(r, "invites_created", "Invites left here"),
             invites_claimed: add(r, "invites_claimed", "Invites claimed"),
             forward_refused: add(

@@ -282,6 +282,8 @@ impl Relay {
             metrics,
             clock,
             every: config.cleanup_interval,
+            delete_acked: config.delete_acked,
+            inactive_after: config.inactive_after,
             shutdown: shutdown.clone(),
         };
         services.spawn(cleanup.run());

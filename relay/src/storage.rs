@@ -80,6 +80,15 @@ pub enum Refused {
     AfterRefusal,
 }
 
+/// Where a blob is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Its place.
+    pub stored: Stored,
+    /// Whether it was stored just now. Otherwise its id was there before, perhaps with other bytes.
+    pub new: bool,
+}
+
 /// Everything that one transaction writes.
 #[derive(Debug)]
 pub struct Batch<'a> {
@@ -91,6 +100,30 @@ pub struct Batch<'a> {
     pub quota: u64,
     /// Timestamp of what is stored.
     pub now: Timestamp,
+}
+
+/// A step on the way through all groups, deleting what everybody has.
+#[derive(Debug, Clone, Copy)]
+pub struct Sweep {
+    /// The group after which it begins.
+    pub after: Option<GroupId>,
+    /// Devices that were not seen since hold nothing back.
+    pub active_since: Timestamp,
+    /// Groups to look at, at most.
+    pub max_groups: u32,
+    /// Blobs to delete, at most.
+    pub max_blobs: u32,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Blobs that it deleted.
+    pub deleted: u64,
+    /// After which group to go on.
+    pub after: Option<GroupId>,
+    /// Whether all groups were looked at.
+    pub done: bool,
 }
 
 /// The storage could not do it; nothing has changed. The text is for the log, never for a device.
@@ -159,7 +192,7 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Stores a batch in one transaction, and answers for each blob in order. Cursors are assigned here, without holes;
     /// an id that the group has already gives its old cursor and timestamp.
-    async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Stored, Refused>>, StorageError>;
+    async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Kept, Refused>>, StorageError>;
 
     /// A page of blobs after a cursor, as one moment sees them: at most `max_blobs` and `max_bytes` of payload, but at
     /// least one blob if there is one.
@@ -176,6 +209,20 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Deletes at most `max_blobs` expired blobs, and gives how many they were.
     async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError>;
+
+    /// Deletes blobs that every active device of their group has acknowledged, where there are at least two of them: a
+    /// device that is alone will want its log for the one that joins.
+    async fn delete_acked(&self, sweep: Sweep) -> Result<Swept, StorageError>;
+
+    /// Forgets at most `max_devices` devices that were last seen before, and gives how many they were.
+    async fn forget_devices(
+        &self,
+        seen_before: Timestamp,
+        max_devices: u32,
+    ) -> Result<u64, StorageError>;
+
+    /// Gives some of the room that deleted blobs left back to the disk; whether there is more to give.
+    async fn shrink(&self) -> Result<bool, StorageError>;
 
     /// Keeps an invite, if its lookup is free and fewer than `max` can be claimed.
     async fn put_invite(

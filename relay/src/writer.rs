@@ -12,14 +12,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{DeviceId, GroupId};
-use zerok_sync_shared::message::WireError;
+use zerok_sync_shared::message::{Blob, WireError};
 use zerok_sync_shared::session::{NewBlob, Stored};
 
 use crate::clock::Clock;
 use crate::groups::Groups;
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::storage::{Batch, Pending, Refused, Seen, Storage};
+use crate::storage::{Batch, Kept, Pending, Refused, Seen, Storage};
 
 mod turns;
 
@@ -192,7 +192,6 @@ impl SessionWriter {
 struct Waiting {
     session: Arc<SessionState>,
     answers: mpsc::Sender<Answer>,
-    group: GroupId,
     size: u64,
     _bytes: OwnedSemaphorePermit,
 }
@@ -280,7 +279,6 @@ impl Task {
                 _bytes,
             } = request;
             let one = Waiting {
-                group: blob.group_id,
                 size: blob.payload.len() as u64,
                 session,
                 answers,
@@ -325,12 +323,12 @@ impl Task {
             now: self.context.clock.now(),
         };
         let result = self.context.storage.commit(batch).await;
-        self.pending.clear();
+        let pending = std::mem::take(&mut self.pending);
         let waiting = std::mem::take(&mut self.waiting);
         match result {
             Ok(answers) => {
                 self.failing.store(false, Ordering::Relaxed);
-                self.answer(waiting, answers, started.elapsed());
+                self.answer(pending, waiting, answers, started.elapsed());
             }
             Err(error) => {
                 // Once, not for every batch that fails for the same reason.
@@ -344,7 +342,13 @@ impl Task {
         }
     }
 
-    fn answer(&self, waiting: Vec<Waiting>, answers: Vec<Result<Stored, Refused>>, took: Duration) {
+    fn answer(
+        &self,
+        pending: Vec<Pending>,
+        waiting: Vec<Waiting>,
+        answers: Vec<Result<Kept, Refused>>,
+        took: Duration,
+    ) {
         let metrics = &self.context.metrics;
         if !waiting.is_empty() {
             metrics.commits.inc();
@@ -352,18 +356,42 @@ impl Task {
             metrics.commit_seconds.observe(took.as_secs_f64());
         }
         let mut newest: HashMap<GroupId, u64> = HashMap::new();
+        let mut fresh = Vec::with_capacity(pending.len());
+        for (pending, answer) in pending.into_iter().zip(&answers) {
+            if let Ok(kept) = answer {
+                let group = pending.blob.group_id;
+                let cursor = newest.entry(group).or_default();
+                *cursor = kept.stored.cursor.max(*cursor);
+                if kept.new {
+                    fresh.push((group, delivered(pending.blob, kept.stored)));
+                }
+            }
+        }
+        self.context.groups.stored(fresh);
+        // The answers before the wake-up: a session that has them sends a device's own blobs without their bytes.
         for (waiting, answer) in waiting.into_iter().zip(answers) {
-            if let Ok(stored) = answer {
+            if answer.is_ok() {
                 metrics.pushes.inc();
                 metrics.push_bytes.inc_by(waiting.size);
-                let cursor = newest.entry(waiting.group).or_default();
-                *cursor = stored.cursor.max(*cursor);
             }
-            waiting.answer(answer.map_err(refusal));
+            waiting.answer(answer.map(|kept| kept.stored).map_err(refusal));
         }
         for (group, cursor) in newest {
             self.context.groups.grown(group, cursor);
         }
+    }
+}
+
+/// A blob as subscribers get it.
+fn delivered(blob: NewBlob, stored: Stored) -> Blob {
+    Blob {
+        cursor: stored.cursor,
+        blob_id: blob.blob_id,
+        sender: blob.sender,
+        epoch: blob.epoch,
+        timestamp: stored.timestamp,
+        ttl: u32::try_from(blob.ttl).unwrap_or(u32::MAX),
+        payload: blob.payload,
     }
 }
 

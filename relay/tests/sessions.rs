@@ -25,7 +25,7 @@ async fn a_push_over_udp_reaches_a_subscriber_on_the_websocket_and_back() {
 
     two.subscribe(0).await;
     let Message::Blob(blob) = two.receive().await else {
-        panic!()
+        panic!("not a blob")
     };
     assert_eq!(
         (blob.cursor, blob.payload),
@@ -60,6 +60,49 @@ async fn a_push_over_udp_reaches_a_subscriber_on_the_websocket_and_back() {
         "the same id has the same cursor"
     );
     relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_blobs_come_from_memory_and_what_was_there_before_from_the_storage() {
+    let (relay, _folder) = start().await;
+    let keys = keys(1);
+    let pusher = Device::connect(relay.http_url(), Way::Udp).await;
+    let reader = Device::connect(relay.http_url(), Way::Udp).await;
+    {
+        let mut before = pusher.session(&keys).await;
+        assert_eq!(before.push(1, b"before").await, 1);
+    }
+    let mut one = pusher.session(&keys).await;
+    let mut two = reader.session(&keys).await;
+    two.subscribe(0).await;
+    assert!(matches!(two.receive().await, Message::Blob(blob) if blob.cursor == 1));
+    assert_eq!(two.receive().await, Message::CaughtUp { max_cursor: 1 });
+    let from_storage = counter(&relay, "pages_from_storage").await;
+    assert!(from_storage >= 1);
+    assert_eq!(counter(&relay, "pages_from_memory").await, 0);
+
+    for id in 2..=20 {
+        // The second push of an id comes with other bytes, which nobody may ever see.
+        assert_eq!(one.push(id, &[id; 3000]).await, u64::from(id));
+        assert_eq!(one.push(id, b"other").await, u64::from(id));
+        let Message::Blob(blob) = two.receive().await else {
+            panic!()
+        };
+        assert_eq!(blob.cursor, u64::from(id));
+        assert_eq!(blob.payload, vec![id; 3000]);
+    }
+    assert_eq!(counter(&relay, "pages_from_storage").await, from_storage);
+    assert_eq!(counter(&relay, "pages_from_memory").await, 19);
+    relay.shutdown().await;
+}
+
+async fn counter(relay: &Relay, name: &str) -> u64 {
+    let url = format!("{}/metrics", relay.http_url());
+    let text = common::http().get(url).send().await.unwrap();
+    let text = text.text().await.unwrap();
+    let start = format!("zerok_relay_{name}_total ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&start));
+    line.unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

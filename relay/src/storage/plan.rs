@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use zerok_sync_shared::ids::{BlobId, GroupId};
 use zerok_sync_shared::session::Stored;
 
-use super::{Batch, Refused};
+use super::{Batch, Kept, Refused};
 
 /// The running totals of a group.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,7 @@ pub(super) fn plan(
     batch: &Batch<'_>,
     totals: &mut HashMap<GroupId, Totals>,
     stored: &mut HashMap<(i64, BlobId), Stored>,
-) -> (Vec<Result<Stored, Refused>>, Vec<Insert>) {
+) -> (Vec<Result<Kept, Refused>>, Vec<Insert>) {
     let mut refused = HashSet::new();
     let mut inserts = Vec::with_capacity(batch.blobs.len());
     let mut answers = Vec::with_capacity(batch.blobs.len());
@@ -44,7 +44,10 @@ pub(super) fn plan(
             let id = (group.key, pending.blob.blob_id);
             let size = pending.blob.payload.len() as u64;
             if let Some(known) = stored.get(&id) {
-                Ok(*known)
+                Ok(Kept {
+                    stored: *known,
+                    new: false,
+                })
             } else if batch.quota != 0 && group.bytes_used.saturating_add(size) > batch.quota {
                 Err(Refused::Quota)
             } else {
@@ -52,17 +55,20 @@ pub(super) fn plan(
                 group.bytes_used += size;
                 group.blob_count += 1;
                 group.changed = true;
-                let new = Stored {
+                let place = Stored {
                     cursor: group.max_cursor,
                     timestamp: batch.now,
                 };
-                stored.insert(id, new);
+                stored.insert(id, place);
                 inserts.push(Insert {
                     at,
                     group: group.key,
-                    cursor: new.cursor,
+                    cursor: place.cursor,
                 });
-                Ok(new)
+                Ok(Kept {
+                    stored: place,
+                    new: true,
+                })
             }
         } else {
             Err(Refused::UnknownGroup)

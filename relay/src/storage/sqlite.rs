@@ -12,20 +12,23 @@ use sqlx::{ConnectOptions as _, Connection as _, Row, SqliteConnection};
 use tokio::sync::Mutex;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
 use zerok_sync_shared::message::{Blob, Mark};
-use zerok_sync_shared::session::{GroupInfo, Page, Stored};
+use zerok_sync_shared::session::{GroupInfo, Page};
 use zerok_sync_shared::time::Timestamp;
 
 use super::{
-    Batch, Census, InviteChange, LAG_BOUNDS, OpenError, OpenGroup, PutInviteError, Refused, Stats,
-    Storage, StorageError,
+    Batch, Census, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup, PutInviteError, Refused,
+    Stats, Storage, StorageError, Sweep, Swept,
 };
 use crate::invites::Invite;
 use crate::limits;
+use wal::{Reader, Wal};
 
 mod commit;
 mod invites;
+mod retention;
 #[cfg(test)]
 mod tests;
+mod wal;
 
 /// Name of the database in the data folder.
 pub const FILE_NAME: &str = "relay.db";
@@ -41,6 +44,7 @@ pub struct SqliteStorage {
     /// `None` after a failure that left the connection in doubt; the next writer opens another.
     writer: Mutex<Option<SqliteConnection>>,
     readers: SqlitePool,
+    wal: Wal,
 }
 
 impl SqliteStorage {
@@ -59,6 +63,9 @@ impl SqliteStorage {
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .foreign_keys(true)
             .busy_timeout(limits::DATABASE_TIMEOUT)
+            // A page that changes in many commits is moved once. The default of 1,000 moves more than it saves.
+            .pragma("wal_autocheckpoint", limits::CHECKPOINT_PAGES.to_string())
+            .pragma("journal_size_limit", limits::WAL_BYTES.to_string())
             .log_statements(tracing::log::LevelFilter::Off)
             .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
         let mut writer = options.connect().await?;
@@ -77,6 +84,7 @@ impl SqliteStorage {
             .await?;
         let file = FileId::of(&path)?;
         let writer = Mutex::new(Some(writer));
+        let wal = Wal::beside(&path);
         Ok(Self {
             path,
             options,
@@ -84,6 +92,7 @@ impl SqliteStorage {
             incarnation,
             writer,
             readers,
+            wal,
         })
     }
 
@@ -99,11 +108,24 @@ impl SqliteStorage {
         }
     }
 
+    async fn reader(&self) -> Result<Reader<'_>, StorageError> {
+        self.wal.reader(&self.readers).await
+    }
+
+    /// Moves what can be moved at once from the write-ahead log to the database.
+    async fn checkpoint(&self) -> Result<(), StorageError> {
+        let mut slot = self.writer.lock().await;
+        if let Some(connection) = slot.as_mut() {
+            execute(connection, "PRAGMA wal_checkpoint(PASSIVE)").await?;
+        }
+        Ok(())
+    }
+
     /// What is at a cursor.
     async fn mark(&self, group_ref: i64, cursor: u64) -> Result<Option<Mark>, StorageError> {
         let sql = "SELECT cursor, blob_id, timestamp FROM blobs WHERE group_ref = ? AND cursor = ?";
         let query = sqlx::query(sql).bind(group_ref).bind(int(cursor));
-        let row = query.fetch_optional(&self.readers).await?;
+        let row = query.fetch_optional(&mut *self.reader().await?).await?;
         row.as_ref().map(mark).transpose()
     }
 
@@ -122,6 +144,7 @@ impl SqliteStorage {
         let result = in_transaction(&mut connection, work).await;
         let clean = result.is_ok() || rolled_back(&mut connection).await;
         if clean {
+            self.wal.keep_short(&mut connection).await;
             *slot = Some(connection);
         }
         result
@@ -161,7 +184,7 @@ impl Storage for SqliteStorage {
         let find = "SELECT id, max_cursor, epoch, access_pub FROM groups WHERE group_id = ?";
         let find = || sqlx::query(find).bind(open.group_id.0.to_vec());
         let found = find()
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.reader().await?)
             .await
             .map_err(StorageError::from)?;
         if let Some(row) = found {
@@ -198,7 +221,7 @@ impl Storage for SqliteStorage {
         .await
     }
 
-    async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Stored, Refused>>, StorageError> {
+    async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Kept, Refused>>, StorageError> {
         self.write(async |connection| commit::commit(connection, &batch).await)
             .await
     }
@@ -231,7 +254,7 @@ impl Storage for SqliteStorage {
             .bind(int(after))
             .bind(i64::from(max_blobs) + 1)
             .bind(int(max_bytes as u64))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         let mut max_cursor = 0;
         let mut found = 0;
@@ -268,14 +291,72 @@ impl Storage for SqliteStorage {
         let rows = sqlx::query(sql)
             .bind(json_hex(ids.iter().map(|id| id.0.as_slice())))
             .bind(group_id.0.to_vec())
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().map(mark).collect()
     }
 
     async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError> {
-        self.write(async |connection| commit::expire(connection, now, max_blobs).await)
+        self.write(async |connection| retention::expire(connection, now, max_blobs).await)
             .await
+    }
+
+    async fn delete_acked(&self, sweep: Sweep) -> Result<Swept, StorageError> {
+        let looked = retention::look(&mut *self.reader().await?, &sweep).await?;
+        let deleted = if looked.floors.is_empty() {
+            0
+        } else {
+            let floors = &looked.floors;
+            self.write(async |connection| {
+                retention::delete_up_to(connection, floors, sweep.max_blobs).await
+            })
+            .await?
+        };
+        // What is left of these groups comes first the next time.
+        if deleted >= u64::from(sweep.max_blobs) {
+            return Ok(Swept {
+                deleted,
+                after: sweep.after,
+                done: false,
+            });
+        }
+        Ok(Swept {
+            deleted,
+            after: looked.last,
+            done: looked.last.is_none(),
+        })
+    }
+
+    async fn forget_devices(
+        &self,
+        seen_before: Timestamp,
+        max_devices: u32,
+    ) -> Result<u64, StorageError> {
+        let mut reader = self.reader().await?;
+        let gone = retention::gone_devices(&mut reader, seen_before, max_devices).await?;
+        drop(reader);
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        self.write(async |connection| {
+            retention::forget_devices(connection, &gone, seen_before).await
+        })
+        .await
+    }
+
+    async fn shrink(&self) -> Result<bool, StorageError> {
+        let spare = retention::spare_pages(&mut *self.reader().await?).await?;
+        if spare == 0 {
+            return Ok(false);
+        }
+        self.write(async |connection| retention::vacuum(connection, spare).await)
+            .await?;
+        let more = spare > limits::VACUUM_PAGES;
+        if !more {
+            // Only now does the file become shorter.
+            self.checkpoint().await?;
+        }
+        Ok(more)
     }
 
     async fn put_invite(
@@ -289,7 +370,7 @@ impl Storage for SqliteStorage {
     }
 
     async fn invite(&self, lookup: InviteLookup) -> Result<Option<Invite>, StorageError> {
-        let mut connection = self.readers.acquire().await?;
+        let mut connection = self.reader().await?;
         invites::get(&mut connection, lookup).await
     }
 
@@ -309,7 +390,9 @@ impl Storage for SqliteStorage {
 
     async fn stats(&self) -> Result<Stats, StorageError> {
         let sql = "SELECT count(*), coalesce(sum(blob_count), 0), coalesce(sum(bytes_used), 0) FROM groups";
-        let row = sqlx::query(sql).fetch_one(&self.readers).await?;
+        let row = sqlx::query(sql)
+            .fetch_one(&mut *self.reader().await?)
+            .await?;
         Ok(Stats {
             groups: number(&row, 0)?,
             blobs: number(&row, 1)?,
@@ -331,7 +414,7 @@ impl Storage for SqliteStorage {
         for bound in LAG_BOUNDS {
             query = query.bind(int(bound));
         }
-        let row = query.fetch_one(&self.readers).await?;
+        let row = query.fetch_one(&mut *self.reader().await?).await?;
         let mut census = Census {
             stats: self.stats().await?,
             active_devices: number(&row, 0)?,

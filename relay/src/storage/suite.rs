@@ -12,7 +12,8 @@ use zerok_sync_shared::session::{NewBlob, Stored};
 use zerok_sync_shared::time::Timestamp;
 
 use super::{
-    Batch, Census, OpenError, OpenGroup, Pending, PutInviteError, Refused, Seen, Stats, Storage,
+    Batch, Census, Kept, OpenError, OpenGroup, Pending, PutInviteError, Refused, Seen, Stats,
+    Storage, Sweep,
 };
 use crate::invites::{Invite, InviteState};
 
@@ -29,8 +30,9 @@ pub(super) async fn conformance<F: Future<Output = Arc<dyn Storage>>>(make: impl
     pages_are_bounded_in_rows_and_bytes(&*make().await).await;
     holes_do_not_stop_a_reader(&*make().await).await;
     expiry_frees_what_it_deletes(&*make().await).await;
-    devices_are_seen(&*make().await).await;
     the_census_sorts_active_devices_by_their_lag(&*make().await).await;
+    what_everybody_has_is_deleted(&*make().await).await;
+    gone_devices_are_forgotten(&*make().await).await;
     invites_are_kept_changed_and_forgotten(&*make().await).await;
 }
 
@@ -85,7 +87,7 @@ async fn cursors(storage: &dyn Storage, blobs: &[Pending]) -> Vec<u64> {
     let answers = storage.commit(batch(blobs)).await.unwrap();
     answers
         .into_iter()
-        .map(|answer| answer.unwrap().cursor)
+        .map(|answer| answer.unwrap().stored.cursor)
         .collect()
 }
 
@@ -155,20 +157,11 @@ async fn cursors_are_gapless_and_ids_idempotent(storage: &dyn Storage) {
         })
         .await
         .unwrap();
-    let old = Stored {
-        cursor: 2,
-        timestamp: NOW,
+    let kept = |cursor, timestamp, new| {
+        let stored = Stored { cursor, timestamp };
+        Ok(Kept { stored, new })
     };
-    assert_eq!(
-        answers,
-        [
-            Ok(old),
-            Ok(Stored {
-                cursor: 3,
-                timestamp: late
-            })
-        ]
-    );
+    assert_eq!(answers, [kept(2, NOW, false), kept(3, late, true)]);
     let page = storage.read(A, 0, 10, 1 << 20).await.unwrap();
     assert_eq!(page.blobs[1].payload.len(), 10, "the first stays");
 
@@ -250,7 +243,7 @@ async fn quota_is_a_running_total(storage: &dyn Storage) {
         })
         .await
         .unwrap();
-    let cursor = |at: usize| answers[at].map(|stored| stored.cursor);
+    let cursor = |at: usize| answers[at].map(|kept| kept.stored.cursor);
     assert_eq!((cursor(0), cursor(1)), (Ok(1), Err(Refused::Quota)));
     assert_eq!(
         cursor(2),
@@ -281,7 +274,7 @@ async fn quota_is_a_running_total(storage: &dyn Storage) {
         .await
         .unwrap();
     assert_eq!(
-        answers[0].map(|stored| stored.cursor),
+        answers[0].map(|kept| kept.stored.cursor),
         Ok(3),
         "a raised quota is enough"
     );
@@ -399,25 +392,16 @@ async fn the_census_sorts_active_devices_by_their_lag(storage: &dyn Storage) {
     storage.open_group(open(A)).await.unwrap();
     let blobs: Vec<Pending> = (0..20).map(|n| pending(A, n, 10)).collect();
     cursors(storage, &blobs).await;
-    let seen = |device, acked, at| Seen {
-        group_id: A,
-        device: DeviceId([device; 32]),
-        acked,
-        at,
-    };
+    let seen = |device, acked, at| seen(A, device, acked, at);
     let hour_ago = Timestamp(NOW.0 - 3600);
-    let seen = [
+    let all = [
         seen(1, 20, NOW),
         seen(2, 19, NOW),
         seen(3, 10, NOW),
         seen(4, 0, NOW),
         seen(5, 0, hour_ago),
     ];
-    let batch = Batch {
-        seen: &seen,
-        ..batch(&[])
-    };
-    storage.commit(batch).await.unwrap();
+    see(storage, &all).await;
     let census = Census {
         stats: Stats {
             groups: 1,
@@ -436,34 +420,103 @@ async fn the_census_sorts_active_devices_by_their_lag(storage: &dyn Storage) {
     );
 }
 
-async fn devices_are_seen(storage: &dyn Storage) {
-    storage.open_group(open(A)).await.unwrap();
-    let seen = |device, acked| Seen {
-        group_id: A,
+fn seen(group_id: GroupId, device: u8, acked: u64, at: Timestamp) -> Seen {
+    Seen {
+        group_id,
         device: DeviceId([device; 32]),
         acked,
-        at: NOW,
-    };
-    let unknown = Seen {
-        group_id: B,
-        ..seen(1, 1)
-    };
-    let some = [seen(1, 5), seen(2, 0), unknown];
-    storage
-        .commit(Batch {
-            seen: &some,
-            ..batch(&[])
-        })
-        .await
-        .unwrap();
-    let some = [seen(1, 0), seen(2, 7)];
-    storage
-        .commit(Batch {
-            seen: &some,
-            ..batch(&[])
-        })
-        .await
-        .unwrap();
+        at,
+    }
+}
+
+async fn see(storage: &dyn Storage, seen: &[Seen]) {
+    let batch = Batch { seen, ..batch(&[]) };
+    storage.commit(batch).await.unwrap();
+}
+
+/// Every sweep until all groups were looked at, and how many blobs each deleted.
+async fn sweep(storage: &dyn Storage, active_since: Timestamp, max_blobs: u32) -> Vec<u64> {
+    let mut deleted = Vec::new();
+    let mut after = None;
+    loop {
+        let sweep = Sweep {
+            after,
+            active_since,
+            max_groups: 1,
+            max_blobs,
+        };
+        let swept = storage.delete_acked(sweep).await.unwrap();
+        assert!(swept.deleted <= u64::from(max_blobs));
+        deleted.push(swept.deleted);
+        after = swept.after;
+        if swept.done {
+            return deleted;
+        }
+    }
+}
+
+async fn stored(storage: &dyn Storage, group_id: GroupId) -> Vec<u64> {
+    let page = storage.read(group_id, 0, 100, 1 << 20).await.unwrap();
+    page.blobs.iter().map(|blob| blob.cursor).collect()
+}
+
+async fn what_everybody_has_is_deleted(storage: &dyn Storage) {
+    let later = NOW.plus(Duration::from_secs(10));
+    storage.open_group(open(A)).await.unwrap();
+    storage.open_group(open(B)).await.unwrap();
+    let blobs: Vec<Pending> = (1..=9).map(|n| pending(A, n, 10)).collect();
+    cursors(storage, &blobs).await;
+    cursors(storage, &[pending(B, 1, 10), pending(B, 2, 10)]).await;
+
+    see(storage, &[seen(A, 1, 9, later), seen(B, 1, 2, later)]).await;
+    assert_eq!(
+        sweep(storage, NOW, 100).await.iter().sum::<u64>(),
+        0,
+        "a device that is alone keeps its log"
+    );
+    // An acknowledgement that comes late, or of a group that is not there, takes nothing back.
+    let late = [seen(A, 1, 0, NOW), seen(GroupId([9; 32]), 1, 1, NOW)];
+    see(storage, &late).await;
+    see(storage, &[seen(A, 2, 5, later), seen(A, 3, 2, NOW)]).await;
+    assert_eq!(sweep(storage, NOW, 100).await, [2, 0, 0]);
+    assert_eq!(
+        stored(storage, A).await,
+        [3, 4, 5, 6, 7, 8, 9],
+        "the slowest device is waited for"
+    );
+    assert_eq!(
+        sweep(storage, later, 2).await,
+        [2, 1, 0, 0],
+        "not for one that was not seen for long"
+    );
+    assert_eq!(stored(storage, A).await, [6, 7, 8, 9]);
+    assert_eq!(stored(storage, B).await, [1, 2]);
+    let stats = storage.stats().await.unwrap();
+    assert_eq!((stats.blobs, stats.bytes), (6, 60));
+    assert_eq!(cursors(storage, &[pending(A, 10, 1)]).await, [10]);
+}
+
+async fn gone_devices_are_forgotten(storage: &dyn Storage) {
+    let later = NOW.plus(Duration::from_secs(10));
+    storage.open_group(open(A)).await.unwrap();
+    cursors(storage, &[pending(A, 1, 10)]).await;
+    let all = [
+        seen(A, 1, 1, later),
+        seen(A, 2, 1, later),
+        seen(A, 3, 0, NOW),
+        seen(A, 4, 0, NOW),
+    ];
+    see(storage, &all).await;
+    assert_eq!(storage.forget_devices(NOW, 10).await.unwrap(), 0);
+    assert_eq!(storage.forget_devices(later, 1).await.unwrap(), 1);
+    assert_eq!(sweep(storage, NOW, 10).await, [0, 0]);
+    assert_eq!(storage.forget_devices(later, 10).await.unwrap(), 1);
+    assert_eq!(
+        sweep(storage, NOW, 10).await,
+        [1, 0],
+        "what is forgotten holds nothing back"
+    );
+    while storage.shrink().await.unwrap() {}
 }
 
 async fn invites_are_kept_changed_and_forgotten(storage: &dyn Storage) {

@@ -12,7 +12,7 @@ use zerok_sync_shared::time::Timestamp;
 use super::*;
 use crate::invites::Invite;
 use crate::storage::{
-    Census, InviteChange, OpenError, OpenGroup, PutInviteError, Stats, StorageError,
+    Census, InviteChange, OpenError, OpenGroup, PutInviteError, Stats, StorageError, Sweep, Swept,
 };
 
 const GROUP: GroupId = GroupId([1; 32]);
@@ -43,7 +43,7 @@ impl Storage for Fake {
     async fn open_group(&self, _: OpenGroup) -> Result<GroupInfo, OpenError> {
         Err(OpenError::Unknown)
     }
-    async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Stored, Refused>>, StorageError> {
+    async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Kept, Refused>>, StorageError> {
         self.gate.0.acquire().await.unwrap().forget();
         if self.fails.load(Ordering::Relaxed) {
             return Err(StorageError("full".into()));
@@ -52,10 +52,11 @@ impl Storage for Fake {
         let mut stored = self.stored.lock().unwrap();
         let store = |pending: &Pending| {
             stored.push(pending.blob.blob_id.0[0]);
-            Ok(Stored {
+            let stored = Stored {
                 cursor: stored.len() as u64,
                 timestamp: batch.now,
-            })
+            };
+            Ok(Kept { stored, new: true })
         };
         Ok(batch.blobs.iter().map(store).collect())
     }
@@ -67,6 +68,19 @@ impl Storage for Fake {
     }
     async fn expire(&self, _: Timestamp, _: u32) -> Result<u64, StorageError> {
         Ok(0)
+    }
+    async fn delete_acked(&self, _: Sweep) -> Result<Swept, StorageError> {
+        Ok(Swept {
+            deleted: 0,
+            after: None,
+            done: true,
+        })
+    }
+    async fn forget_devices(&self, _: Timestamp, _: u32) -> Result<u64, StorageError> {
+        Ok(0)
+    }
+    async fn shrink(&self) -> Result<bool, StorageError> {
+        Ok(false)
     }
     async fn put_invite(&self, _: &Invite, _: u64, _: Timestamp) -> Result<(), PutInviteError> {
         Ok(())
@@ -142,6 +156,12 @@ async fn what_waits_shares_a_transaction_and_is_announced_after_it() {
     }
     assert_eq!(*storage.batches.lock().unwrap(), [1, 49]);
     while member.grown().await < 50 {}
+    let page = member.recent(0, 100, 1 << 20).unwrap();
+    assert_eq!(
+        (page.blobs.len(), page.up_to, page.has_more),
+        (50, 50, false)
+    );
+    assert_eq!(page.blobs[7].blob_id, BlobId([7; 16]));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The two transactions that change blobs: storing a batch, and deleting what has expired.
+//! The transaction that stores a batch.
 //!
 //! Every statement costs a trip to the connection's thread, so rows go many at a time and the number of statements of a
 //! transaction hardly depends on its size.
@@ -12,9 +12,8 @@ use zerok_sync_shared::session::Stored;
 use zerok_sync_shared::time::Timestamp;
 
 use super::{bytes, int, json_hex, number};
-use crate::limits;
 use crate::storage::plan::{Insert, Totals, plan};
-use crate::storage::{Batch, Refused, StorageError};
+use crate::storage::{Batch, Kept, Refused, StorageError};
 
 /// Rows of the INSERT statements, largest first; few, so that all stay prepared.
 const ROWS: [usize; 4] = [256, 32, 4, 1];
@@ -35,7 +34,7 @@ static INSERTS: LazyLock<[Arc<str>; ROWS.len()]> = LazyLock::new(|| {
 pub(super) async fn commit(
     connection: &mut SqliteConnection,
     batch: &Batch<'_>,
-) -> Result<Vec<Result<Stored, Refused>>, StorageError> {
+) -> Result<Vec<Result<Kept, Refused>>, StorageError> {
     let mut totals = groups(connection, batch).await?;
     let mut stored = known(connection, batch, &totals).await?;
     let (answers, inserts) = plan(batch, &mut totals, &mut stored);
@@ -201,47 +200,6 @@ async fn seen(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<()
     Ok(())
 }
 
-/// Deletes at most `max_blobs` expired blobs inside the caller's transaction, and takes them out of the totals.
-pub(super) async fn expire(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    max_blobs: u32,
-) -> Result<u64, StorageError> {
-    let sql = "DELETE FROM blobs WHERE id IN \
-               (SELECT id FROM blobs WHERE expires_at <= ? ORDER BY expires_at LIMIT ?) \
-               RETURNING group_ref, size";
-    let rows = sqlx::query(sql)
-        .bind(int(now.0))
-        .bind(max_blobs)
-        .fetch_all(&mut *connection)
-        .await?;
-    let mut freed: HashMap<i64, [i64; 2]> = HashMap::new();
-    for row in &rows {
-        let [count, size] = freed.entry(int(number(row, 0)?)).or_default();
-        *count += 1;
-        *size = size.saturating_add(int(number(row, 1)?));
-    }
-    if freed.is_empty() {
-        return Ok(0);
-    }
-    let freed: Vec<[i64; 3]> = freed
-        .into_iter()
-        .map(|(key, [count, size])| [key, count, size])
-        .collect();
-    let sql = "UPDATE groups SET blob_count = blob_count - (j.value ->> 1), \
-               bytes_used = bytes_used - (j.value ->> 2) \
-               FROM json_each(?) j WHERE groups.id = j.value ->> 0";
-    sqlx::query(sql)
-        .bind(json(&freed)?)
-        .execute(&mut *connection)
-        .await?;
-    let vacuum = format!("PRAGMA incremental_vacuum({})", limits::VACUUM_PAGES);
-    sqlx::query(AssertSqlSafe(vacuum))
-        .execute(connection)
-        .await?;
-    Ok(rows.len() as u64)
-}
-
-fn json<T: serde::Serialize>(rows: &[T]) -> Result<String, StorageError> {
+pub(super) fn json<T: serde::Serialize>(rows: &[T]) -> Result<String, StorageError> {
     serde_json::to_string(rows).map_err(|error| StorageError(error.to_string()))
 }

@@ -99,7 +99,7 @@ async fn a_full_disk_refuses_the_batch_and_burns_no_cursor() {
     let answers = storage.commit(batch(&blobs)).await.unwrap();
     let cursors: Vec<u64> = answers
         .into_iter()
-        .map(|answer| answer.unwrap().cursor)
+        .map(|answer| answer.unwrap().stored.cursor)
         .collect();
     assert_eq!(cursors, [2, 3]);
 }
@@ -143,5 +143,63 @@ async fn a_transaction_that_is_given_up_half_way_leaves_nothing() {
             .is_err()
     );
     let answers = storage.commit(batch(&[pending(A, 1, 10)])).await.unwrap();
-    assert_eq!(answers[0].unwrap().cursor, 1);
+    assert_eq!(answers[0].unwrap().stored.cursor, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_write_ahead_log_stays_short_while_somebody_always_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Arc::new(at(&folder).await);
+    storage.open_group(open(A)).await.unwrap();
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..limits::READERS {
+        let storage = Arc::clone(&storage);
+        readers.spawn(async move {
+            loop {
+                storage.read(A, 0, 1000, 4 << 20).await.unwrap();
+            }
+        });
+    }
+    let log = folder.path().join(format!("{FILE_NAME}-wal"));
+    let mut longest = 0;
+    let mut written = 0;
+    for n in 0.. {
+        let blobs: Vec<_> = (0..4).map(|k| pending(A, 4 * n + k, 1 << 20)).collect();
+        storage.commit(batch(&blobs)).await.unwrap();
+        written += 4 << 20;
+        longest = std::fs::metadata(&log).unwrap().len().max(longest);
+        if written > 3 * limits::WAL_BYTES {
+            break;
+        }
+    }
+    readers.shutdown().await;
+    assert!(longest < limits::WAL_BYTES + (16 << 20), "{longest}");
+}
+
+#[tokio::test]
+async fn room_of_deleted_blobs_is_given_back_to_the_disk_in_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = at(&folder).await;
+    storage.open_group(open(A)).await.unwrap();
+    for n in 0..8 {
+        let blobs: Vec<_> = (0..4).map(|k| pending(A, 4 * n + k, 1 << 20)).collect();
+        storage.commit(batch(&blobs)).await.unwrap();
+    }
+    storage.checkpoint().await.unwrap();
+    let length = || {
+        std::fs::metadata(folder.path().join(FILE_NAME))
+            .unwrap()
+            .len()
+    };
+    let full = length();
+    assert!(full > 32 << 20);
+    let over = crate::storage::suite::NOW.plus(Duration::from_secs(60));
+    assert_eq!(storage.expire(over, 100).await.unwrap(), 32);
+    let mut steps = 1;
+    while storage.shrink().await.unwrap() {
+        steps += 1;
+    }
+    assert!(length() < 2 << 20, "{}", length());
+    assert!(steps > 4, "not all at once: {steps}");
+    assert!(!storage.shrink().await.unwrap(), "and what is left is kept");
 }

@@ -1,0 +1,172 @@
+//! What makes room again: deleting blobs, forgetting devices, and giving free pages back. Each function is one small
+//! transaction inside the caller's, so that pushes get their turn in between.
+
+use std::collections::HashMap;
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
+use zerok_sync_shared::ids::GroupId;
+use zerok_sync_shared::time::Timestamp;
+
+use super::commit::json;
+use super::{bytes, int, number};
+use crate::limits;
+use crate::storage::{StorageError, Sweep};
+
+/// Deletes at most `max_blobs` expired blobs.
+pub(super) async fn expire(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    max_blobs: u32,
+) -> Result<u64, StorageError> {
+    let sql = "DELETE FROM blobs WHERE id IN \
+               (SELECT id FROM blobs WHERE expires_at <= ? ORDER BY expires_at LIMIT ?) \
+               RETURNING group_ref, size";
+    let rows = sqlx::query(sql)
+        .bind(int(now.0))
+        .bind(max_blobs)
+        .fetch_all(&mut *connection)
+        .await?;
+    take_from_totals(connection, &rows).await
+}
+
+/// Groups that a sweep looked at.
+#[derive(Debug)]
+pub(super) struct Looked {
+    /// Keys of those with something to delete, and up to which cursor.
+    pub floors: Vec<[i64; 2]>,
+    /// The last one; `None` if there are no more.
+    pub last: Option<GroupId>,
+}
+
+/// Looks for what a sweep may delete. Only reads.
+pub(super) async fn look(
+    connection: &mut SqliteConnection,
+    sweep: &Sweep,
+) -> Result<Looked, StorageError> {
+    let sql = "WITH looked AS ( \
+                 SELECT g.id, g.group_id, \
+                   (SELECT min(d.acked) FROM devices d \
+                    WHERE d.group_ref = g.id AND d.last_seen >= ?2 HAVING count(*) >= 2) AS floor \
+                 FROM groups g WHERE g.group_id > ?1 ORDER BY g.group_id LIMIT ?3) \
+               SELECT l.id, l.group_id, coalesce(l.floor, 0), \
+                 EXISTS (SELECT 1 FROM blobs b WHERE b.group_ref = l.id AND b.cursor <= l.floor) \
+               FROM looked l ORDER BY l.group_id";
+    let after = sweep.after.map_or_else(Vec::new, |group| group.0.to_vec());
+    let rows = sqlx::query(sql)
+        .bind(after)
+        .bind(int(sweep.active_since.0))
+        .bind(sweep.max_groups)
+        .fetch_all(connection)
+        .await?;
+    let mut floors = Vec::new();
+    for row in &rows {
+        if row.try_get::<bool, _>(3)? {
+            floors.push([row.try_get(0)?, row.try_get(2)?]);
+        }
+    }
+    let last = match rows.last() {
+        Some(row) => Some(GroupId(bytes(row, 1)?)),
+        None => None,
+    };
+    Ok(Looked { floors, last })
+}
+
+/// Deletes at most `max_blobs` of what was found.
+pub(super) async fn delete_up_to(
+    connection: &mut SqliteConnection,
+    floors: &[[i64; 2]],
+    max_blobs: u32,
+) -> Result<u64, StorageError> {
+    let sql = "DELETE FROM blobs WHERE id IN \
+               (SELECT b.id FROM json_each(?) j \
+                JOIN blobs b ON b.group_ref = j.value ->> 0 AND b.cursor <= j.value ->> 1 LIMIT ?) \
+               RETURNING group_ref, size";
+    let rows = sqlx::query(sql)
+        .bind(json(floors)?)
+        .bind(max_blobs)
+        .fetch_all(&mut *connection)
+        .await?;
+    take_from_totals(connection, &rows).await
+}
+
+/// Takes deleted blobs, rows of group and size, out of the totals of their groups.
+async fn take_from_totals(
+    connection: &mut SqliteConnection,
+    deleted: &[SqliteRow],
+) -> Result<u64, StorageError> {
+    let mut freed: HashMap<i64, [i64; 2]> = HashMap::new();
+    for row in deleted {
+        let [count, size] = freed.entry(row.try_get(0)?).or_default();
+        *count += 1;
+        *size = size.saturating_add(row.try_get(1)?);
+    }
+    if freed.is_empty() {
+        return Ok(0);
+    }
+    let freed: Vec<[i64; 3]> = freed
+        .into_iter()
+        .map(|(key, [count, size])| [key, count, size])
+        .collect();
+    let sql = "UPDATE groups SET blob_count = blob_count - (j.value ->> 1), \
+               bytes_used = bytes_used - (j.value ->> 2) \
+               FROM json_each(?) j WHERE groups.id = j.value ->> 0";
+    sqlx::query(sql)
+        .bind(json(&freed)?)
+        .execute(connection)
+        .await?;
+    Ok(deleted.len() as u64)
+}
+
+/// A few devices that were last seen before. Only reads.
+pub(super) async fn gone_devices(
+    connection: &mut SqliteConnection,
+    seen_before: Timestamp,
+    max_devices: u32,
+) -> Result<Vec<(i64, String)>, StorageError> {
+    let sql = "SELECT group_ref, lower(hex(device_id)) FROM devices WHERE last_seen < ? LIMIT ?";
+    let rows = sqlx::query(sql)
+        .bind(int(seen_before.0))
+        .bind(max_devices)
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect()
+}
+
+/// Deletes those of them that have not come back in the meantime.
+pub(super) async fn forget_devices(
+    connection: &mut SqliteConnection,
+    gone: &[(i64, String)],
+    seen_before: Timestamp,
+) -> Result<u64, StorageError> {
+    let sql = "DELETE FROM devices WHERE last_seen < ?2 AND (group_ref, device_id) IN \
+               (SELECT j.value ->> 0, unhex(j.value ->> 1) FROM json_each(?1) j)";
+    let done = sqlx::query(sql)
+        .bind(json(gone)?)
+        .bind(int(seen_before.0))
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+/// Free pages beyond those that the next blobs will want.
+pub(super) async fn spare_pages(connection: &mut SqliteConnection) -> Result<u64, StorageError> {
+    let sql = "SELECT f.freelist_count, p.page_count \
+               FROM pragma_freelist_count() f, pragma_page_count() p";
+    let row = sqlx::query(sql).fetch_one(connection).await?;
+    let kept = limits::SPARE_PAGES.max(number(&row, 1)? / 32);
+    Ok(number(&row, 0)?.saturating_sub(kept))
+}
+
+/// Gives at most [`limits::VACUUM_PAGES`] free pages back.
+pub(super) async fn vacuum(
+    connection: &mut SqliteConnection,
+    spare: u64,
+) -> Result<(), StorageError> {
+    let pages = spare.min(limits::VACUUM_PAGES);
+    let sql = format!("PRAGMA incremental_vacuum({pages})");
+    sqlx::query(AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
+}
