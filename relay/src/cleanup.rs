@@ -110,3 +110,63 @@ impl Cleanup {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zerok_sync_shared::ids::GroupId;
+
+    use super::*;
+    use crate::storage::Pending;
+    use crate::storage::sqlite::SqliteStorage;
+    use crate::storage::suite::{batch, open, pending};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn pushes_get_their_turn_between_the_steps_of_a_large_clean_up() {
+        const STEPS: u64 = 24;
+        let folder = tempfile::tempdir().unwrap();
+        let storage: Arc<dyn Storage> = Arc::new(SqliteStorage::open(folder.path()).await.unwrap());
+        let (old, new) = (GroupId([1; 32]), GroupId([2; 32]));
+        storage.open_group(open(old)).await.unwrap();
+        storage.open_group(open(new)).await.unwrap();
+        // Long past their time by any clock.
+        let blobs: Vec<Pending> = (0..STEPS * u64::from(limits::EXPIRE_BLOBS))
+            .map(|n| pending(old, n, 4096))
+            .collect();
+        for blobs in blobs.chunks(1024) {
+            storage.commit(batch(blobs)).await.unwrap();
+        }
+        let clock = Arc::new(Clock::default());
+        let cleanup = Cleanup {
+            storage: Arc::clone(&storage),
+            metrics: Arc::default(),
+            clock: Arc::clone(&clock),
+            every: Duration::from_secs(3600),
+            delete_acked: true,
+            inactive_after: Duration::from_secs(3600),
+            shutdown: CancellationToken::new(),
+        };
+        let metrics = Arc::clone(&cleanup.metrics);
+        let cleaning = tokio::spawn(async move { cleanup.once().await });
+        let mut pushed = 0;
+        while !cleaning.is_finished() {
+            let one = [pending(new, pushed, 10)];
+            let commit = crate::storage::Batch {
+                now: clock.now(),
+                ..batch(&one)
+            };
+            storage.commit(commit).await.unwrap();
+            pushed += 1;
+        }
+        cleaning.await.unwrap().unwrap();
+        assert!(pushed > STEPS / 2, "{pushed} pushes in {STEPS} steps");
+        assert_eq!(
+            metrics.expired.get(),
+            STEPS * u64::from(limits::EXPIRE_BLOBS)
+        );
+        let stats = storage.stats().await.unwrap();
+        assert_eq!((stats.blobs, stats.bytes), (pushed, 10 * pushed));
+        let database = folder.path().join(crate::storage::sqlite::FILE_NAME);
+        let length = std::fs::metadata(database).unwrap().len();
+        assert!(length < 4 << 20, "{length} bytes for what is left");
+    }
+}

@@ -133,7 +133,7 @@ pub const QUOTA_RETRY: Duration = Duration::from_secs(60);
 /// Connections that read from the database.
 pub const READERS: u32 = 4;
 /// Pages in the write-ahead log at which they are moved to the database.
-pub const CHECKPOINT_PAGES: u32 = 4_096;
+pub const CHECKPOINT_PAGES: u32 = 8_192;
 /// Length of the write-ahead log at which readers wait for a moment, so that it can begin anew.
 pub const WAL_BYTES: u64 = 64 * 1024 * 1024;
 /// How long that waits for readers before it gives up for now.

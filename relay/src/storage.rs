@@ -12,7 +12,7 @@ mod plan;
 pub mod postgres;
 pub mod sqlite;
 #[cfg(test)]
-mod suite;
+pub(crate) mod suite;
 
 /// A group to look up, and to make if it may be made.
 #[derive(Debug, Clone)]

@@ -7,7 +7,9 @@
     reason = "everything here is for tests: a broken promise ends them"
 )]
 
+pub mod bare;
 pub mod canary;
+pub mod measure;
 pub mod postgres {
     //! A PostgreSQL server for a test.
 

@@ -153,6 +153,19 @@ impl Peer {
         })
     }
 
+    /// Connects an endpoint that is there already.
+    ///
+    /// # Errors
+    /// When there is no relay at the address.
+    pub async fn join(endpoint: Endpoint, address: EndpointAddr, relay: RelayId) -> Result<Self> {
+        let connection = timeout(PATIENCE, endpoint.connect(address, ALPN)).await??;
+        Ok(Self {
+            endpoint,
+            connection,
+            relay,
+        })
+    }
+
     /// Who this peer is.
     #[must_use]
     pub fn device(&self) -> DeviceId {

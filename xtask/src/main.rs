@@ -7,6 +7,7 @@ mod deny;
 mod fuzz;
 mod image;
 mod lint;
+mod load;
 mod npm;
 mod process;
 mod setup;
@@ -64,6 +65,9 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Kills a relay under load, 100 times or as often as its first argument says; the second is the seed.
     Kill(process::HandedOn),
+    /// What one relay holds: `cargo xtask load push`, fanout, idle or catchup; `cargo xtask load --help` lists more.
+    #[command(disable_help_flag = true)]
+    Load(process::HandedOn),
     /// Checks licences, sources, banned crates and known vulnerabilities of all dependencies.
     Deny,
     /// Runs the benchmarks and writes bench-results/.
@@ -107,6 +111,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Soak(args) => return chaos::soak(&ws, &args),
         Command::Fuzz(args) => fuzz::run(&ws, &args)?,
         Command::Kill(args) => return chaos::kill(&ws, &args),
+        Command::Load(args) => return load::run(&ws, &args),
         Command::Deny => deny::run(&ws)?,
         Command::Bench(args) => return bench::run(&ws, &args),
         Command::WasmCargo { args } => wasm::cargo(&ws, &args)?,

@@ -36,7 +36,7 @@ pub(super) async fn conformance<F: Future<Output = Arc<dyn Storage>>>(make: impl
     invites_are_kept_changed_and_forgotten(&*make().await).await;
 }
 
-pub(super) fn open(group_id: GroupId) -> OpenGroup {
+pub(crate) fn open(group_id: GroupId) -> OpenGroup {
     OpenGroup {
         group_id,
         access_pub: [3; 32],
@@ -62,7 +62,7 @@ fn mark(cursor: u64, n: u64) -> Mark {
     }
 }
 
-pub(super) fn pending(group_id: GroupId, n: u64, payload: usize) -> Pending {
+pub(crate) fn pending(group_id: GroupId, n: u64, payload: usize) -> Pending {
     let blob = NewBlob {
         group_id,
         blob_id: id(n),
@@ -74,7 +74,7 @@ pub(super) fn pending(group_id: GroupId, n: u64, payload: usize) -> Pending {
     Pending { blob, session: 0 }
 }
 
-pub(super) fn batch(blobs: &[Pending]) -> Batch<'_> {
+pub(crate) fn batch(blobs: &[Pending]) -> Batch<'_> {
     Batch {
         blobs,
         seen: &[],

@@ -11,7 +11,7 @@
     reason = "a report of measurements"
 )]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
@@ -19,14 +19,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rusqlite::Connection;
 use serde_json::json;
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use zerok_sync_client::store::MemoryStore;
 use zerok_sync_client::{Client, ClientEvent, Config};
 use zerok_sync_shared::message::Message;
-use zerok_sync_tests::raw::{Peer, Stream, blob_id, http, keys, push, spawn_relay};
+use zerok_sync_tests::bare::{Bare, Loop, Schema};
+use zerok_sync_tests::measure::{cpu_time, metrics};
+use zerok_sync_tests::raw::{Peer, Stream, blob_id, keys, push, spawn_relay};
 
 const CLIENTS: u64 = 50;
 const PAYLOAD: usize = 1024;
@@ -59,8 +60,18 @@ async fn run() -> Result<()> {
         .prefix("zerok-bench-")
         .tempdir_in(disk)?;
     let mut relay = Relay::start(&relay_bin, &folder.path().join("data")).await?;
-    let mut bare = Bare::open(&folder.path().join("bare.db"), Schema::Minimal)?;
-    let mut same = Bare::open(&folder.path().join("same.db"), Schema::OfTheRelay)?;
+    let mut bare = Bare::open(
+        &folder.path().join("bare.db"),
+        Schema::Minimal,
+        CLIENTS,
+        PAYLOAD,
+    )?;
+    let mut same = Bare::open(
+        &folder.path().join("same.db"),
+        Schema::OfTheRelay,
+        CLIENTS,
+        PAYLOAD,
+    )?;
 
     println!(
         "{CLIENTS} clients over UDP, {PAYLOAD} B, {WINDOW} unanswered pushes each; connecting …"
@@ -235,12 +246,12 @@ impl Relay {
     async fn measure(&self, work: impl Future<Output = Result<Round>>) -> Result<Round> {
         let pid = self.child.id().context("the relay has ended")?;
         let (before, cpu, own) = (
-            self.metrics().await?,
+            metrics(&self.url).await?,
             cpu_time(pid),
             cpu_time(std::process::id()),
         );
         let round = work.await?;
-        let after = self.metrics().await?;
+        let after = metrics(&self.url).await?;
         let grown = |name: &str| after.get(name).unwrap_or(&0.0) - before.get(name).unwrap_or(&0.0);
         Ok(Round {
             commits: grown("zerok_relay_commit_blobs_count"),
@@ -251,39 +262,6 @@ impl Relay {
             ..round
         })
     }
-
-    async fn metrics(&self) -> Result<HashMap<String, f64>> {
-        let text = http()?
-            .get(format!("{}/metrics", self.url))
-            .send()
-            .await?
-            .text()
-            .await?;
-        let value = |line: &str| {
-            let (name, value) = line.rsplit_once(' ')?;
-            Some((name.to_owned(), value.parse().ok()?))
-        };
-        Ok(text.lines().filter_map(value).collect())
-    }
-}
-
-/// What a process has computed so far, where that can be asked.
-fn cpu_time(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .collect();
-    let ticks: u64 = fields
-        .iter()
-        .skip(11)
-        .take(2)
-        .filter_map(|ticks| ticks.parse::<u64>().ok())
-        .sum();
-    // A tick is a hundredth of a second on every Linux.
-    Duration::from_millis(ticks * 10)
 }
 
 /// Clients that speak the bare protocol, so that only the relay is measured.
@@ -453,123 +431,5 @@ impl Device {
                 self.changed.notified().await;
             }
         }
-    }
-}
-
-/// Which table the bare loop fills.
-#[derive(Clone, Copy)]
-enum Schema {
-    /// A payload and nothing else.
-    Minimal,
-    /// The columns and indexes of the relay's.
-    OfTheRelay,
-}
-
-/// A loop that does nothing but commit rows.
-struct Bare {
-    database: Connection,
-    schema: Schema,
-    rows: u64,
-}
-
-#[derive(Debug, Default)]
-struct Loop {
-    rows: u64,
-    took: Duration,
-}
-
-impl Loop {
-    fn rate(&self) -> f64 {
-        self.rows as f64 / self.took.as_secs_f64()
-    }
-
-    fn add(&mut self, other: Self) {
-        self.rows += other.rows;
-        self.took += other.took;
-    }
-}
-
-impl Bare {
-    fn open(path: &Path, schema: Schema) -> Result<Self> {
-        let database = Connection::open(path)?;
-        database.pragma_update(None, "journal_mode", "WAL")?;
-        database.pragma_update(None, "synchronous", "FULL")?;
-        // Whatever the relay has set to be faster, the loop has as well.
-        database.pragma_update(None, "cache_size", -64 * 1024)?;
-        database.pragma_update(None, "wal_autocheckpoint", 4096)?;
-        let mode: String = database.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
-        let synchronous: u32 =
-            database.pragma_query_value(None, "synchronous", |row| row.get(0))?;
-        anyhow::ensure!(
-            mode == "wal" && synchronous == 2,
-            "{mode}, synchronous {synchronous}"
-        );
-        database.execute_batch(match schema {
-            Schema::Minimal => "CREATE TABLE blobs (id INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
-            Schema::OfTheRelay => {
-                "CREATE TABLE blobs (id INTEGER PRIMARY KEY, group_ref INTEGER NOT NULL, cursor INTEGER NOT NULL,
-                     blob_id BLOB NOT NULL, sender BLOB NOT NULL, epoch INTEGER NOT NULL, timestamp INTEGER NOT NULL,
-                     expires_at INTEGER NOT NULL, size INTEGER NOT NULL, payload BLOB NOT NULL) STRICT;
-                 CREATE UNIQUE INDEX blobs_by_cursor ON blobs (group_ref, cursor);
-                 CREATE UNIQUE INDEX blobs_by_id ON blobs (group_ref, blob_id);
-                 CREATE INDEX blobs_by_expiry ON blobs (expires_at)"
-            }
-        })?;
-        Ok(Self {
-            database,
-            schema,
-            rows: 0,
-        })
-    }
-
-    /// Commits batches of the mean size for that time.
-    fn run(&mut self, time: Duration, mean_batch: f64) -> Result<Loop> {
-        let payload: Vec<u8> = (0..PAYLOAD as u64)
-            .map(|at| ((at * at * 2_654_435_761) >> 13) as u8)
-            .collect();
-        let batch = mean_batch.round().max(1.0) as u64;
-        let (started, before) = (Instant::now(), self.rows);
-        while started.elapsed() < time {
-            self.database.execute_batch("BEGIN IMMEDIATE")?;
-            match self.schema {
-                Schema::Minimal => {
-                    let mut insert = self
-                        .database
-                        .prepare_cached("INSERT INTO blobs (payload) VALUES (?)")?;
-                    for _ in 0..batch {
-                        insert.execute([&payload])?;
-                    }
-                }
-                Schema::OfTheRelay => {
-                    let sql = "INSERT INTO blobs (group_ref, cursor, blob_id, sender, epoch, timestamp, expires_at, \
-                               size, payload) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?)";
-                    let mut insert = self.database.prepare_cached(sql)?;
-                    for row in self.rows..self.rows + batch {
-                        let mut sender = [7_u8; 32];
-                        sender[0] = (row % CLIENTS) as u8;
-                        let id = blob_id(((row % CLIENTS) << 48) | row).0;
-                        let (group, cursor) = ((row % CLIENTS) as i64, (row / CLIENTS) as i64);
-                        let now = 1_800_000_000_000_i64 + started.elapsed().as_millis() as i64;
-                        let expires = now + 2_592_000_000;
-                        insert.execute(rusqlite::params![
-                            group,
-                            cursor,
-                            id,
-                            sender,
-                            now,
-                            expires,
-                            PAYLOAD as i64,
-                            payload
-                        ])?;
-                    }
-                }
-            }
-            self.database.execute_batch("COMMIT")?;
-            self.rows += batch;
-        }
-        Ok(Loop {
-            rows: self.rows - before,
-            took: started.elapsed(),
-        })
     }
 }
