@@ -102,7 +102,7 @@ pub struct Batch<'a> {
     pub now: Timestamp,
 }
 
-/// A step on the way through all groups, deleting what everybody has.
+/// A step on the way through all groups, dropping what everybody has.
 #[derive(Debug, Clone, Copy)]
 pub struct Sweep {
     /// The group after which it begins.
@@ -111,14 +111,14 @@ pub struct Sweep {
     pub active_since: Timestamp,
     /// Groups to look at, at most.
     pub max_groups: u32,
-    /// Blobs to delete, at most.
+    /// Payloads to drop, at most.
     pub max_blobs: u32,
 }
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Swept {
-    /// Blobs that it deleted.
+    /// Blobs whose payloads it dropped.
     pub deleted: u64,
     /// After which group to go on.
     pub after: Option<GroupId>,
@@ -210,8 +210,10 @@ pub trait Storage: Send + Sync + 'static {
     /// Deletes at most `max_blobs` expired blobs, and gives how many they were.
     async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError>;
 
-    /// Deletes blobs that every active device of their group has acknowledged, where there are at least two of them: a
-    /// device that is alone will want its log for the one that joins.
+    /// Drops the payloads of blobs that every active device of their group has acknowledged, where there are at least two
+    /// of them: a device that is alone will want its log for the one that joins. Nobody reads these blobs any more and they
+    /// count for nothing, but until they expire the storage knows their ids and cursors, so that devices see that they
+    /// were not lost.
     async fn delete_acked(&self, sweep: Sweep) -> Result<Swept, StorageError>;
 
     /// Forgets at most `max_devices` devices that were last seen before, and gives how many they were.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::{Device, PATIENCE, Session, Way, config, keys};
 use zerok_sync_relay::Relay;
+use zerok_sync_shared::ids::BlobId;
 use zerok_sync_shared::message::{Message, Pull};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,6 +35,15 @@ async fn what_both_devices_acknowledged_goes_before_its_time() {
         assert!(tokio::time::Instant::now() < deadline, "nothing is deleted");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let ids = [1, 2, 3].map(|id| BlobId([id; 16]));
+    let has = Message::Has {
+        blob_ids: ids.to_vec(),
+    };
+    one.send(has).await;
+    let Message::HasResponse { marks } = one.receive().await else {
+        panic!()
+    };
+    assert_eq!(marks.len(), 3, "nobody sends again what was deleted");
     assert_eq!(one.push(4, b"goes on").await, 4);
     assert_eq!(stored(&mut two).await, [3, 4]);
     relay.shutdown().await;

@@ -238,7 +238,8 @@ impl Storage for SqliteStorage {
         let sql = "
             WITH wanted AS (
                 SELECT id, cursor, size FROM blobs
-                WHERE group_ref = (SELECT id FROM groups WHERE group_id = ?1) AND cursor > ?2
+                WHERE group_ref = (SELECT id FROM groups WHERE group_id = ?1)
+                  AND cursor > max(?2, (SELECT dropped_to FROM groups WHERE group_id = ?1))
                 ORDER BY cursor LIMIT ?3
             ), page AS (
                 SELECT id, size, sum(size) OVER (ORDER BY cursor) AS total FROM wanted
@@ -303,12 +304,12 @@ impl Storage for SqliteStorage {
 
     async fn delete_acked(&self, sweep: Sweep) -> Result<Swept, StorageError> {
         let looked = retention::look(&mut *self.reader().await?, &sweep).await?;
-        let deleted = if looked.floors.is_empty() {
+        let deleted = if looked.ranges.is_empty() {
             0
         } else {
-            let floors = &looked.floors;
+            let ranges = &looked.ranges;
             self.write(async |connection| {
-                retention::delete_up_to(connection, floors, sweep.max_blobs).await
+                retention::drop_payloads(connection, ranges, sweep.max_blobs).await
             })
             .await?
         };

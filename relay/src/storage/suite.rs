@@ -494,6 +494,26 @@ async fn what_everybody_has_is_deleted(storage: &dyn Storage) {
     let stats = storage.stats().await.unwrap();
     assert_eq!((stats.blobs, stats.bytes), (6, 60));
     assert_eq!(cursors(storage, &[pending(A, 10, 1)]).await, [10]);
+
+    // A device can tell what was deleted from what was lost, and sends nothing again.
+    let marks = OpenGroup {
+        marks: vec![1, 5, 6],
+        ..open(A)
+    };
+    let info = storage.open_group(marks).await.unwrap();
+    assert_eq!(info.marks, [mark(1, 1), mark(5, 5), mark(6, 6)]);
+    let known = storage.has(A, vec![id(1), id(6)]).await.unwrap();
+    assert_eq!(known, [mark(1, 1), mark(6, 6)]);
+    let again = storage.commit(batch(&[pending(A, 1, 10)])).await.unwrap();
+    assert!(matches!(again[..], [Ok(kept)] if kept.stored.cursor == 1 && !kept.new));
+    assert_eq!(stored(storage, A).await, [6, 7, 8, 9, 10]);
+    assert_eq!(storage.stats().await.unwrap().blobs, 7);
+
+    let over = NOW.plus(Duration::from_secs(60));
+    assert_eq!(storage.expire(over, 100).await.unwrap(), 12);
+    assert_eq!(storage.has(A, vec![id(1)]).await.unwrap(), []);
+    let stats = storage.stats().await.unwrap();
+    assert_eq!((stats.blobs, stats.bytes), (0, 0));
 }
 
 async fn gone_devices_are_forgotten(storage: &dyn Storage) {

@@ -27,30 +27,32 @@ pub(super) async fn expire(
         .bind(max_blobs)
         .fetch_all(&mut *connection)
         .await?;
-    take_from_totals(connection, &rows).await
+    take_from_totals(connection, &rows).await?;
+    Ok(rows.len() as u64)
 }
 
 /// Groups that a sweep looked at.
 #[derive(Debug)]
 pub(super) struct Looked {
-    /// Keys of those with something to delete, and up to which cursor.
-    pub floors: Vec<[i64; 2]>,
+    /// Keys of those with something to drop, after which cursor and up to which one.
+    pub ranges: Vec<[i64; 3]>,
     /// The last one; `None` if there are no more.
     pub last: Option<GroupId>,
 }
 
-/// Looks for what a sweep may delete. Only reads.
+/// Looks for what a sweep may drop. Only reads.
 pub(super) async fn look(
     connection: &mut SqliteConnection,
     sweep: &Sweep,
 ) -> Result<Looked, StorageError> {
     let sql = "WITH looked AS ( \
-                 SELECT g.id, g.group_id, \
+                 SELECT g.id, g.group_id, g.dropped_to, \
                    (SELECT min(d.acked) FROM devices d \
-                    WHERE d.group_ref = g.id AND d.last_seen >= ?2 HAVING count(*) >= 2) AS floor \
+                    WHERE d.group_ref = g.id AND d.last_seen >= ?2 HAVING count(*) >= 2) AS acked \
                  FROM groups g WHERE g.group_id > ?1 ORDER BY g.group_id LIMIT ?3) \
-               SELECT l.id, l.group_id, coalesce(l.floor, 0), \
-                 EXISTS (SELECT 1 FROM blobs b WHERE b.group_ref = l.id AND b.cursor <= l.floor) \
+               SELECT l.id, l.group_id, l.dropped_to, coalesce(l.acked, 0), \
+                 EXISTS (SELECT 1 FROM blobs b WHERE b.group_ref = l.id \
+                         AND b.cursor > l.dropped_to AND b.cursor <= l.acked) \
                FROM looked l ORDER BY l.group_id";
     let after = sweep.after.map_or_else(Vec::new, |group| group.0.to_vec());
     let rows = sqlx::query(sql)
@@ -59,54 +61,80 @@ pub(super) async fn look(
         .bind(sweep.max_groups)
         .fetch_all(connection)
         .await?;
-    let mut floors = Vec::new();
+    let mut ranges = Vec::new();
     for row in &rows {
-        if row.try_get::<bool, _>(3)? {
-            floors.push([row.try_get(0)?, row.try_get(2)?]);
+        if row.try_get::<bool, _>(4)? {
+            ranges.push([row.try_get(0)?, row.try_get(2)?, row.try_get(3)?]);
         }
     }
     let last = match rows.last() {
         Some(row) => Some(GroupId(bytes(row, 1)?)),
         None => None,
     };
-    Ok(Looked { floors, last })
+    Ok(Looked { ranges, last })
 }
 
-/// Deletes at most `max_blobs` of what was found.
-pub(super) async fn delete_up_to(
+/// Drops the payloads of at most `max_blobs` of what was found.
+pub(super) async fn drop_payloads(
     connection: &mut SqliteConnection,
-    floors: &[[i64; 2]],
+    ranges: &[[i64; 3]],
     max_blobs: u32,
 ) -> Result<u64, StorageError> {
-    let sql = "DELETE FROM blobs WHERE id IN \
-               (SELECT b.id FROM json_each(?) j \
-                JOIN blobs b ON b.group_ref = j.value ->> 0 AND b.cursor <= j.value ->> 1 LIMIT ?) \
-               RETURNING group_ref, size";
+    let sql = "SELECT b.group_ref, b.size, b.cursor, b.id FROM json_each(?) j \
+               JOIN blobs b ON b.group_ref = j.value ->> 0 \
+                 AND b.cursor > j.value ->> 1 AND b.cursor <= j.value ->> 2 \
+               ORDER BY b.group_ref, b.cursor LIMIT ?";
     let rows = sqlx::query(sql)
-        .bind(json(floors)?)
+        .bind(json(ranges)?)
         .bind(max_blobs)
         .fetch_all(&mut *connection)
         .await?;
-    take_from_totals(connection, &rows).await
+    let mut dropped_to: HashMap<i64, i64> = HashMap::new();
+    let mut ids: Vec<i64> = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let cursor: i64 = row.try_get(2)?;
+        let newest = dropped_to.entry(row.try_get(0)?).or_default();
+        *newest = cursor.max(*newest);
+        ids.push(row.try_get(3)?);
+    }
+    let sql = "UPDATE blobs SET payload = x'', size = 0 \
+               WHERE id IN (SELECT j.value FROM json_each(?) j)";
+    sqlx::query(sql)
+        .bind(json(&ids)?)
+        .execute(&mut *connection)
+        .await?;
+    let dropped_to: Vec<(i64, i64)> = dropped_to.into_iter().collect();
+    let sql = "UPDATE groups SET dropped_to = j.value ->> 1 \
+               FROM json_each(?) j WHERE groups.id = j.value ->> 0";
+    sqlx::query(sql)
+        .bind(json(&dropped_to)?)
+        .execute(&mut *connection)
+        .await?;
+    take_from_totals(connection, &rows).await?;
+    Ok(rows.len() as u64)
 }
 
-/// Takes deleted blobs, rows of group and size, out of the totals of their groups.
+/// Takes blobs whose payload went, rows of group and former size, out of the totals of their groups. Those whose payload
+/// went before are out already.
 async fn take_from_totals(
     connection: &mut SqliteConnection,
-    deleted: &[SqliteRow],
-) -> Result<u64, StorageError> {
+    gone: &[SqliteRow],
+) -> Result<(), StorageError> {
     let mut freed: HashMap<i64, [i64; 2]> = HashMap::new();
-    for row in deleted {
-        let [count, size] = freed.entry(row.try_get(0)?).or_default();
-        *count += 1;
-        *size = size.saturating_add(row.try_get(1)?);
+    for row in gone {
+        let size: i64 = row.try_get(1)?;
+        if size > 0 {
+            let [count, bytes] = freed.entry(row.try_get(0)?).or_default();
+            *count += 1;
+            *bytes = bytes.saturating_add(size);
+        }
     }
     if freed.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let freed: Vec<[i64; 3]> = freed
         .into_iter()
-        .map(|(key, [count, size])| [key, count, size])
+        .map(|(key, [count, bytes])| [key, count, bytes])
         .collect();
     let sql = "UPDATE groups SET blob_count = blob_count - (j.value ->> 1), \
                bytes_used = bytes_used - (j.value ->> 2) \
@@ -115,7 +143,7 @@ async fn take_from_totals(
         .bind(json(&freed)?)
         .execute(connection)
         .await?;
-    Ok(deleted.len() as u64)
+    Ok(())
 }
 
 /// A few devices that were last seen before. Only reads.
