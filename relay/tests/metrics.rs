@@ -20,7 +20,7 @@ use zerok_sync_shared::message::{Message, Pull, Push};
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 
 /// Metrics that this traffic leaves at nought.
-const STILL: [&str; 9] = [
+const STILL: [&str; 11] = [
     "zerok_relay_writer_queue",
     "zerok_relay_writer_queue_bytes",
     "zerok_relay_storage_failing",
@@ -30,6 +30,8 @@ const STILL: [&str; 9] = [
     "zerok_relay_nodes",
     "zerok_relay_notices_sent_total",
     "zerok_relay_notices_received_total",
+    "zerok_relay_acknowledged_blobs_deleted_total",
+    "zerok_relay_pages_from_storage_total",
 ];
 
 /// Name to type and help.

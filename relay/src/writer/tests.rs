@@ -219,7 +219,7 @@ async fn waiting_bytes_are_bounded() {
         payload: Bytes::from(vec![0; size]),
         ..blob(n)
     };
-    for n in 0..limits::WRITER_BYTES / size {
+    for n in 0..limits::WRITER_BYTES / (size + limits::WAITING_BLOB) {
         session.store(large(n as u8)).await.unwrap();
     }
     let more = tokio::time::timeout(Duration::from_millis(50), session.store(large(255)));

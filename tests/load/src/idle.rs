@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use clap::ValueEnum as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use iroh::endpoint::{Connection, RecvStream, RelayMode, SendStream};
 use iroh::{Endpoint, EndpointAddr, SecretKey};
@@ -43,7 +42,7 @@ pub async fn run(args: &Args, common: &Common) -> Result<Report> {
     anyhow::ensure!(
         common.way == Way::Udp,
         "bare connections are compared over {} only",
-        Way::value_variants()[0].name()
+        Way::Udp.name()
     );
     let relay = relay(args, common).await?;
     let bare = bare(args, common).await?;

@@ -13,6 +13,14 @@ use zerok_sync_tests::raw::spawn_relay;
 
 use crate::Common;
 
+/// Limits that a load from one address would meet, and which are switched off.
+const UNLIMITED: [&str; 4] = [
+    "--group-quota",
+    "--device-messages",
+    "--device-bytes",
+    "--groups-per-day",
+];
+
 /// A relay process with a folder of its own.
 pub struct Target {
     pub url: String,
@@ -29,7 +37,7 @@ pub struct Moment {
 }
 
 impl Target {
-    /// Starts a relay without limits of storage. Its data is beside its binary rather than in /tmp, which may be memory.
+    /// Starts a relay. Its data is beside its binary rather than in /tmp, which may be memory.
     pub async fn start(common: &Common) -> Result<Self> {
         let binary = binary(common)?;
         let disk = binary.parent().context("the binary has no folder")?;
@@ -40,7 +48,8 @@ impl Target {
         command
             .arg("--data-dir")
             .arg(folder.path().join("data"))
-            .args(["--bind", "127.0.0.1", "--port", "0", "--group-quota", "0"])
+            .args(["--bind", "127.0.0.1", "--port", "0"])
+            .args(UNLIMITED.iter().flat_map(|name| [*name, "0"]))
             .args(&common.relay_arg)
             .env_remove("RUST_LOG")
             .stderr(Stdio::inherit());
