@@ -126,6 +126,19 @@ pub struct Swept {
     pub done: bool,
 }
 
+impl Sweep {
+    /// What to say after a step that looked at groups up to `last`.
+    fn result(&self, deleted: u64, last: Option<GroupId>) -> Swept {
+        // What is left of these groups comes first the next time.
+        let again = deleted >= u64::from(self.max_blobs);
+        Swept {
+            deleted,
+            after: if again { self.after } else { last },
+            done: !again && last.is_none(),
+        }
+    }
+}
+
 /// The storage could not do it; nothing has changed. The text is for the log, never for a device.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("storage: {0}")]

@@ -13,12 +13,12 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use tokio::time::timeout;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
 use zerok_sync_shared::message::{Blob, Mark};
-use zerok_sync_shared::session::{GroupInfo, Page, Stored};
+use zerok_sync_shared::session::{GroupInfo, Page};
 use zerok_sync_shared::time::Timestamp;
 
 use super::{
-    Batch, Census, InviteChange, LAG_BOUNDS, OpenError, OpenGroup, PutInviteError, Refused, Stats,
-    Storage, StorageError,
+    Batch, Census, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup, PutInviteError, Refused,
+    Stats, Storage, StorageError, Sweep, Swept,
 };
 use crate::cluster::Announcements;
 use crate::invites::Invite;
@@ -29,6 +29,7 @@ mod invites;
 mod lane;
 mod nodes;
 mod notices;
+mod retention;
 #[cfg(test)]
 mod tests;
 
@@ -166,7 +167,7 @@ impl Storage for PostgresStorage {
         made.map(|(_, info)| info).ok_or(OpenError::TooMany)
     }
 
-    async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Stored, Refused>>, StorageError> {
+    async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Kept, Refused>>, StorageError> {
         // A batch whose answer was lost is safe to store again: what is there keeps its cursor.
         let committed = in_transaction!(self.commits, Retry::Lost, |connection| commit::commit(
             connection, &batch
@@ -190,7 +191,8 @@ impl Storage for PostgresStorage {
             FROM groups g
             LEFT JOIN LATERAL (
                 SELECT w.*, sum(w.size) OVER (ORDER BY w.cursor) AS total FROM (
-                    SELECT * FROM blobs WHERE group_ref = g.id AND cursor > $2 ORDER BY cursor LIMIT $3
+                    SELECT * FROM blobs WHERE group_ref = g.id AND cursor > greatest($2, g.dropped_to)
+                    ORDER BY cursor LIMIT $3
                 ) w
             ) p ON true
             WHERE g.group_id = $1
@@ -220,9 +222,38 @@ impl Storage for PostgresStorage {
     }
 
     async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError> {
-        in_transaction!(self.others, Retry::Lost, |connection| commit::expire(
+        in_transaction!(self.others, Retry::Lost, |connection| retention::expire(
             connection, now, max_blobs
         ))
+    }
+
+    async fn delete_acked(&self, sweep: Sweep) -> Result<Swept, StorageError> {
+        let looked = reading!(self.readers, |connection| retention::look(
+            connection, &sweep
+        ))?;
+        let deleted = if looked.is_empty() {
+            0
+        } else {
+            in_transaction!(self.others, Retry::Lost, |connection| {
+                retention::drop_payloads(connection, &looked, sweep.max_blobs)
+            })?
+        };
+        Ok(sweep.result(deleted, looked.last))
+    }
+
+    async fn forget_devices(
+        &self,
+        seen_before: Timestamp,
+        max_devices: u32,
+    ) -> Result<u64, StorageError> {
+        in_transaction!(self.others, Retry::Lost, |connection| {
+            retention::forget_devices(connection, seen_before, max_devices)
+        })
+    }
+
+    /// The server does that by itself.
+    async fn shrink(&self) -> Result<bool, StorageError> {
+        Ok(false)
     }
 
     async fn put_invite(

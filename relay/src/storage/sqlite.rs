@@ -313,19 +313,7 @@ impl Storage for SqliteStorage {
             })
             .await?
         };
-        // What is left of these groups comes first the next time.
-        if deleted >= u64::from(sweep.max_blobs) {
-            return Ok(Swept {
-                deleted,
-                after: sweep.after,
-                done: false,
-            });
-        }
-        Ok(Swept {
-            deleted,
-            after: looked.last,
-            done: looked.last.is_none(),
-        })
+        Ok(sweep.result(deleted, looked.last))
     }
 
     async fn forget_devices(

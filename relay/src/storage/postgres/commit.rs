@@ -1,8 +1,8 @@
-//! The two transactions that change blobs: storing a batch, and deleting what has expired.
+//! The transaction that stores a batch.
 //!
 //! Every statement is a trip to the server and back, so rows go many at a time, as arrays.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
 use zerok_sync_shared::ids::{BlobId, GroupId};
@@ -11,11 +11,11 @@ use zerok_sync_shared::time::Timestamp;
 
 use super::{bytes, int, number};
 use crate::storage::plan::{Insert, Totals, plan};
-use crate::storage::{Batch, Refused};
+use crate::storage::{Batch, Kept, Refused};
 
 /// What a batch did.
 pub(super) struct Committed {
-    pub answers: Vec<Result<Stored, Refused>>,
+    pub answers: Vec<Result<Kept, Refused>>,
     /// Groups that have new blobs, and their newest cursors.
     pub grown: Vec<(GroupId, u64)>,
 }
@@ -200,52 +200,4 @@ async fn seen(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sq
         .execute(connection)
         .await?;
     Ok(())
-}
-
-/// Deletes at most `max_blobs` expired blobs inside the caller's transaction, and takes them out of the totals. Nodes that
-/// do so at the same time take different ones.
-pub(super) async fn expire(
-    connection: &mut PgConnection,
-    now: Timestamp,
-    max_blobs: u32,
-) -> Result<u64, sqlx::Error> {
-    let sql = "WITH due AS ( \
-                   SELECT group_ref, cursor FROM blobs WHERE expires_at <= $1 \
-                   ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED \
-               ) \
-               DELETE FROM blobs USING due \
-               WHERE blobs.group_ref = due.group_ref AND blobs.cursor = due.cursor \
-               RETURNING blobs.group_ref, blobs.size";
-    let rows = sqlx::query(sql)
-        .bind(int(now.0))
-        .bind(i64::from(max_blobs))
-        .fetch_all(&mut *connection)
-        .await?;
-    let mut freed: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
-    for row in &rows {
-        let size: i32 = sqlx::Row::try_get(row, 1)?;
-        let (count, bytes) = freed.entry(int(number(row, 0)?)).or_default();
-        *count += 1;
-        *bytes += i64::from(size);
-    }
-    if freed.is_empty() {
-        return Ok(0);
-    }
-    let groups: Vec<i64> = freed.keys().copied().collect();
-    let (counts, sizes): (Vec<i64>, Vec<i64>) = freed.into_values().unzip();
-    let sql = "SELECT id FROM groups WHERE id = ANY($1) ORDER BY id FOR UPDATE";
-    sqlx::query(sql)
-        .bind(&groups)
-        .execute(&mut *connection)
-        .await?;
-    let sql = "UPDATE groups SET blob_count = blob_count - f.count, bytes_used = bytes_used - f.size \
-               FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS f (id, count, size) \
-               WHERE groups.id = f.id";
-    sqlx::query(sql)
-        .bind(&groups)
-        .bind(counts)
-        .bind(sizes)
-        .execute(connection)
-        .await?;
-    Ok(rows.len() as u64)
 }

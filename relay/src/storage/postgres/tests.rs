@@ -81,7 +81,7 @@ async fn nodes_that_push_to_the_same_groups_give_gapless_cursors_and_each_id_onc
                 let answers = storage.commit(batch(&blobs)).await.unwrap();
                 for (blob, answer) in blobs.iter().zip(answers) {
                     let blob = &blob.blob;
-                    stored.push((blob.group_id, blob.blob_id, answer.unwrap().cursor));
+                    stored.push((blob.group_id, blob.blob_id, answer.unwrap().stored.cursor));
                 }
             }
             stored
@@ -131,7 +131,7 @@ async fn a_server_that_restarts_under_load_loses_nothing_and_needs_no_hand() {
             let blobs = [pending(A, n, 100)];
             // What failed is pushed again, as a device does.
             if let Ok(answers) = pusher.commit(batch(&blobs)).await {
-                acknowledged.push((answers[0].unwrap().cursor, id(n)));
+                acknowledged.push((answers[0].unwrap().stored.cursor, id(n)));
                 n += 1;
             }
         }
