@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
-use zerok_sync_tests::measure::{cpu_time, memory, metrics};
+use zerok_sync_tests::measure::{cpu_time, metrics};
 use zerok_sync_tests::raw::spawn_relay;
 
 use crate::Common;
@@ -64,10 +64,6 @@ impl Target {
 
     pub fn pid(&self) -> Result<u32> {
         self.child.id().context("the relay has ended")
-    }
-
-    pub fn memory(&self) -> Result<u64> {
-        Ok(memory(self.pid()?))
     }
 
     /// Length of its write-ahead log.
