@@ -1,5 +1,7 @@
 //! The command line of `zerok-relay`.
 
+use std::path::PathBuf;
+
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use zerok_sync_relay::config::load::{ConfigError, Loaded, with_flags};
 
@@ -33,6 +35,36 @@ pub enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// See whether the relay would run with these settings, or runs, and what to do where it would not
+    Check {
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy database, key and configuration to a new folder, also while the relay runs
+    Backup {
+        /// Folder to make
+        #[arg(value_name = "DEST")]
+        target: PathBuf,
+    },
+    /// Put a backup into the data folder, which must have no relay yet
+    Restore {
+        /// Folder that `backup` made
+        #[arg(value_name = "SRC")]
+        source: PathBuf,
+    },
+    /// Show what the relay holds, without naming anybody
+    Stats {
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete what is due and give storage back to the disk now, also while the relay runs
+    Gc {
+        /// Write the whole database anew, as small as it gets; the relay must not run
+        #[arg(long)]
+        vacuum: bool,
+    },
 }
 
 /// What is to be done with access tokens.
@@ -46,11 +78,8 @@ pub enum TokenCommand {
     },
 }
 
-/// What was asked for, and the settings for it.
-///
-/// # Errors
-/// When the settings cannot be used. A command line that clap refuses ends the process.
-pub fn parse() -> Result<(Command, Loaded), ConfigError> {
+/// What was asked for, and the settings for it. A command line that clap refuses ends the process.
+pub fn parse() -> (Command, Result<Loaded, ConfigError>) {
     let mut command = with_flags(Cli::command());
     // Each takes the settings too; only the first help text lists them.
     for name in subcommands(&command) {
@@ -76,8 +105,8 @@ pub fn parse() -> Result<(Command, Loaded), ConfigError> {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let mut levels = vec![&matches];
     levels.extend(matches.subcommand().map(|(_, matches)| matches));
-    let loaded = Loaded::new(&levels, std::env::vars_os())?;
-    Ok((cli.command.unwrap_or(Command::Run), loaded))
+    let loaded = Loaded::new(&levels, std::env::vars_os());
+    (cli.command.unwrap_or(Command::Run), loaded)
 }
 
 fn subcommands(command: &clap::Command) -> Vec<String> {

@@ -30,7 +30,8 @@ pub use database_url::DatabaseUrl;
 
 /// The settings of a relay.
 ///
-/// A setting that must not be shown, such as a password, has `hide_env_values = true`. A list has a `value_delimiter`.
+/// A setting that must not be shown, such as a password, has `hide_env_values = true`, and what its parser says does not
+/// quote it. A list has a `value_delimiter`.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -118,7 +119,12 @@ pub struct Config {
     pub access: AccessMode,
 
     /// Hashes of access tokens, as `zerok-relay token new` prints them. Can be given several times or separated by commas
-    #[arg(long, value_name = "HASH", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "HASH",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     pub access_tokens: Vec<HashedToken>,
 
     /// File with one such hash a line and perhaps a name after it. It is read again when it changes: removing a line cuts

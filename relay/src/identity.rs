@@ -1,10 +1,11 @@
 //! The relay's identity: a secret key in its data folder, made once, readable by its owner only.
 
-use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use iroh::SecretKey;
+
+use crate::folder::{create_private, sync_folder};
 
 /// Name of the file in the data folder.
 pub const FILE_NAME: &str = "relay.key";
@@ -33,10 +34,20 @@ pub enum IdentityError {
 /// # Errors
 /// [`IdentityError`]
 pub fn load_or_create(folder: &Path) -> Result<SecretKey, IdentityError> {
-    let path = folder.join(FILE_NAME);
-    match read(&path) {
-        Err(IdentityError::Io(_, error)) if error.kind() == ErrorKind::NotFound => create(&path),
-        result => result,
+    match load(folder)? {
+        Some(key) => Ok(key),
+        None => create(&folder.join(FILE_NAME)),
+    }
+}
+
+/// Reads the key, if there is one.
+///
+/// # Errors
+/// [`IdentityError`]
+pub fn load(folder: &Path) -> Result<Option<SecretKey>, IdentityError> {
+    match read(&folder.join(FILE_NAME)) {
+        Err(IdentityError::Io(_, error)) if error.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
     }
 }
 
@@ -68,20 +79,13 @@ fn create(path: &Path) -> Result<SecretKey, IdentityError> {
     // Written beside its place and moved there, so that a crash leaves no half key.
     let temporary = path.with_extension("key.new");
     let _ = std::fs::remove_file(&temporary);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&temporary).map_err(io)?;
+    let mut file = create_private(&temporary).map_err(io)?;
     let text = format!("{}\n", data_encoding::HEXLOWER.encode(&bytes));
     file.write_all(text.as_bytes()).map_err(io)?;
     file.sync_all().map_err(io)?;
     std::fs::rename(&temporary, path).map_err(io)?;
-    if let Some(folder) = path.parent()
-        && let Ok(folder) = std::fs::File::open(folder)
-    {
-        // Not every file system can flush a folder; the key is in place either way.
-        let _ = folder.sync_all();
+    if let Some(folder) = path.parent() {
+        sync_folder(folder);
     }
     Ok(SecretKey::from_bytes(&bytes))
 }

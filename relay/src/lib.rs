@@ -1,6 +1,6 @@
 //! The relay: one process, one TCP port, one UDP port, one folder.
 //!
-//! - [`relay`]: start and stop; [`config`]: what can be set; [`limits`]: what is bounded
+//! - [`relay`]: start and stop; [`config`]: what can be set; [`limits`]: what is bounded; [`folder`]: where its files are
 //! - [`probe`], [`service`]: for containers and systemd
 //! - [`http`]: the TCP port: API, web app, and the WebSocket of the embedded iroh relay
 //! - [`network`]: where clients come from, and the proxies between
@@ -15,12 +15,13 @@
 
 pub mod access;
 mod cleanup;
-mod clock;
+pub mod clock;
 mod cluster;
 pub mod config;
 pub mod deployment;
 mod driver;
 mod endpoint;
+pub mod folder;
 mod groups;
 mod history;
 pub mod http;

@@ -1,13 +1,16 @@
 //! `zerok-relay`: the relay as a program.
 
 mod cli;
+mod commands;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 use zerok_sync_relay::access::{HashedToken, new_token};
+use zerok_sync_relay::config::load::Loaded;
 use zerok_sync_relay::config::{LogFormat, show};
 use zerok_sync_relay::{Config, Relay, limits, probe, service};
 
@@ -19,38 +22,43 @@ const LOGGED: &str = "warn,zerok_sync_relay=info,zerok_relay=info,iroh=error,iro
                       iroh::socket::transports::relay::actor=error,iroh_relay=error,noq=error";
 
 fn main() -> ExitCode {
-    let (command, loaded) = match cli::parse() {
-        Ok(parsed) => parsed,
+    let (command, loaded) = cli::parse();
+    if let Command::Check { json } = command {
+        return block_on(async move { shown(commands::check::run(loaded, json).await) });
+    }
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
         Err(error) => return fail(&error.to_string()),
     };
+    if matches!(command, Command::Run) {
+        start_log(loaded.config.log_format);
+        return block_on(run(loaded.config));
+    }
+    block_on(async move {
+        let text = keep(command, &loaded).await;
+        shown(text.map(|text| (text, ExitCode::SUCCESS)))
+    })
+}
+
+/// Everything that gives a text and ends.
+async fn keep(command: Command, loaded: &Loaded) -> anyhow::Result<String> {
+    let data = &loaded.config.data_dir;
     match command {
-        Command::Run => {
-            start_log(loaded.config.log_format);
-            block_on(run(loaded.config))
-        }
-        Command::Health => block_on(async {
-            match probe::ask(&loaded.config).await {
-                Ok(answer) => print(&format!("{answer}\n")),
-                Err(error) => fail(&error.to_string()),
-            }
-        }),
+        Command::Health => Ok(probe::ask(&loaded.config).await? + "\n"),
         Command::Token {
             command: TokenCommand::New { name },
-        } => match new_token() {
-            Ok((token, hash)) => print(&token_text(&token, &hash, &name)),
-            Err(_) => fail("the system gives no random bytes"),
-        },
-        Command::Config { example } => {
-            let text = if example {
-                show::example()
-            } else {
-                loaded.effective()
-            };
-            match text {
-                Ok(text) => print(&text),
-                Err(error) => fail(&error.to_string()),
-            }
+        } => {
+            let (token, hash) =
+                new_token().map_err(|_| anyhow!("the system gives no random bytes"))?;
+            Ok(token_text(&token, &hash, &name))
         }
+        Command::Config { example: true } => Ok(show::example()?),
+        Command::Config { example: false } => Ok(loaded.effective()?),
+        Command::Backup { target } => commands::backup::run(loaded, &target).await,
+        Command::Restore { source } => commands::restore::run(data, &source).await,
+        Command::Stats { json } => commands::stats::run(data, json).await,
+        Command::Gc { vacuum } => commands::gc::run(data, vacuum).await,
+        Command::Run | Command::Check { .. } => Ok(String::new()),
     }
 }
 
@@ -79,11 +87,14 @@ fn token_text(token: &str, hash: &HashedToken, name: &str) -> String {
     )
 }
 
-/// Without a panic where nobody reads, such as behind `head`.
-fn print(text: &str) -> ExitCode {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+fn shown(result: anyhow::Result<(String, ExitCode)>) -> ExitCode {
+    match result {
+        Ok((text, code)) => match std::io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => code,
+            // Nobody reads, such as behind `head`.
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err(error) => fail(&format!("{error:#}")),
     }
 }
 

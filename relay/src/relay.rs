@@ -25,6 +25,7 @@ use crate::config::{Config, DatabaseUrl};
 use crate::deployment::Deployment;
 use crate::driver::SessionContext;
 use crate::endpoint::{self, Acceptor, EndpointError};
+use crate::folder::{FolderLock, LockError};
 use crate::groups::Groups;
 use crate::history::History;
 use crate::http::{self, Http, HttpContext, websocket::WebSockets};
@@ -47,6 +48,9 @@ pub enum StartError {
     /// The data folder.
     #[error("cannot make the data folder {0}: {1}; choose another with --data-dir")]
     DataDir(PathBuf, std::io::Error),
+    /// The data folder is in use.
+    #[error("cannot use the data folder {0}: {1}")]
+    Lock(PathBuf, LockError),
     /// The folder of the web app.
     #[error("{0} has no index.html; --web takes the folder of a built web app")]
     Web(PathBuf),
@@ -98,6 +102,8 @@ pub struct Relay {
     writer: JoinHandle<()>,
     cluster: Option<JoinHandle<()>>,
     stop_cluster: CancellationToken,
+    /// Held until everything else is closed.
+    _lock: FolderLock,
 }
 
 impl Relay {
@@ -112,6 +118,9 @@ impl Relay {
             config.access_tokens.clone(),
             config.access_tokens_file.clone(),
         )?;
+        let lock = FolderLock::wait(&config.data_dir)
+            .await
+            .map_err(|error| StartError::Lock(config.data_dir.clone(), error))?;
         let key = identity::load_or_create(&config.data_dir)?;
         let (storage, shared) = open_storage(&config).await?;
         let listen_failed = |error| StartError::Listen(config.tcp_address(), error);
@@ -301,6 +310,7 @@ impl Relay {
             writer: writer_task,
             cluster,
             stop_cluster,
+            _lock: lock,
         })
     }
 

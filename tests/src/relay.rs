@@ -200,6 +200,20 @@ impl RelayProcess {
     }
 }
 
+/// Runs a command of the relay's keeper, such as `backup`, to its end.
+///
+/// # Errors
+/// When the binary is missing or cannot be started.
+pub async fn keeper(data: &Path, args: &[&str]) -> Result<std::process::Output> {
+    let mut command = Command::new(binary()?);
+    command.arg("--data-dir").arg(data).args(args);
+    Ok(command
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await?)
+}
+
 /// The relay's binary: `RELAY_BIN`, or where cargo puts it beside the tests.
 fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("RELAY_BIN") {

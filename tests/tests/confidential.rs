@@ -12,6 +12,7 @@
 
 mod common;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use common::{Device, PATIENCE, patient, wait_until};
@@ -138,6 +139,7 @@ async fn the_relay_learns_nothing_that_it_should_not_know() {
     let options = Options::in_folder(folder.path());
     let (data, log) = (options.data.clone(), options.log.clone());
     let relay = RelayProcess::start(options).await.unwrap();
+    let port = relay.port();
     let stores = [
         MemoryStore::default(),
         MemoryStore::default(),
@@ -269,15 +271,36 @@ async fn the_relay_learns_nothing_that_it_should_not_know() {
     }
 
     let log = String::from_utf8_lossy(&log_bytes);
-    check_log(
-        &log,
-        &group.to_string(),
-        &devices.map(|device| device.to_string()),
-    );
+    let mut ids = vec![group.to_string(), group.to_string().to_uppercase()];
+    for invite in &invites {
+        let (key, _) = InviteKey::parse(&invite.link).unwrap();
+        let lookup = key.lookup;
+        ids.extend([
+            HEXLOWER.encode(&lookup.0),
+            BASE64URL_NOPAD.encode(&lookup.0),
+        ]);
+    }
+    check_log(&log, &ids, &devices.map(|device| device.to_string()), port);
+}
+
+/// Addresses with a port in a line; those with the relay's own port are its own.
+fn addresses(line: &str, own_port: u16) -> Vec<SocketAddr> {
+    let words = line.split(|c: char| !c.is_ascii_hexdigit() && !".:[]".contains(c));
+    words
+        .filter_map(|word| word.trim_end_matches(['.', ':']).parse().ok())
+        .filter(|address: &SocketAddr| address.port() != own_port)
+        .collect()
+}
+
+#[test]
+fn addresses_are_found_in_a_line() {
+    let line = "INFO x: from=127.0.0.1:4711, to [::1]:8080. took 1.5 a::b 10:11";
+    assert_eq!(addresses(line, 8080), ["127.0.0.1:4711".parse().unwrap()]);
+    assert_eq!(addresses(line, 4711), ["[::1]:8080".parse().unwrap()]);
 }
 
 /// The rules of the log, on everything that was logged in a normal run.
-fn check_log(log: &str, group: &str, devices: &[String]) {
+fn check_log(log: &str, ids: &[String], devices: &[String], own_port: u16) {
     let mut own_lines = 0;
     let mut traces = 0;
     for line in log.lines() {
@@ -290,8 +313,17 @@ fn check_log(log: &str, group: &str, devices: &[String]) {
             level != "ERROR" || closing,
             "a person would have to act: {line}"
         );
-        assert!(!line.contains(group), "the id of the group: {line}");
+        for id in ids {
+            assert!(!line.contains(id), "the id of a group or an invite: {line}");
+        }
         let own = rest.contains("zerok_sync") || rest.contains("zerok_relay");
+        if own {
+            assert_eq!(
+                addresses(rest, own_port),
+                [],
+                "the address of a client: {line}"
+            );
+        }
         own_lines += usize::from(own);
         traces += usize::from(level == "TRACE");
         if own || !matches!(level, "DEBUG" | "TRACE") {
@@ -307,6 +339,31 @@ fn check_log(log: &str, group: &str, devices: &[String]) {
         own_lines > 0 && traces > 1_000,
         "the log is not what it seems: {own_lines} own lines, {traces} traces"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_for_machines_is_json_on_every_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = Options::in_folder(folder.path());
+    options.args = ["--log-format", "json"].map(str::to_owned).to_vec();
+    let relay = RelayProcess::start(options.clone()).await.unwrap();
+    let store = MemoryStore::default();
+    let a = open(relay.url(), Path::WebSocket, &store).await;
+    let group = a.client.create_group().await.unwrap();
+    a.push(group, CANARY).await;
+    a.flush(group).await;
+    patient(a.client.close()).await;
+    relay.terminate().await.unwrap();
+    let log = std::fs::read_to_string(&options.log).unwrap();
+    let mut own = 0;
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect(line);
+        for key in ["timestamp", "level", "target", "fields"] {
+            assert!(line.get(key).is_some(), "no {key}: {line}");
+        }
+        own += usize::from(line["target"].as_str().unwrap().starts_with("zerok"));
+    }
+    assert!(own > 0, "this is the log: {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

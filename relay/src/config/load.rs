@@ -267,8 +267,8 @@ impl Settings {
         let key = error.path.first().map_or("", String::as_str);
         let secret = self.get(key).is_some_and(Arg::is_hide_env_values_set);
         let problem = match &error.kind {
-            _ if secret => "it has not the form that is needed (not shown)".to_owned(),
             Kind::Message(text) => text.clone(),
+            _ if secret => "it has not the form that is needed (not shown)".to_owned(),
             Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
                 format!("it is {found}, and {expected} is needed")
             }

@@ -213,6 +213,32 @@ fn a_wrong_value_is_named_with_its_source_and_what_is_needed() {
     );
 }
 
+#[test]
+fn secrets_are_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let hash = format!("sha256:{}", "5f".repeat(32));
+    let variables = [("ZEROK_RELAY_ACCESS_TOKENS", hash.as_str())];
+    let loaded = load(&folder, &[], &variables).unwrap();
+    assert_eq!(loaded.config.access_tokens.len(), 1);
+    let effective = loaded.effective().unwrap();
+    assert!(
+        effective.contains("# access_tokens = set, not shown"),
+        "{effective}"
+    );
+    assert!(!effective.contains("5f5f"), "{effective}");
+    for wrong in [
+        "access_tokens = 'canary'",
+        "access_tokens = ['canary']",
+        "access_tokens = { canary = 1 }",
+    ] {
+        let error = refusal(load(&folder, &["--config", &file(&folder, wrong)], &[]));
+        assert!(
+            error.contains("access_tokens") && !error.contains("canary"),
+            "{error}"
+        );
+    }
+}
+
 /// `UPDATE_EXAMPLE=1 cargo test -p zerok-sync-relay` writes it anew.
 #[test]
 fn the_example_file_has_every_setting_and_its_default() {

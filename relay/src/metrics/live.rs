@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use super::{ByPath, gauge};
+use crate::folder::free_space;
 use crate::storage::sqlite;
 
 /// Where to look. What is not known yet is left out.
@@ -123,16 +124,4 @@ fn by_path(
         ConstCounter::new(value).encode(family.encode_family(&ByPath { path })?)?;
     }
     Ok(())
-}
-
-#[cfg(unix)]
-fn free_space(folder: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(folder).ok()?;
-    // What only root may still use would not help the relay.
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-#[cfg(not(unix))]
-fn free_space(_: &Path) -> Option<u64> {
-    None
 }

@@ -25,6 +25,7 @@ use wal::{Reader, Wal};
 
 mod commit;
 mod invites;
+pub mod keeper;
 mod retention;
 #[cfg(test)]
 mod tests;

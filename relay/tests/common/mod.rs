@@ -220,6 +220,14 @@ pub fn push(id: u8, payload: &[u8]) -> Message {
     })
 }
 
+/// One that lives for so many seconds.
+pub fn short_lived(id: u8, payload: &[u8], ttl: u32) -> Message {
+    match push(id, payload) {
+        Message::Push(push) => Message::Push(Push { ttl, ..push }),
+        other => other,
+    }
+}
+
 pub fn keys(seed: u8) -> EpochKeys {
     EpochKeys::derive(0, Secret::new([seed; 32]))
 }
