@@ -56,6 +56,12 @@ async fn keep(command: Command, loaded: &Loaded) -> anyhow::Result<String> {
         Command::Config { example: false } => Ok(loaded.effective()?),
         Command::Backup { target } => commands::backup::run(loaded, &target).await,
         Command::Restore { source } => commands::restore::run(data, &source).await,
+        Command::Stats { .. } | Command::Gc { .. } if loaded.config.database_url.is_some() => {
+            Err(anyhow!(
+                "the data is in PostgreSQL, which this command does not look into: /metrics and the status page have the \
+                 numbers, the relay deletes what is due by itself, and autovacuum makes room"
+            ))
+        }
         Command::Stats { json } => commands::stats::run(data, json).await,
         Command::Gc { vacuum } => commands::gc::run(data, vacuum).await,
         Command::Run | Command::Check { .. } => Ok(String::new()),

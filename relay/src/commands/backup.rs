@@ -25,6 +25,50 @@ pub async fn run(loaded: &Loaded, target: &Path) -> Result<String> {
         "{} is there already; a backup is never overwritten, name another folder",
         target.display()
     );
+    let unfinished = Unfinished::new(target)?;
+    let folder = unfinished.0.as_path();
+    let counts = match &loaded.config.database_url {
+        None => Some(copy_database(data, folder, target).await?),
+        Some(_) => None,
+    };
+    let mut manifest = Manifest::new(super::now().0, counts);
+    if counts.is_some() {
+        manifest.add(folder, DATABASE_NAME)?;
+    }
+    let key = data.join(KEY_NAME);
+    copy_private(&key, &folder.join(KEY_NAME))
+        .with_context(|| format!("cannot copy the relay's key {}", key.display()))?;
+    manifest.add(folder, KEY_NAME)?;
+    if let Some(file) = &loaded.file {
+        let own = *file == data.join(CONFIG_NAME);
+        let name = if own { CONFIG_NAME } else { ELSEWHERE_NAME };
+        copy_private(file, &folder.join(name))
+            .with_context(|| format!("cannot copy the configuration {}", file.display()))?;
+        manifest.add(folder, name)?;
+    }
+    manifest.write(folder)?;
+    folder::sync_folder(folder);
+    let size = manifest.files.values().map(|file| file.size).sum();
+    unfinished.finish(target)?;
+    let shown = target.display();
+    Ok(match (counts, &loaded.config.database_url) {
+        (Some((groups, blobs)), _) => format!(
+            "{shown} has {}, {}, {}, and the relay's key: keep it where nobody else reads it\n",
+            words::count(groups, "group"),
+            words::count(blobs, "blob"),
+            words::bytes(size),
+        ),
+        (None, url) => format!(
+            "{shown} has the relay's key: keep it where nobody else reads it\n\
+             The data is in {}. Copy it with PostgreSQL's own program:\n\n  \
+             pg_dump --format=custom --file=relay.dump \"$ZEROK_RELAY_DATABASE_URL\"\n",
+            url.as_ref().map(ToString::to_string).unwrap_or_default()
+        ),
+    })
+}
+
+/// Copies the database as one moment sees it, and reads the copy. Gives its groups and blobs.
+async fn copy_database(data: &Path, folder: &Path, target: &Path) -> Result<(u64, u64)> {
     let mut keeper = Keeper::open(data)
         .await
         .with_context(|| format!("cannot back up {}; is --data-dir right?", data.display()))?;
@@ -33,9 +77,6 @@ pub async fn run(loaded: &Loaded, target: &Path) -> Result<String> {
         schema.found <= schema.known,
         "the database comes from a newer relay; back it up with that version"
     );
-
-    let unfinished = Unfinished::new(target)?;
-    let folder = unfinished.0.as_path();
     let copy = folder.join(DATABASE_NAME);
     let space = keeper.space().await?;
     let size = space.used - space.free;
@@ -63,31 +104,7 @@ pub async fn run(loaded: &Loaded, target: &Path) -> Result<String> {
     }
     let contents = written.contents(super::now(), &[]).await?;
     written.close().await?;
-
-    let mut manifest = Manifest::new(super::now().0, contents.groups, contents.blobs);
-    manifest.add(folder, DATABASE_NAME)?;
-    let key = data.join(KEY_NAME);
-    copy_private(&key, &folder.join(KEY_NAME))
-        .with_context(|| format!("cannot copy the relay's key {}", key.display()))?;
-    manifest.add(folder, KEY_NAME)?;
-    if let Some(file) = &loaded.file {
-        let own = *file == data.join(CONFIG_NAME);
-        let name = if own { CONFIG_NAME } else { ELSEWHERE_NAME };
-        copy_private(file, &folder.join(name))
-            .with_context(|| format!("cannot copy the configuration {}", file.display()))?;
-        manifest.add(folder, name)?;
-    }
-    manifest.write(folder)?;
-    folder::sync_folder(folder);
-    let size = manifest.files.values().map(|file| file.size).sum();
-    unfinished.finish(target)?;
-    Ok(format!(
-        "{} has {}, {}, {}, and the relay's key: keep it where nobody else reads it\n",
-        target.display(),
-        words::count(contents.groups, "group"),
-        words::count(contents.blobs, "blob"),
-        words::bytes(size),
-    ))
+    Ok((contents.groups, contents.blobs))
 }
 
 fn copy_private(from: &Path, to: &Path) -> std::io::Result<()> {

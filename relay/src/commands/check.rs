@@ -9,10 +9,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
+use sqlx::{Connection as _, PgConnection};
 use zerok_sync_relay::Config;
+use zerok_sync_relay::config::DatabaseUrl;
 use zerok_sync_relay::config::load::{ConfigError, Loaded};
 use zerok_sync_relay::folder::{self, FolderLock};
 use zerok_sync_relay::identity::{self, IdentityError};
+use zerok_sync_relay::limits;
 use zerok_sync_relay::storage::sqlite::keeper::Keeper;
 
 use super::words;
@@ -135,6 +138,7 @@ async fn look(loaded: &Loaded, running: bool) -> Vec<Finding> {
     checks.push(key);
     checks.extend(database(config).await);
     checks.extend(web(config));
+    checks.extend(tls(config));
     checks.extend(network::look(config, running, id).await);
     checks
 }
@@ -241,6 +245,9 @@ fn key(config: &Config) -> (Finding, Option<String>) {
 
 async fn database(config: &Config) -> Vec<Finding> {
     const NAME: &str = "database";
+    if let Some(url) = &config.database_url {
+        return vec![postgres(url).await];
+    }
     let path = config
         .data_dir
         .join(zerok_sync_relay::storage::sqlite::FILE_NAME);
@@ -255,6 +262,55 @@ async fn database(config: &Config) -> Vec<Finding> {
             "if it is damaged, restore a backup: docs/operations.md",
         )],
     }
+}
+
+async fn postgres(url: &DatabaseUrl) -> Finding {
+    const NAME: &str = "PostgreSQL";
+    let answer = async {
+        let mut connection = PgConnection::connect(url.expose()).await?;
+        let version = sqlx::query_scalar::<_, String>("SHOW server_version");
+        let version = version.fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok::<_, sqlx::Error>(version)
+    };
+    match tokio::time::timeout(limits::DATABASE_TIMEOUT, answer).await {
+        Ok(Ok(version)) => Finding::ok(NAME, format!("{url} answers, version {version}")),
+        Ok(Err(error)) => Finding::failed(
+            NAME,
+            format!("{url}: {error}"),
+            "look at the address, the user and the password of database_url, and whether the server runs",
+        ),
+        Err(_) => Finding::failed(
+            NAME,
+            format!("{url} does not answer"),
+            "look at the address and the firewall",
+        ),
+    }
+}
+
+/// Whether the files of the certificate are there for the relay.
+fn tls(config: &Config) -> Option<Finding> {
+    const NAME: &str = "certificate";
+    let files = [&config.tls_cert, &config.tls_key];
+    let files: Vec<_> = files.into_iter().flatten().collect();
+    if files.is_empty() {
+        return None;
+    }
+    if files.len() == 1 {
+        let says = "only one of tls_cert and tls_key is set";
+        return Some(Finding::failed(NAME, says, "set both or neither"));
+    }
+    let unreadable = files.into_iter().find_map(|file| {
+        let error = fs::read(file).err()?;
+        Some(format!("cannot read {}: {error}", file.display()))
+    });
+    Some(match unreadable {
+        None => Finding::ok(NAME, "certificate and key can be read"),
+        Some(says) => {
+            let advice = "they have to be readable for the user that the relay runs as";
+            Finding::failed(NAME, says, advice)
+        }
+    })
 }
 
 async fn examine(config: &Config) -> Result<Vec<Finding>> {

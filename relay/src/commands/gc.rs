@@ -56,7 +56,7 @@ pub async fn run(data: &Path, vacuum: bool) -> Result<String> {
 async fn expire(data: &Path) -> Result<u64> {
     let storage = SqliteStorage::open(data).await?;
     // What the relay would not delete is not deleted here either: docs/decisions/0014.
-    let now = Clock::open(data).expiry();
+    let now = Clock::open(data, None).expiry();
     let ahead = super::now().since(now);
     if ahead > AHEAD {
         eprintln!(

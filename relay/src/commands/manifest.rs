@@ -26,8 +26,9 @@ pub struct Manifest {
     pub version: String,
     /// Milliseconds since 1970.
     pub made_at: u64,
-    pub groups: u64,
-    pub blobs: u64,
+    /// None where the data is in PostgreSQL.
+    pub groups: Option<u64>,
+    pub blobs: Option<u64>,
     pub files: BTreeMap<String, Entry>,
 }
 
@@ -38,13 +39,13 @@ pub struct Entry {
 }
 
 impl Manifest {
-    pub fn new(made_at: u64, groups: u64, blobs: u64) -> Self {
+    pub fn new(made_at: u64, counts: Option<(u64, u64)>) -> Self {
         Self {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             made_at,
-            groups,
-            blobs,
+            groups: counts.map(|(groups, _)| groups),
+            blobs: counts.map(|(_, blobs)| blobs),
             files: BTreeMap::new(),
         }
     }

@@ -1,7 +1,7 @@
 //! `zerok-relay restore`: a backup into a data folder that has no relay yet.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use zerok_sync_relay::config::load::FILE_NAME as CONFIG_NAME;
@@ -37,15 +37,25 @@ pub async fn run(data: &Path, source: &Path) -> Result<String> {
     let _ = fs::remove_dir_all(&unfinished);
     result?;
 
+    let made_at = zerok_sync_shared::time::Timestamp(manifest.made_at);
+    let what = match (manifest.groups, manifest.blobs) {
+        (Some(groups), Some(blobs)) => format!(
+            "{} and {}",
+            words::count(groups, "group"),
+            words::count(blobs, "blob")
+        ),
+        _ => "the relay's key".to_owned(),
+    };
     let mut text = format!(
-        "{} has {} and {} again, as of {} ago\n\
+        "{} has {what} again, as of {} ago\n\
          Start the relay under the address that it had: devices notice by themselves that it is set back, and send again \
          what it lost.\n",
         data.display(),
-        words::count(manifest.groups, "group"),
-        words::count(manifest.blobs, "blob"),
-        words::time(super::now().since(zerok_sync_shared::time::Timestamp(manifest.made_at))),
+        words::time(super::now().since(made_at)),
     );
+    if manifest.groups.is_none() {
+        text += "The data was in PostgreSQL: restore it with pg_restore before.\n";
+    }
     if manifest.files.contains_key(ELSEWHERE_NAME) {
         let file = source.join(ELSEWHERE_NAME);
         text += &format!(
@@ -57,8 +67,35 @@ pub async fn run(data: &Path, source: &Path) -> Result<String> {
 }
 
 async fn restore(manifest: &Manifest, source: &Path, unfinished: &Path, data: &Path) -> Result<()> {
-    let database = unfinished.join(DATABASE_NAME);
     manifest.copy(KEY_NAME, source, &unfinished.join(KEY_NAME))?;
+    let has_database = manifest.files.contains_key(DATABASE_NAME);
+    ensure!(
+        has_database || manifest.groups.is_none(),
+        "{} has no {DATABASE_NAME}; use another backup",
+        source.display()
+    );
+    if has_database {
+        copy_database(manifest, source, unfinished.join(DATABASE_NAME)).await?;
+    }
+    let mut names = vec![KEY_NAME];
+    if manifest.files.contains_key(CONFIG_NAME) && !data.join(CONFIG_NAME).exists() {
+        manifest.copy(CONFIG_NAME, source, &unfinished.join(CONFIG_NAME))?;
+        names.push(CONFIG_NAME);
+    }
+    // The database last: as long as it is missing, this can be done again.
+    if has_database {
+        names.push(DATABASE_NAME);
+    }
+    for name in names {
+        fs::rename(unfinished.join(name), data.join(name))
+            .with_context(|| format!("cannot move {name} to its place"))?;
+    }
+    folder::sync_folder(data);
+    Ok(())
+}
+
+/// Copies the database and makes sure that it can be used.
+async fn copy_database(manifest: &Manifest, source: &Path, database: PathBuf) -> Result<()> {
     manifest.copy(DATABASE_NAME, source, &database)?;
     let mut keeper = Keeper::open_file(database).await?;
     let schema = keeper.schema().await?;
@@ -72,18 +109,5 @@ async fn restore(manifest: &Manifest, source: &Path, unfinished: &Path, data: &P
         bail!("the database of the backup is damaged: {first}; use another backup");
     }
     keeper.close().await?;
-
-    let mut names = vec![KEY_NAME];
-    if manifest.files.contains_key(CONFIG_NAME) && !data.join(CONFIG_NAME).exists() {
-        manifest.copy(CONFIG_NAME, source, &unfinished.join(CONFIG_NAME))?;
-        names.push(CONFIG_NAME);
-    }
-    // The database last: as long as it is missing, this can be done again.
-    names.push(DATABASE_NAME);
-    for name in names {
-        fs::rename(unfinished.join(name), data.join(name))
-            .with_context(|| format!("cannot move {name} to its place"))?;
-    }
-    folder::sync_folder(data);
     Ok(())
 }

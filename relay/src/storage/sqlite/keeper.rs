@@ -117,7 +117,7 @@ impl Keeper {
             );
             StorageError(text)
         })?;
-        let known = sqlx::migrate!()
+        let known = sqlx::migrate!("migrations/sqlite")
             .iter()
             .map(|migration| migration.version)
             .max();
