@@ -184,7 +184,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub async fn give_back(&mut self, pages: u32) -> Result<(), StorageError> {
+    pub async fn give_back(&mut self, pages: u64) -> Result<(), StorageError> {
         let sql = format!("PRAGMA incremental_vacuum({pages})");
         let query = sqlx::query(AssertSqlSafe(sql));
         query.execute(&mut self.connection).await?;
