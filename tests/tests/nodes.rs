@@ -1,0 +1,260 @@
+//! Several relays on one PostgreSQL database.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Device, PATIENCE, patient};
+use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
+use tempfile::TempDir;
+use tokio::time::sleep;
+use zerok_sync_client::Path;
+use zerok_sync_shared::ids::GroupId;
+use zerok_sync_shared::message::{Message, Subscribe};
+use zerok_sync_tests::postgres::Postgres;
+use zerok_sync_tests::raw::{Peer, blob_id, http, keys, push};
+use zerok_sync_tests::relay::{Options, RelayProcess};
+
+/// A database server and relays that share it.
+struct Deployment {
+    database: String,
+    relays: Vec<RelayProcess>,
+    server: Postgres,
+    _folder: TempDir,
+}
+
+async fn deployment(nodes: usize) -> Deployment {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Postgres::start().unwrap();
+    let database = server.database().unwrap();
+    let start = (0..nodes).map(|node| {
+        let folder = folder.path().join(node.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let mut options = Options::in_folder(&folder);
+        options.args = vec!["--database-url".into(), database.clone()];
+        RelayProcess::start(options)
+    });
+    let relays = futures_util::future::try_join_all(start).await.unwrap();
+    for relay in &relays {
+        nodes_at(relay, nodes).await;
+    }
+    Deployment {
+        database,
+        relays,
+        server,
+        _folder: folder,
+    }
+}
+
+async fn get(url: &str) -> Value {
+    let answer = http().unwrap().get(url).send().await.unwrap();
+    answer.json().await.unwrap()
+}
+
+/// Waits until a relay lists so many nodes, itself among them, and gives their ids.
+async fn nodes_at(relay: &RelayProcess, count: usize) -> Vec<String> {
+    let looking = async {
+        loop {
+            let directory = get(&format!("{}/.well-known/iroh", relay.url())).await;
+            let nodes = directory["nodes"].as_array().unwrap();
+            let ids: Vec<String> = nodes
+                .iter()
+                .map(|node| node["endpoint_id"].as_str().unwrap().to_owned())
+                .collect();
+            if ids.len() == count {
+                let own = directory["endpoint_id"].as_str().unwrap().to_owned();
+                assert!(ids.contains(&own), "{directory}");
+                return ids;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    patient(looking).await
+}
+
+async fn connections(relay: &RelayProcess) -> u64 {
+    let health = get(&format!("{}/health", relay.url())).await;
+    health["connections"].as_u64().unwrap()
+}
+
+async fn metric(relay: &RelayProcess, name: &str) -> f64 {
+    let url = format!("{}/metrics", relay.url());
+    let answer = http().unwrap().get(url).send().await.unwrap();
+    let text = answer.text().await.unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name));
+    value.unwrap().trim().parse().unwrap()
+}
+
+/// Every cursor of the group, in order: without a hole, and each blob once.
+async fn assert_gapless(database: &str, group: GroupId, count: usize) {
+    let sql = "SELECT b.cursor FROM blobs b JOIN groups g ON g.id = b.group_ref \
+               WHERE g.group_id = $1 ORDER BY b.cursor";
+    let mut connection = PgConnection::connect(database).await.unwrap();
+    let cursors: Vec<i64> = sqlx::query_scalar(sql)
+        .bind(group.0.as_slice())
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    let count = i64::try_from(count).unwrap();
+    assert_eq!(cursors, (1..=count).collect::<Vec<_>>());
+}
+
+/// Devices spread over the nodes, all in one group.
+async fn devices(deployment: &Deployment, count: usize) -> (Vec<Device>, GroupId) {
+    let mut devices = Vec::new();
+    for n in 0..count {
+        let url = deployment.relays[n % deployment.relays.len()].url();
+        let path = [Path::Any, Path::WebSocket][n % 2];
+        devices.push(Device::open(url, path).await);
+    }
+    let group = devices[0].client.create_group().await.unwrap();
+    for device in &devices[1..] {
+        patient(device.join(&devices[0], group)).await;
+    }
+    (devices, group)
+}
+
+async fn push_some(devices: &[Device], group: GroupId, numbers: std::ops::Range<usize>) {
+    for n in numbers {
+        for (who, device) in devices.iter().enumerate() {
+            device.push(group, &format!("{who}:{n}")).await;
+        }
+    }
+}
+
+/// Everything is on every device, once and in the order of its sender, and in the database.
+async fn assert_converged(devices: &[Device], group: GroupId, each: usize, database: &str) {
+    for device in devices {
+        device.flush(group).await;
+    }
+    for device in devices {
+        let texts = device.wait_texts(group, devices.len() * each).await;
+        for who in 0..devices.len() {
+            let prefix = format!("{who}:");
+            let theirs: Vec<_> = texts
+                .iter()
+                .filter_map(|text| text.strip_prefix(&prefix)?.parse::<usize>().ok())
+                .collect();
+            assert_eq!(theirs, (0..each).collect::<Vec<_>>());
+        }
+    }
+    assert_gapless(database, group, devices.len() * each).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_killed_under_load_loses_nothing_and_its_devices_go_on_elsewhere() {
+    let mut deployment = deployment(3).await;
+    let (devices, group) = devices(&deployment, 6).await;
+    push_some(&devices, group, 0..30).await;
+    let mut victim = None;
+    for (at, relay) in deployment.relays.iter().enumerate() {
+        if connections(relay).await > 0 {
+            victim = Some(at);
+        }
+    }
+    let victim = deployment
+        .relays
+        .swap_remove(victim.expect("devices are connected"));
+    victim.kill().await.unwrap();
+    push_some(&devices, group, 30..60).await;
+    assert_converged(&devices, group, 60, &deployment.database).await;
+    for device in &devices {
+        let errors = device.errors();
+        assert!(!errors.contains(&"RELAY_IDENTITY_CHANGED"), "{errors:?}");
+    }
+    for relay in &deployment.relays {
+        nodes_at(relay, 2).await;
+    }
+    for device in devices {
+        device.client.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pushed_at_one_node_arrives_at_another_which_was_told() {
+    let deployment = deployment(2).await;
+    let [one, two] = deployment.relays.as_slice() else {
+        panic!("two relays");
+    };
+    let keys = keys(1);
+    let (sender, reader) = (
+        Peer::connect(one.url()).await.unwrap(),
+        Peer::connect(two.url()).await.unwrap(),
+    );
+    assert_ne!(sender.relay(), reader.relay());
+    let (mut pushing, here) = sender.session(&keys).await.unwrap();
+    let (mut reading, there) = reader.session(&keys).await.unwrap();
+    assert_eq!(here.incarnation, there.incarnation);
+    let subscribe = Subscribe {
+        after_cursor: 0,
+        window: 1 << 20,
+    };
+    reading.send(&Message::Subscribe(subscribe)).await.unwrap();
+    assert!(matches!(
+        reading.receive().await.unwrap(),
+        Message::CaughtUp { max_cursor: 0 }
+    ));
+    for n in 1..=20 {
+        pushing.send(&push(n, b"payload")).await.unwrap();
+        assert_eq!(pushing.acknowledged().await.unwrap().cursor, n);
+        let blob = loop {
+            match reading.receive().await.unwrap() {
+                Message::Blob(blob) => break blob,
+                Message::CaughtUp { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((blob.cursor, blob.blob_id), (n, blob_id(n)));
+    }
+    assert!(metric(two, "zerok_relay_notices_received_total").await >= 1.0);
+    assert_eq!(metric(two, "zerok_relay_nodes").await, 2.0);
+
+    // An invite that was left at one is served by the other.
+    let text = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
+    let lookup = text(&[3; 16]);
+    let invite = json!({
+        "version": 1, "lookup": lookup, "claim_hash": text(&[4; 32]),
+        "offer": text(b"offer"), "secrets": text(b"secrets"), "ttl_seconds": 60,
+    });
+    let made = http().unwrap().post(format!("{}/v1/invites", one.url()));
+    assert_eq!(made.json(&invite).send().await.unwrap().status(), 201);
+    let found = get(&format!("{}/v1/invites/{lookup}", two.url())).await;
+    assert_eq!(found["offer"], text(b"offer"));
+
+    // One that leaves in an orderly way is not listed any more.
+    let mut relays = deployment.relays;
+    let leaving = relays.swap_remove(0);
+    leaving.terminate().await.unwrap();
+    nodes_at(&relays[0], 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_restarts_under_load_loses_nothing_and_needs_no_hand() {
+    let mut deployment = deployment(2).await;
+    let (devices, group) = devices(&deployment, 3).await;
+    push_some(&devices, group, 0..30).await;
+    deployment.server.stop().unwrap();
+    push_some(&devices, group, 30..40).await;
+    deployment.server.resume().unwrap();
+    push_some(&devices, group, 40..60).await;
+    deployment.server.kill().unwrap();
+    push_some(&devices, group, 60..70).await;
+    deployment.server.resume().unwrap();
+    push_some(&devices, group, 70..90).await;
+    assert_converged(&devices, group, 90, &deployment.database).await;
+    let well = async {
+        for relay in &deployment.relays {
+            while get(&format!("{}/health", relay.url())).await["status"] != "ok" {
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, well).await.is_ok());
+}
