@@ -193,7 +193,7 @@ async fn a_transaction_that_the_server_undoes_is_made_again() {
     assert!(
         answers
             .iter()
-            .all(|answer| answer.is_ok_and(|stored| stored.cursor == 1))
+            .all(|answer| answer.is_ok_and(|kept| kept.stored.cursor == 1))
     );
     let log = std::fs::read_to_string(server.log()).unwrap();
     assert!(log.contains("deadlock detected"), "{log}");
