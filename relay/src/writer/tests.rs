@@ -165,6 +165,42 @@ async fn what_waits_shares_a_transaction_and_is_announced_after_it() {
 }
 
 #[tokio::test]
+async fn a_group_that_pushes_without_end_leaves_the_next_transaction_to_others() {
+    let storage = Arc::new(Fake {
+        gate: Gate(Semaphore::new(0)),
+        ..Fake::default()
+    });
+    let (writer, _groups, _task) = start(&storage);
+    let (sender, _answers) = mpsc::channel(1000);
+    let flood = writer.session(sender);
+    flood.store(blob(0)).await.unwrap();
+    tokio::task::yield_now().await;
+    for n in 1..=200 {
+        flood.store(blob(n)).await.unwrap();
+    }
+    let (sender, mut answers) = mpsc::channel(10);
+    let other = NewBlob {
+        group_id: GroupId([2; 32]),
+        ..blob(255)
+    };
+    writer.session(sender).store(other).await.unwrap();
+    storage.gate.0.add_permits(2);
+    answers.recv().await.unwrap().unwrap();
+    assert_eq!(
+        *storage.batches.lock().unwrap(),
+        [1, limits::GROUP_BLOBS + 1]
+    );
+    // Nothing of the flood is lost, and none of it overtakes another.
+    storage.gate.0.add_permits(1_000);
+    while storage.stored.lock().unwrap().len() < 202 {
+        tokio::task::yield_now().await;
+    }
+    let stored = storage.stored.lock().unwrap();
+    let of_flood: Vec<u8> = stored.iter().copied().filter(|n| *n != 255).collect();
+    assert!(of_flood.is_sorted());
+}
+
+#[tokio::test]
 async fn after_a_failure_the_session_is_refused_and_others_go_on() {
     let storage = Arc::new(Fake::default());
     let (writer, _groups, _task) = start(&storage);
