@@ -106,7 +106,7 @@ pub struct Config {
 
     /// Keep the data in this PostgreSQL database instead of the data folder: postgres://USER:PASSWORD@HOST/DATABASE.
     /// Several relays can share one; each has a data folder of its own for its key, and needs a public URL of its own
-    #[arg(long, value_name = "URL", hide_env_values = true)]
+    #[arg(long, alias = "database", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<DatabaseUrl>,
 
     /// How often expired blobs are looked for.

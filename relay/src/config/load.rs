@@ -166,8 +166,16 @@ impl Settings {
         self.0.get_arguments()
     }
 
+    /// The setting of a name or of an alias of one.
     fn get(&self, key: &str) -> Option<&Arg> {
-        self.arguments().find(|argument| argument.get_id() == key)
+        let is_alias = |argument: &&Arg| {
+            let mut aliases = argument.get_all_aliases().into_iter().flatten();
+            aliases.any(|alias| alias.replace('-', "_") == key)
+        };
+        let mut arguments = self.arguments();
+        arguments
+            .find(|argument| argument.get_id() == key)
+            .or_else(|| self.arguments().find(is_alias))
     }
 
     /// What was given on the command line.
@@ -193,7 +201,8 @@ impl Settings {
         dict
     }
 
-    /// What the environment says, and which file it names. A variable that is empty counts as not set.
+    /// What the environment says, and which file it names. A variable that is empty counts as not set. Sections, as in
+    /// `ZEROK_RELAY__STORAGE__DATABASE`, are for people: the last name says which setting it is.
     fn environment(
         &self,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -206,12 +215,15 @@ impl Settings {
             if value.is_empty() {
                 continue;
             }
-            let key = name[PREFIX.len()..].to_ascii_lowercase();
+            let written = &name[PREFIX.len()..];
+            let last = written.rsplit("__").next().unwrap_or(written);
+            let key = last.trim_start_matches('_').to_ascii_lowercase();
             if key == FILE_FLAG {
                 file = Some(value.into());
                 continue;
             }
-            let argument = self.get(&key).filter(|_| variable(&key) == name);
+            let in_capitals = !written.contains(|c: char| c.is_ascii_lowercase());
+            let argument = self.get(&key).filter(|_| in_capitals);
             let argument = argument.ok_or_else(|| ConfigError::Unknown {
                 name: format!("variable {name}"),
                 place: "the environment".into(),
@@ -222,7 +234,7 @@ impl Settings {
                 Some(delimiter) => Value::from(value.split(delimiter).collect::<Vec<_>>()),
                 None => Value::from(&*value),
             };
-            dict.insert(key, value);
+            dict.insert(argument.get_id().to_string(), value);
         }
         Ok((dict, file))
     }
@@ -238,14 +250,16 @@ impl Settings {
             }),
             problem: error.message().to_owned(),
         })?;
-        match dict.keys().find(|key| self.get(key).is_none()) {
-            Some(key) => Err(ConfigError::Unknown {
+        let mut settings = Dict::new();
+        for (key, value) in without_sections(dict) {
+            let argument = self.get(&key).ok_or_else(|| ConfigError::Unknown {
                 name: format!("key `{key}`"),
                 place: file.display().to_string(),
-                hint: self.hint(key, |key| format!("`{key}`")),
-            }),
-            None => Ok(dict),
+                hint: self.hint(&key, |key| format!("`{key}`")),
+            })?;
+            settings.insert(argument.get_id().to_string(), value);
         }
+        Ok(settings)
     }
 
     fn hint(&self, name: &str, written: impl Fn(&str) -> String) -> String {
@@ -288,6 +302,18 @@ impl Settings {
         };
         ConfigError::Value { name, problem }
     }
+}
+
+/// The keys of a file; those in a section such as `[storage]` as if they stood outside. No setting is a table.
+fn without_sections(dict: Dict) -> Vec<(String, Value)> {
+    let mut keys = Vec::new();
+    for (key, value) in dict {
+        match value {
+            Value::Dict(_, section) => keys.extend(section),
+            _ => keys.push((key, value)),
+        }
+    }
+    keys
 }
 
 fn found_file(data_dir: &Path) -> Option<PathBuf> {

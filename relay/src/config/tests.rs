@@ -146,6 +146,29 @@ fn a_file_in_the_data_folder_is_read_unless_another_is_named() {
 }
 
 #[test]
+fn sections_are_for_people() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = "postgres://relay@db.example/relay";
+    let text = format!("port = 1\n[storage]\ndatabase = '{url}'\nblob_ttl = '3d'");
+    let file = file(&folder, &text);
+    let variables = [
+        ("ZEROK_RELAY__STORAGE__DATABASE", url),
+        ("ZEROK_RELAY__PORT", "2"),
+    ];
+    for (flags, variables) in [
+        (&["--config", &*file][..], &[][..]),
+        (&[][..], &variables[..]),
+    ] {
+        let config = load(&folder, flags, variables).unwrap().config;
+        assert!(config.database_url.is_some());
+        assert_eq!(config.port, if flags.is_empty() { 2 } else { 1 });
+    }
+    let wrong = self::file(&folder, "[storage]\ndatabas_url = 1");
+    let error = refusal(load(&folder, &["--config", &wrong], &[]));
+    assert!(error.contains("did you mean `database_url`?"), "{error}");
+}
+
+#[test]
 fn what_is_unknown_is_refused_with_what_was_meant() {
     let folder = tempfile::tempdir().unwrap();
     for (text, expected) in [
