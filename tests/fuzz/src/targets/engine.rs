@@ -177,7 +177,7 @@ impl World {
     }
 
     fn frame(&mut self, source: &mut Source<'_>, message: Message) {
-        let back = usize::from(source.u8() % 8 == 0);
+        let back = usize::from(source.u8().is_multiple_of(8));
         let stream = self.streams.iter().rev().nth(back).copied();
         if let Some(stream) = stream.filter(|stream| self.engine.wants_frames(*stream)) {
             self.feed(Input::Frame {

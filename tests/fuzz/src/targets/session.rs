@@ -323,9 +323,9 @@ impl Run {
             }),
             9 | 10 => self.answer_opening(source),
             11 | 12 => self.answer_store(false),
-            13 => self.answer_store(source.u8() % 8 == 0),
+            13 => self.answer_store(source.u8().is_multiple_of(8)),
             14 => self.answer_read(false),
-            15 => self.answer_read(source.u8() % 8 == 0),
+            15 => self.answer_read(source.u8().is_multiple_of(8)),
             16 => self.answer_has(),
             17 => self.feed(Input::Flushed),
             18 => {
