@@ -1,6 +1,6 @@
 //! One task per session stream: carries out what the session state machine decides.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -451,7 +451,15 @@ async fn grown(membership: &mut Option<Membership>) -> u64 {
 }
 
 fn read_failed(error: StorageError) -> WireError {
-    tracing::error!(%error, "cannot read from the database; check the disk");
+    // Once in a while, not for every device that tries again.
+    static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.is_none_or(|told| told.elapsed() > limits::TELL_AGAIN) {
+        *told = Some(Instant::now());
+        tracing::error!(%error, "cannot read from the database; check the disk");
+    } else {
+        tracing::debug!(%error, "cannot read from the database");
+    }
     storage_failed()
 }
 

@@ -147,6 +147,8 @@ pub const CLOCK_AHEAD: Duration = Duration::from_secs(24 * 3600);
 pub const CLOCK_BEHIND: Duration = Duration::from_secs(3600);
 /// A doubted clock that has gone on evenly for so long is believed: time enough for a person to set it right.
 pub const CLOCK_GRACE: Duration = Duration::from_secs(24 * 3600);
+/// The same trouble of a database is told again after this.
+pub const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// Expired blobs deleted in one transaction, so that pushes get their turn.
 pub const EXPIRE_BLOBS: u32 = 256;
 /// A device that was seen within this time counts as active in the metrics.

@@ -144,9 +144,25 @@ impl Sweep {
 #[error("storage: {0}")]
 pub struct StorageError(pub String);
 
+impl StorageError {
+    /// What a database says, and what to do if that is that its file is damaged.
+    #[must_use]
+    pub fn from_database(error: &dyn std::error::Error) -> Self {
+        let text = error.to_string();
+        // As SQLite puts it, whatever wraps it.
+        let damaged = ["is malformed", "malformed database", "is not a database"];
+        if damaged.iter().any(|damaged| text.contains(damaged)) {
+            return Self(format!(
+                "{text}: it is damaged; restore a backup, as docs/operations.md says"
+            ));
+        }
+        Self(text)
+    }
+}
+
 impl From<sqlx::Error> for StorageError {
     fn from(error: sqlx::Error) -> Self {
-        Self(error.to_string())
+        Self::from_database(&error)
     }
 }
 

@@ -73,7 +73,7 @@ impl SqliteStorage {
         sqlx::migrate!("migrations/sqlite")
             .run(&mut writer)
             .await
-            .map_err(|error| StorageError(format!("{} cannot be used: {error}", path.display())))?;
+            .map_err(|error| StorageError::from_database(&error))?;
         let row = sqlx::query("SELECT incarnation FROM meta")
             .fetch_one(&mut writer)
             .await?;
