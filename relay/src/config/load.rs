@@ -251,7 +251,7 @@ impl Settings {
             problem: error.message().to_owned(),
         })?;
         let mut settings = Dict::new();
-        for (key, value) in without_sections(dict) {
+        for (key, value) in self.without_sections(dict) {
             let argument = self.get(&key).ok_or_else(|| ConfigError::Unknown {
                 name: format!("key `{key}`"),
                 place: file.display().to_string(),
@@ -260,6 +260,18 @@ impl Settings {
             settings.insert(argument.get_id().to_string(), value);
         }
         Ok(settings)
+    }
+
+    /// The keys of a file; those in a section such as `[storage]` as if they stood outside. No setting is a table.
+    fn without_sections(&self, dict: Dict) -> Vec<(String, Value)> {
+        let mut keys = Vec::new();
+        for (key, value) in dict {
+            match value {
+                Value::Dict(_, section) if self.get(&key).is_none() => keys.extend(section),
+                _ => keys.push((key, value)),
+            }
+        }
+        keys
     }
 
     fn hint(&self, name: &str, written: impl Fn(&str) -> String) -> String {
@@ -302,18 +314,6 @@ impl Settings {
         };
         ConfigError::Value { name, problem }
     }
-}
-
-/// The keys of a file; those in a section such as `[storage]` as if they stood outside. No setting is a table.
-fn without_sections(dict: Dict) -> Vec<(String, Value)> {
-    let mut keys = Vec::new();
-    for (key, value) in dict {
-        match value {
-            Value::Dict(_, section) => keys.extend(section),
-            _ => keys.push((key, value)),
-        }
-    }
-    keys
 }
 
 fn found_file(data_dir: &Path) -> Option<PathBuf> {

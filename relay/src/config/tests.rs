@@ -176,7 +176,7 @@ fn what_is_unknown_is_refused_with_what_was_meant() {
         ("blob_tll = '3d'", "some.toml; did you mean `blob_ttl`?"),
         ("blob-ttl = '3d'", "did you mean `blob_ttl`?"),
         ("xyzzy = 1", "`zerok-relay --help` has all of them"),
-        ("[relay]\nport = 1", "unknown key `relay`"),
+        ("[relay]\nprt = 1", "did you mean `port`?"),
     ] {
         let error = refusal(load(&folder, &["--config", &file(&folder, text)], &[]));
         assert!(error.contains(expected), "{error}");
