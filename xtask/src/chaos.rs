@@ -5,12 +5,12 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
-use crate::npm;
-use crate::process::{HandedOn, cargo, run as run_command};
+use crate::process::{HandedOn, run as run_command};
 use crate::setup::{self, node};
 use crate::ui;
 use crate::wasm::Profile;
 use crate::workspace::Workspace;
+use crate::{npm, programs};
 
 /// `cargo xtask chaos`.
 pub fn chaos(ws: &Workspace, args: &HandedOn) -> Result<ExitCode> {
@@ -25,13 +25,7 @@ pub fn soak(ws: &Workspace, args: &HandedOn) -> Result<ExitCode> {
 /// `cargo xtask kill`.
 pub fn kill(ws: &Workspace, args: &HandedOn) -> Result<ExitCode> {
     ui::doing("compiling the relay and the devices…");
-    let packages = [
-        "--package",
-        "zerok-sync-relay",
-        "--package",
-        "zerok-sync-tests",
-    ];
-    run_command(cargo(&ws.root).arg("build").args(packages).arg("--bins"))?;
+    programs::build(ws)?;
     let mut command = Command::new(ws.binary("debug", "zerok-kill"));
     command.env("RELAY_BIN", ws.binary("debug", "zerok-relay"));
     let status = command
@@ -69,13 +63,7 @@ fn run(ws: &Workspace, program: &str, args: &HandedOn) -> Result<ExitCode> {
 
 fn built(ws: &Workspace, program: &str) -> Result<Command> {
     ui::doing("compiling the relay and the devices…");
-    let packages = [
-        "--package",
-        "zerok-sync-relay",
-        "--package",
-        "zerok-sync-chaos",
-    ];
-    run_command(cargo(&ws.root).arg("build").args(packages).arg("--bins"))?;
+    programs::build(ws)?;
     let mut command = Command::new(ws.binary("debug", program));
     command
         .current_dir(&ws.root)

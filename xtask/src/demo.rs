@@ -86,7 +86,7 @@ pub fn run(ws: &Workspace, args: &Args) -> Result<()> {
 }
 
 /// Builds the relay and the command-line client cheaply.
-pub fn build_relay(ws: &Workspace) -> Result<()> {
+fn build_relay(ws: &Workspace) -> Result<()> {
     ui::doing("compiling the relay…");
     process::run(process::cargo(&ws.root).args(["build", "--package", "zerok-sync-relay"]))?;
     ui::done("relay");

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::demo;
 use crate::process::{cargo, output, run as run_command, succeeds_within, which};
+use crate::programs;
 use crate::ui;
 use crate::workspace::Workspace;
 
@@ -81,7 +81,7 @@ pub fn test(ws: &Workspace) -> Result<()> {
         ui::note("NOT BUILT: no tool that builds an image without a daemon (buildah) works here");
         return Ok(());
     }
-    demo::build_relay(ws)?;
+    programs::build(ws)?;
     let stage = first_stage(ws, &ws.binary("debug", "zerok-relay"))?;
     let buildah = Buildah(ws.scratch("image/store"));
     buildah.remove_all()?;

@@ -10,6 +10,7 @@ mod lint;
 mod load;
 mod npm;
 mod process;
+mod programs;
 mod setup;
 mod sim;
 mod stamp;

@@ -10,7 +10,7 @@ use crate::setup::{self, node};
 use crate::ui;
 use crate::wasm::{self, Profile};
 use crate::workspace::Workspace;
-use crate::{chaos, demo, deny, fuzz, image, lint, sim};
+use crate::{chaos, deny, fuzz, image, lint, programs, sim};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -101,17 +101,7 @@ const fn step(group: Group, name: &'static str, run: fn(&Workspace) -> Result<()
 
 fn native_tests(ws: &Workspace) -> Result<()> {
     setup::postgres()?;
-    // End-to-end tests start these. Not xtask: it is running.
-    let bins = [
-        "build",
-        "--workspace",
-        "--exclude",
-        "xtask",
-        "--exclude",
-        "xtask-bindgen",
-        "--bins",
-    ];
-    run_command(cargo(&ws.root).args(bins))?;
+    programs::build(ws)?;
     let mut tests = cargo(&ws.root);
     tests.args(["test", "--workspace"]);
     run_command(tests.env("RELAY_BIN", ws.binary("debug", "zerok-relay")))
@@ -119,8 +109,7 @@ fn native_tests(ws: &Workspace) -> Result<()> {
 
 fn browser_tests(ws: &Workspace) -> Result<()> {
     let chromium = setup::browser()?;
-    demo::build_relay(ws)?;
-    run_command(cargo(&ws.root).args(["build", "--package", "zerok-cli"]))?;
+    programs::build(ws)?;
     let relay = ws.binary("debug", "zerok-relay");
     let core = wasm::build_testing(ws, Profile::Dev)?;
     let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
