@@ -6,6 +6,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, SqliteConnection};
 use zerok_sync_client::store::MemoryStore;
 use zerok_sync_client::{ClientEvent, Path};
+use zerok_sync_tests::relay::RelayProcess;
 
 use crate::common::{Device, World, patient, wait_until, world};
 
@@ -57,6 +58,11 @@ async fn blobs_that_the_relay_changed_are_reported_and_skipped_and_the_rest_arri
         "UPDATE blobs SET sender = randomblob(32) WHERE cursor = 6",
         "UPDATE blobs SET blob_id = randomblob(16) WHERE cursor = 7",
     ];
+    // Restarted: what has just come in would be delivered from memory.
+    let World { folder, relay } = world;
+    let options = relay.terminate().await.unwrap();
+    let relay = RelayProcess::start(options).await.unwrap();
+    let world = World { folder, relay };
     let mut database = database(&world).await;
     for change in changes {
         sqlx::query(change).execute(&mut database).await.unwrap();
@@ -74,7 +80,9 @@ async fn blobs_that_the_relay_changed_are_reported_and_skipped_and_the_rest_arri
         a.wait_texts(group, 10).await,
         ["1", "2", "3", "4", "5", "6", "7", "8", "9", "from b"]
     );
-    assert!(a.errors().is_empty(), "{:?}", a.errors());
+    // It may have looked for the relay before that was back.
+    let others = |code: &&str| *code != "RELAY_UNREACHABLE";
+    assert!(!a.errors().iter().any(others), "{:?}", a.errors());
 }
 
 #[tokio::test(flavor = "multi_thread")]
