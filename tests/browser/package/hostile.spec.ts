@@ -14,6 +14,9 @@ test("a blob that was changed in the relay's database is reported and not delive
   await b.page.close();
   await a.push("1", "2", "3", "4", "5");
   await a.flush();
+  // Restarted: what has just come in would be delivered from memory.
+  await relay.stop();
+  await relay.start();
   const [payload = ""] = hexColumn(relay.database, "SELECT payload FROM blobs WHERE cursor = 3");
   const bytes = Buffer.from(payload, "hex");
   bytes[40] = (bytes[40] ?? 0) ^ 1;
