@@ -90,7 +90,7 @@ impl Context {
             (Some(group), None) => Ok(group),
             (None, _) if device.groups.is_empty() => Err(Failure::new(
                 code::UNKNOWN_GROUP,
-                "no group yet: `zerok pair --create` founds one, `zerok pair --join LINK` joins one",
+                "no group yet: `zerok pair --create` founds one, `zerok pair --join CODE` joins one",
             )),
             (None, _) => Err(Failure::new(
                 code::UNKNOWN_GROUP,

@@ -48,7 +48,7 @@ pub async fn status(context: &Context, session: &mut Session) -> Result<u8, Fail
     }
     if device.groups.is_empty() {
         output.line(
-            "no group yet: `zerok pair --create` founds one, `zerok pair --join LINK` joins one",
+            "no group yet: `zerok pair --create` founds one, `zerok pair --join CODE` joins one",
         )?;
     }
     Ok(EXIT_DONE)

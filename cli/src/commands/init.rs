@@ -67,7 +67,7 @@ pub async fn run(context: &Context, init: Init) -> Result<u8, Failure> {
     } else if device.groups.is_empty() {
         output.note(
             "NO_GROUP",
-            "Next: `zerok pair --create` to invite another device, or `zerok pair --join LINK`.",
+            "Next: `zerok pair --create` to invite another device, or `zerok pair --join CODE`.",
         );
     }
     Ok(EXIT_DONE)
