@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod blob;
+pub mod exchange;
 pub mod invite;
 pub mod keys;
 pub mod padme;

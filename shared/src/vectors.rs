@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::codec;
 use crate::crypto::blob::{Address, Kind, Plain, Witness};
+use crate::crypto::exchange::ExchangeSecret;
 use crate::crypto::invite::{InviteCode, InviteKey, Offer, Secrets};
 use crate::crypto::keys::{EpochKeys, Secret};
 use crate::crypto::padme::padded_len;
@@ -205,6 +206,31 @@ fn invites_json() {
             "codes": codes,
         }),
     );
+}
+
+/// The committed file is the draft's own: what is computed here has to equal it.
+#[test]
+fn exchange_json() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vectors/exchange.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let draft: Value = serde_json::from_str(&text).unwrap();
+    let field = |case: &Value, name: &str| {
+        let text = case[name].as_str().unwrap();
+        HEXLOWER.decode(text.as_bytes()).unwrap()
+    };
+    let cases = draft["kem"].as_array().unwrap();
+    assert_eq!(cases.len(), 3);
+    for case in cases {
+        let seed = field(case, "seed").try_into().unwrap();
+        let secret = ExchangeSecret::new(Secret::new(seed));
+        let public = secret.public();
+        assert_eq!(public.as_bytes().as_slice(), field(case, "pk"));
+        let mut entropy = |bytes: &mut [u8]| bytes.copy_from_slice(&field(case, "eseed"));
+        let (ciphertext, shared) = public.encapsulate(&mut entropy);
+        assert_eq!(ciphertext.as_slice(), field(case, "ct"));
+        assert_eq!(shared.expose().as_slice(), field(case, "ss"));
+        assert_eq!(secret.decapsulate(&ciphertext), Some(shared));
+    }
 }
 
 #[test]
