@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::codec::wire::wire_struct;
+use crate::codec::wire::{wire_struct, wire_struct_grown};
 use crate::error::ErrorCode;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
 use crate::limits;
@@ -40,6 +40,8 @@ pub struct Hello {
     pub access_token: Option<String>,
     /// Cursors of which the device knows what is there; WELCOME tells what the relay has there.
     pub marks: Vec<u64>,
+    /// Only ask whether the group is there: it is not made if it is not. Left out where it is false.
+    pub probe: bool,
 }
 
 /// What is at a cursor. A relay that was set back and has grown again has something else there: blobs keep their cursor
@@ -223,18 +225,20 @@ pub struct WireError {
     pub retry_after_ms: Option<u64>,
 }
 
-wire_struct!(Hello {
-    version,
-    group_id,
-    epoch,
-    access_pub,
-    certificates,
-    proof,
-    after_cursor,
-    capabilities,
-    access_token,
-    marks,
-});
+wire_struct_grown!(
+    Hello {
+        version,
+        group_id,
+        epoch,
+        access_pub,
+        certificates,
+        proof,
+        after_cursor,
+        capabilities,
+        access_token,
+        marks,
+    } + probe
+);
 wire_struct!(Mark {
     cursor,
     blob_id,

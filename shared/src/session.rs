@@ -153,7 +153,7 @@ pub enum Output {
         access_pub: [u8; 32],
         /// Its epoch.
         epoch: u32,
-        /// Whether the key proves that the group may be made: it is that of epoch 0.
+        /// Whether the group may be made: the key is that of epoch 0, and the device does not only ask.
         create: bool,
         /// For relays that are not open.
         access_token: Option<String>,
@@ -457,7 +457,7 @@ impl Session {
             group_id: hello.group_id,
             access_pub: hello.access_pub,
             epoch: hello.epoch,
-            create: hello.epoch == 0,
+            create: hello.epoch == 0 && !hello.probe,
             access_token: hello.access_token.clone(),
             marks: hello.marks.clone(),
         });

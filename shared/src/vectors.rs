@@ -271,6 +271,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         capabilities: vec![],
         access_token: None,
         marks: Vec::new(),
+        probe: false,
     };
     let push = Push {
         blob_id: BlobId(counting(0x80)),
@@ -291,7 +292,14 @@ fn messages() -> Vec<(&'static str, Message)> {
                 certificates: vec![Bytes::from_static(b"cert")],
                 capabilities: vec!["presence".into()],
                 access_token: Some("token".into()),
-                ..hello
+                ..hello.clone()
+            }),
+        ),
+        (
+            "HELLO that asks",
+            Message::Hello(Hello {
+                probe: true,
+                ..hello.clone()
             }),
         ),
         (

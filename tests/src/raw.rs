@@ -229,6 +229,7 @@ impl Peer {
             capabilities: Vec::new(),
             access_token: None,
             marks: Vec::new(),
+            probe: false,
         })
     }
 

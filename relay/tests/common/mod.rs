@@ -130,6 +130,7 @@ impl Device {
             capabilities: vec![],
             access_token: None,
             marks: Vec::new(),
+            probe: false,
         }
     }
 

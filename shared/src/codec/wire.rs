@@ -49,7 +49,7 @@ macro_rules! wire_struct_grown {
         impl $crate::codec::Wire for $name {
             fn put(&self, out: &mut Vec<u8>) {
                 const FIELDS: usize = [$(stringify!($field)),*].len();
-                let more = self.$last != Default::default();
+                let more = !$crate::codec::wire::is_default(&self.$last);
                 $crate::codec::wire::put_array_len(out, FIELDS + usize::from(more));
                 $($crate::codec::Wire::put(&self.$field, out);)*
                 if more {
@@ -69,6 +69,10 @@ macro_rules! wire_struct_grown {
     };
 }
 pub(crate) use wire_struct_grown;
+
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 
 /// Implements [`Wire`] for a type that travels as another: `(value) -> other` and `other -> Option<value>`.
 macro_rules! wire_as {

@@ -82,6 +82,7 @@ mod tests {
             capabilities: vec![],
             access_token: None,
             marks: Vec::new(),
+            probe: false,
         };
         assert!(verify_hello(&hello, relay, device, &exporter));
         assert!(

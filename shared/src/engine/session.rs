@@ -137,6 +137,7 @@ impl Group {
                 .flatten()
                 .map(|known| known.mark.cursor)
                 .collect(),
+            probe: false,
         };
         context.out.push(Output::OpenStream {
             stream,

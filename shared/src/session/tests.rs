@@ -45,6 +45,7 @@ fn hello(keys: &EpochKeys) -> Hello {
         capabilities: vec![],
         access_token: None,
         marks: Vec::new(),
+        probe: false,
     }
 }
 
@@ -151,6 +152,23 @@ fn a_hello_that_proves_nothing_is_refused() {
         Some(ErrorCode::Unauthorized),
         "a proof of another connection"
     );
+}
+
+#[test]
+fn a_device_that_only_asks_makes_no_group() {
+    let mut session = Session::new(config(), Timestamp(0));
+    let asking = Hello {
+        probe: true,
+        ..hello(&keys())
+    };
+    let out = run(&mut session, Input::Frame(Ok(Message::Hello(asking))));
+    assert!(matches!(
+        out.as_slice(),
+        [Output::OpenGroup { create: false, .. }]
+    ));
+    let unknown = WireError::new(ErrorCode::UnknownGroup, "not here");
+    let out = run(&mut session, Input::GroupOpened(Err(unknown), Timestamp(0)));
+    assert_eq!(refusal(&out), Some(ErrorCode::UnknownGroup));
 }
 
 #[test]

@@ -143,6 +143,26 @@ async fn a_stranger_who_knows_the_group_id_gets_nothing_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn asking_whether_a_group_is_there_makes_none() {
+    let world = world().await;
+    let peer = Peer::connect(world.relay.url()).await.unwrap();
+    let asking = || Hello {
+        probe: true,
+        ..peer.hello(&keys(1)).unwrap()
+    };
+    for _ in 0..2 {
+        assert_eq!(refusal(&peer, asking()).await, ErrorCode::UnknownGroup);
+    }
+    peer.session(&keys(1)).await.unwrap();
+    let mut stream = peer.open().await.unwrap();
+    stream.send(&Message::Hello(asking())).await.unwrap();
+    assert!(matches!(
+        stream.receive().await.unwrap(),
+        Message::Welcome(_)
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn other_versions_and_epochs_are_told_what_is_wrong() {
     let world = world().await;
     let peer = Peer::connect(world.relay.url()).await.unwrap();

@@ -59,6 +59,7 @@ fn hello() -> Hello {
         capabilities: Vec::new(),
         access_token: None,
         marks: Vec::new(),
+        probe: false,
     }
 }
 
