@@ -19,9 +19,11 @@ use zerok_sync_shared::time::Timestamp;
 use crate::config::{Config, normal_url};
 use crate::driver::{self, Command, GroupMirror, Mirror, Reply, closed};
 use crate::invite::{self, Invite, InviteOptions, InviteState};
-use crate::network::{EVENT_QUEUE, Network};
+use crate::network::{EVENT_QUEUE, LazyEndpoint, Network};
 use crate::platform;
 use crate::store::{Store, StoreError};
+
+mod passphrase;
 
 /// Payload bytes of one page of [`Client::pull`], but at least one blob.
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -81,6 +83,7 @@ struct Inner {
     /// For those relays.
     token: Option<AccessToken>,
     store: Arc<dyn Store>,
+    endpoint: Arc<LazyEndpoint>,
     commands: mpsc::UnboundedSender<Command>,
     mirror: Arc<Mirror>,
     /// Keys of invites that were made here, for cancelling them.
@@ -121,6 +124,7 @@ impl Client {
         );
         let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
         let network = Network::new(&key, config.path, events);
+        let endpoint = network.endpoint();
         let entropy = |bytes: &mut [u8]| platform::fill_random(bytes);
         let engine = Engine::new(device, loaded.groups, Box::new(entropy));
         let (commands, mirror) = driver::start(
@@ -137,6 +141,7 @@ impl Client {
                 relays,
                 token,
                 store,
+                endpoint,
                 commands,
                 mirror,
                 invites,

@@ -25,6 +25,10 @@ use zerok_sync_transport::frames::{FrameReader, FrameWriter};
 use crate::config::Path;
 use crate::platform::{self, Json};
 
+mod probe;
+
+pub(crate) use probe::{Answer, Probe};
+
 /// Frames and changes of connections that wait for the driver.
 pub(crate) const EVENT_QUEUE: usize = 64;
 /// Encoded bytes of one stream that are gathered before they are written.
@@ -91,6 +95,11 @@ impl Network {
             streams: SortedMap::new(),
             attempts: 0,
         }
+    }
+
+    /// For questions beside the sessions.
+    pub(crate) fn endpoint(&self) -> Arc<LazyEndpoint> {
+        self.endpoint.clone()
     }
 
     /// Connects in the background and reports how it went, and later how it ended.
@@ -252,7 +261,7 @@ impl Network {
 }
 
 /// The endpoint is made when it is first needed: opening a client must not depend on a network.
-struct LazyEndpoint {
+pub(crate) struct LazyEndpoint {
     key: SecretKey,
     path: Path,
     cell: OnceCell<Endpoint>,

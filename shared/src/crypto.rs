@@ -6,6 +6,7 @@ pub mod exchange;
 pub mod invite;
 pub mod keys;
 pub mod padme;
+pub mod passphrase;
 pub mod stretch;
 pub mod token;
 
@@ -25,6 +26,8 @@ pub(crate) mod domain {
     pub(crate) const INVITE_SECRETS: &[u8] = b"0k-sync/1 invite secrets";
     /// KDF: invite key → token that claims or cancels the invite.
     pub(crate) const INVITE_CLAIM: &[u8] = b"0k-sync/1 invite claim";
+    /// Hash: app and name of a group → salt of its passphrase.
+    pub(crate) const PASSPHRASE: &[u8] = b"0k-sync/1 passphrase";
     /// KDF: hash of an access token → the ticket of a device, whose id follows.
     pub(crate) const TICKET: &[u8] = b"0k-sync/1 access ticket";
     /// KDF: hash of an access token → its name in tickets.

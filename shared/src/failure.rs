@@ -31,6 +31,12 @@ pub mod code {
     pub const INVITE_EXPIRED: &str = "INVITE_EXPIRED";
     /// The invite is mistyped, unknown, used, cancelled, or of another version; `reason` tells which.
     pub const INVITE_INVALID: &str = "INVITE_INVALID";
+    /// No relay has a group with this name and passphrase.
+    pub const GROUP_NOT_FOUND: &str = "GROUP_NOT_FOUND";
+    /// The group's keys were changed: its passphrase opens it no longer.
+    pub const GROUP_CLOSED: &str = "GROUP_CLOSED";
+    /// The passphrase could be guessed.
+    pub const WEAK_PASSPHRASE: &str = "WEAK_PASSPHRASE";
     /// It took too long.
     pub const TIMEOUT: &str = "TIMEOUT";
     /// The device has too little free memory for it.

@@ -58,6 +58,12 @@ pub const MAX_INVITE: usize = 8 * 1024;
 pub const MAX_RELAY_URL: usize = 256;
 /// How long an invite can be claimed.
 pub const INVITE_TTL: Duration = Duration::from_secs(600);
+/// Longest app id of a passphrase group.
+pub const MAX_APP_ID: usize = 64;
+/// Longest name of a passphrase group.
+pub const MAX_GROUP_NAME: usize = 128;
+/// Longest passphrase.
+pub const MAX_PASSPHRASE: usize = 1024;
 /// Groups that one device may hold.
 pub const MAX_GROUPS: usize = 1_024;
 /// Ranges of sequences above the contiguous one that a device remembers per sender.

@@ -14,6 +14,7 @@ use crate::crypto::exchange::ExchangeSecret;
 use crate::crypto::invite::{InviteCode, InviteKey, Offer, Secrets};
 use crate::crypto::keys::{EpochKeys, Secret};
 use crate::crypto::padme::padded_len;
+use crate::crypto::passphrase::{self, Passphrase, Profile};
 use crate::crypto::token::{AccessToken, TokenHash};
 use crate::crypto::{access, blob};
 use crate::error::ErrorCode;
@@ -247,6 +248,43 @@ fn access_json() {
             "ticket": hash.ticket(device),
         }),
     );
+}
+
+#[test]
+fn passphrases_json() {
+    let vector = |(app, name, text): (&str, &str, &str)| {
+        let passphrase = Passphrase::new(app, name, text.to_owned()).unwrap();
+        let derived = |profile| {
+            let keys = EpochKeys::derive(0, passphrase.secret(profile).unwrap());
+            json!({
+                "secret": hex(keys.secret().expose()),
+                "group_id": keys.founded_group().to_string(),
+            })
+        };
+        json!({
+            "app": app,
+            "name": name,
+            "passphrase": text,
+            "salt": hex(passphrase::salt(app, name)),
+            "low": derived(Profile::Low),
+            "mid": derived(Profile::Mid),
+            "high": derived(Profile::High),
+        })
+    };
+    let cases = [
+        (
+            "0k-sync",
+            "family",
+            "gravel ozone cactus tidal mustard plywood",
+        ),
+        (
+            "0k-syncf",
+            "amily",
+            "gravel ozone cactus tidal mustard plywood",
+        ),
+        ("notes.example", "Büro 3", "Ärger über 7 grüne Äpfel im Mai"),
+    ];
+    check("passphrases.json", &json!(cases.map(vector)));
 }
 
 /// One message of every type, and of every shape of its optional fields.
