@@ -226,7 +226,7 @@ fn payload(id: u64) -> Vec<u8> {
 fn number(id: BlobId) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&id.0[..8]);
-    u64::from_le_bytes(bytes)
+    u64::from_be_bytes(bytes)
 }
 
 async fn pusher(

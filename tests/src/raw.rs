@@ -76,11 +76,11 @@ pub fn push(id: u64, payload: &[u8]) -> Message {
     })
 }
 
-/// A blob id made of a number.
+/// A blob id made of a number; ids of consecutive numbers lie side by side, as those that devices draw.
 #[must_use]
 pub fn blob_id(id: u64) -> BlobId {
     let mut bytes = [0; BlobId::LEN];
-    bytes[..8].copy_from_slice(&id.to_le_bytes());
+    bytes[..8].copy_from_slice(&id.to_be_bytes());
     BlobId(bytes)
 }
 

@@ -10,7 +10,7 @@ use super::{Context, StreamId, Token};
 use crate::crypto::keys::EpochKeys;
 use crate::crypto::token::AccessToken;
 use crate::failure::SyncError;
-use crate::ids::{DeviceId, GroupId, Incarnation, RelayId};
+use crate::ids::{BlobIds, DeviceId, GroupId, Incarnation, RelayId};
 use crate::limits;
 use crate::map::{SortedMap, SortedSet};
 use crate::message::{Blob, Mark, PushAck};
@@ -65,6 +65,7 @@ pub(super) struct Group {
     pub(super) id: GroupId,
     /// What the store holds.
     pub(super) state: GroupState,
+    pub(super) blob_ids: BlobIds,
     pub(super) keys: Vec<EpochKeys>,
     pub(super) outbox: Outbox,
     pub(super) pushes: VecDeque<PendingPush>,
@@ -97,6 +98,7 @@ impl Group {
             keys: keys.collect(),
             outbox: Outbox::new(stored.unsent),
             state: stored.state,
+            blob_ids: BlobIds::default(),
             pushes: VecDeque::new(),
             inbox: VecDeque::new(),
             inbox_bytes: 0,

@@ -6,7 +6,7 @@ use super::group::{Group, PendingPush, Received};
 use super::{Context, Event, Output, Token};
 use crate::crypto::blob::{self, Kind, OpenError, Plain};
 use crate::failure::{SyncError, code};
-use crate::ids::{BlobId, DeviceId, RelayId};
+use crate::ids::{BlobIds, DeviceId, RelayId};
 use crate::limits;
 use crate::message::{Blob, Mark, PushAck};
 use crate::store::{Batch, Bookmark, GroupState, Known, LogRecord, Sequences, Write};
@@ -15,6 +15,7 @@ use crate::store::{Batch, Bookmark, GroupState, Known, LogRecord, Sequences, Wri
 #[derive(Debug)]
 pub(super) struct StagedGroup {
     state: GroupState,
+    blob_ids: BlobIds,
     pushed: Vec<(Token, LogRecord)>,
     sent: Vec<(u64, PushAck)>,
     /// Items of the inbox that it covers.
@@ -37,6 +38,7 @@ impl Group {
         }
         let mut work = StagedGroup {
             state: self.state.clone(),
+            blob_ids: self.blob_ids,
             pushed: Vec::new(),
             sent: Vec::new(),
             received: 0,
@@ -88,7 +90,7 @@ impl Group {
             work.state.position += 1;
             let mut record = LogRecord {
                 position: work.state.position,
-                blob_id: BlobId(crate::random(context.entropy)),
+                blob_id: work.blob_ids.draw(context.entropy),
                 sender: context.device,
                 epoch: keys.epoch(),
                 seq,
@@ -289,6 +291,7 @@ impl Group {
     /// The write is durable.
     pub(super) fn commit(&mut self, work: StagedGroup, context: &mut Context<'_>) {
         self.state = work.state;
+        self.blob_ids = work.blob_ids;
         self.staging = 0;
         for item in self.inbox.drain(..work.received) {
             self.inbox_bytes -= item.len();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::task::JoinSet;
-use zerok_sync_shared::ids::BlobId;
+use zerok_sync_shared::ids::BlobIds;
 use zerok_sync_shared::message::{Message, Push};
 use zerok_sync_tests::bare::{Bare, Loop, Schema};
 use zerok_sync_tests::raw::Stream;
@@ -97,8 +97,8 @@ pub async fn run(args: &Args, common: &Common) -> Result<Report> {
 /// A device that pushes as fast as its window lets it.
 pub struct Pusher {
     stream: Stream,
-    number: u64,
-    next_id: u64,
+    ids: BlobIds,
+    pushed: u64,
     window: usize,
     payload: Vec<u8>,
 }
@@ -111,8 +111,8 @@ impl Pusher {
     pub fn of_size(stream: Stream, number: u64, window: usize, size: usize) -> Self {
         Self {
             stream,
-            number,
-            next_id: 0,
+            ids: BlobIds::default(),
+            pushed: 0,
             window: window.max(1),
             payload: devices::sealed(size, number),
         }
@@ -122,12 +122,12 @@ impl Pusher {
     pub async fn push(mut self, end: Instant, most: u64) -> Result<(Self, Vec<Duration>)> {
         let mut times = Vec::new();
         let mut waiting = VecDeque::with_capacity(self.window);
-        let last = self.next_id.saturating_add(most);
+        let last = self.pushed.saturating_add(most);
         loop {
             let now = Instant::now();
-            while now < end && waiting.len() < self.window && self.next_id < last {
-                let id = spread(self.number, self.next_id);
-                self.next_id += 1;
+            while now < end && waiting.len() < self.window && self.pushed < last {
+                let id = self.ids.draw(&mut random);
+                self.pushed += 1;
                 self.stream.writer.queue(&Message::Push(Push {
                     blob_id: id,
                     epoch: 0,
@@ -171,15 +171,10 @@ async fn push_for(pushers: &mut Vec<Pusher>, time: Duration, times: &mut Times) 
     Ok(count)
 }
 
-/// An id that is spread like a random one.
-fn spread(client: u64, number: u64) -> BlobId {
-    let mix = |seed: u64| {
-        let mut z = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z ^ (z >> 27)
-    };
-    let mut id = [0; BlobId::LEN];
-    id[..8].copy_from_slice(&mix((client << 40) | number).to_be_bytes());
-    id[8..].copy_from_slice(&((client << 40) | number).to_be_bytes());
-    BlobId(id)
+#[expect(
+    clippy::expect_used,
+    reason = "a system without random bytes runs no load"
+)]
+fn random(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the system gives random bytes");
 }
