@@ -7,6 +7,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use zerok_sync_client::store::{MemoryStore, Store};
 use zerok_sync_client::{Client, ClientEvent, Config, InviteOptions};
+use zerok_sync_shared::crypto::passphrase::{Passphrase, Profile};
 
 use crate::convert::{self, Options, Storage, group_id, number, whole};
 use crate::error::Failure;
@@ -74,6 +75,31 @@ impl CoreClient {
     /// `INVITE_INVALID`, `INVITE_EXPIRED`, `RELAY_UNREACHABLE`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
     pub async fn join(&self, invitation: String) -> Result<String, Failure> {
         Ok(self.client.join(&invitation).await?.to_string())
+    }
+
+    /// Joins the group of this name and passphrase in this app, and gives its id. With `found` the group is made if no relay
+    /// has it, at a cost that a device with `memory` GiB affords. Name and passphrase are taken as they are: the package has
+    /// brought them into their one form and has judged the passphrase.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `GROUP_NOT_FOUND`, `GROUP_CLOSED`, `RELAY_UNREACHABLE`, `OUT_OF_MEMORY`, `STORAGE_FULL`,
+    /// `STORAGE_FAILED`, `CLOSED`
+    #[wasm_bindgen(js_name = passphraseGroup)]
+    pub async fn passphrase_group(
+        &self,
+        app: String,
+        name: String,
+        passphrase: String,
+        found: bool,
+        memory: Option<f64>,
+    ) -> Result<String, Failure> {
+        let passphrase = Passphrase::new(&app, &name, passphrase)
+            .map_err(|error| Failure::invalid(error.to_string()))?;
+        // A number that is none of memory becomes 0: little.
+        let memory = memory.map(|gib| (gib * 1024.0) as u32);
+        let found = found.then(|| Profile::affordable(memory));
+        let group = self.client.passphrase_group(passphrase, found).await?;
+        Ok(group.to_string())
     }
 
     /// Pushes a blob; resolves when it is durable on this device. The data is copied before this returns.
