@@ -45,7 +45,7 @@ const common = {
   mainFields: ["module", "main"],
   sourcemap: true,
   legalComments: "none",
-  loader: { ".wasm": "binary" },
+  loader: { ".wasm": "binary", ".txt": "text" },
   plugins: [coreFiles],
   outdir: out,
   logLevel: "warning",

@@ -18,6 +18,7 @@ await build({
   platform: "node",
   target: "node20",
   packages: "external",
+  loader: { ".txt": "text" },
   sourcemap: "inline",
   outdir: out,
   outExtension: { ".js": ".mjs" },

@@ -77,6 +77,7 @@ export interface CoreClient {
   deviceId(): string;
   createGroup(): Promise<string>;
   join(link: string): Promise<string>;
+  passphraseGroup(app: string, name: string, passphrase: string, found: boolean, memory?: number): Promise<string>;
   push(group: string, data: Uint8Array, ttlSeconds?: number): Promise<{ id: string; position: number }>;
   waitPushed(group: string, position: number): Promise<{ cursor: number }>;
   pull(group: string, after: number, limit: number, includeOwn: boolean, sealed: boolean): Promise<CorePage>;

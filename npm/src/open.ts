@@ -9,6 +9,7 @@ import { SyncError } from "./errors.js";
 import { loadCore } from "./loader.js";
 import { lockDatabase } from "./lock.js";
 import type { OpenOptions, SyncClient } from "./types.js";
+import { appId } from "./passphrase/form.js";
 import { watchWakeUps } from "./wake.js";
 import { openInWorker } from "./worker/bridge.js";
 import type { WasmSource } from "./worker/protocol.js";
@@ -30,12 +31,14 @@ export interface Platform {
 export function opener(platform: Platform): (options: OpenOptions) => Promise<SyncClient> {
   return async (options) => {
     const config = toConfig(options);
+    const app = appId(options.appId);
     requireSecureContext();
     await platform.prepare?.();
     const unlock = config.storage === "indexeddb" ? await lockDatabase(config.name) : () => undefined;
 
     let unwatch: () => void = () => undefined;
     const client = new ClientHandle({
+      appId: app,
       drawQr: (text) => platform.drawQr(text),
       release: () => {
         unwatch();

@@ -6,6 +6,11 @@ export interface OpenOptions {
   relays: readonly string[];
   /** Name of the database on this device; two apps on one origin need two names. Default `"0k-sync"`. */
   name?: string | undefined;
+  /**
+   * Which app the names of passphrase groups belong to: all devices have to say the same. 1 to 64 visible ASCII characters, default
+   * `"0k-sync"`.
+   */
+  appId?: string | undefined;
   /** How this device is shown on the others. Default: derived from the browser and platform. */
   deviceName?: string | undefined;
   /** For relays that ask for one. */
@@ -135,6 +140,26 @@ export interface WaitOptions {
   timeout?: number | undefined;
 }
 
+/** A group that people name. */
+export interface PassphraseGroup {
+  /** Any text of at most 128 bytes, the same on every device. Not a secret, but no relay gets it. */
+  name: string;
+  /** A secret that people remember or write down; at least 60 bits strong. `generatePassphrase()` makes one. */
+  passphrase: string;
+}
+
+/** What `passphraseStrength()` says. */
+export interface PassphraseStrength {
+  /** Estimated guesses, as a power of two. */
+  readonly bits: number;
+  /** `createGroup()` takes it. */
+  readonly strong: boolean;
+  /** What is wrong with it, for people; null if nothing stands out. */
+  readonly warning: string | null;
+  /** What would help, for people. */
+  readonly suggestions: readonly string[];
+}
+
 /** Options of `group.createInvite()`. */
 export interface InviteOptions {
   /** Page of the app that the link opens; it gets `#0k=…`. Default: this page, without query and fragment. */
@@ -197,13 +222,22 @@ export interface SyncClient {
   readonly deviceId: string;
   /** The whole device's status now. */
   readonly status: SyncStatus;
-  /** Makes a new group with a random secret; works offline. */
-  createGroup(): Promise<Group>;
+  /**
+   * Makes a new group with a random secret; works offline.
+   *
+   * With a name and a passphrase: makes a group that others join with these, or joins it if it is there. Both are compared after Unicode NFKC, with
+   * single spaces between words and none around; capitals count. Rejects with WEAK_PASSPHRASE below 60 bits. Needs the relays, and a
+   * second and 64 MiB for the key.
+   */
+  createGroup(group?: PassphraseGroup): Promise<Group>;
   /**
    * Joins by an invite link, or by a code as people type it: case, spaces and dashes don't matter, and O is 0, I and L are 1. A code
    * is looked for at the relays given to `open()`. Needs the relay.
+   *
+   * Or joins by name and passphrase, which are looked for at the relays given to `open()`. Rejects with GROUP_NOT_FOUND if they have no such
+   * group, and with GROUP_CLOSED if a device was revoked since: then only an invite lets others in.
    */
-  join(invitation: string): Promise<Group>;
+  join(way: string | PassphraseGroup): Promise<Group>;
   /** The groups of this device, reopened without any network. */
   groups(): Group[];
   /** Calls `handler` for every later event of this name. */

@@ -60,6 +60,11 @@ export class FakeCore implements CoreClient {
     return this.createGroup();
   }
 
+  passphraseGroup(app: string, name: string, passphrase: string, found: boolean, memory?: number): Promise<string> {
+    this.calls.push(["passphraseGroup", app, name, passphrase, found, memory].join("|"));
+    return this.createGroup();
+  }
+
   push(_group: string, data: Uint8Array): Promise<{ id: string; position: number }> {
     const { id, position } = this.append(data, true);
     return Promise.resolve({ id, position });

@@ -9,7 +9,7 @@ import { FakeCore, failure } from "./fake-core.js";
 async function opened(): Promise<{ core: FakeCore; client: ClientHandle; group: Group; released: () => number }> {
   const core = new FakeCore();
   let releases = 0;
-  const client = new ClientHandle({ drawQr: (text) => Promise.resolve(`<svg>${text}</svg>`), release: () => (releases += 1) });
+  const client = new ClientHandle({ appId: "app", drawQr: (text) => Promise.resolve(`<svg>${text}</svg>`), release: () => (releases += 1) });
   const provide = {
     open: (_config: unknown, onEvent: FakeCore["emit"]) => {
       core.emit = onEvent;

@@ -41,11 +41,7 @@ impl Client {
         if let Some(known) = groups.find(|group| self.inner.mirror.group(*group).is_some()) {
             return Ok(known);
         }
-        let looking = self.find_or_found(&candidates, lacking, found);
-        let Found { keys, fresh } = tokio::select! {
-            found = looking => found?,
-            () = self.inner.commands.closed() => return Err(closed()),
-        };
+        let Found { keys, fresh } = self.find_or_found(&candidates, lacking, found).await?;
         let (group, secret) = (keys.founded_group(), keys.secret().clone());
         let relays = self.inner.relays.clone();
         let state = self.fresh_state(vec![(0, secret)], relays, SortedMap::new(), fresh);
@@ -61,53 +57,71 @@ impl Client {
     async fn find_or_found(
         &self,
         candidates: &[(Profile, EpochKeys)],
-        lacking: Option<SyncError>,
+        mut failure: Option<SyncError>,
         found: Option<Profile>,
     ) -> Result<Found, SyncError> {
-        let mut failure = lacking;
-        for relay in &self.inner.relays {
-            match self.look_at(relay, candidates).await {
+        let relays = &self.inner.relays;
+        // All are asked, and then it is made at the first one.
+        let visits = relays.iter().map(|relay| (relay, None));
+        let last = relays.first().map(|relay| (relay, found));
+        for (at, (relay, make)) in visits.chain(last).enumerate() {
+            if at == relays.len() {
+                // Somebody who could not be asked may have the group: neither "there is none" nor a second one would be
+                // right.
+                if let Some(error) = failure {
+                    return Err(error);
+                }
+                if make.is_none() {
+                    break;
+                }
+            }
+            match self.visit(relay, candidates, make).await {
                 Ok(None) => {}
                 Ok(Some(found)) => return Ok(found),
-                Err(error) if error.code == code::GROUP_CLOSED => return Err(error),
+                Err(error) if make.is_some() || error.code == code::GROUP_CLOSED => {
+                    return Err(error);
+                }
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
-        // Somebody who could not be asked may have the group: neither "there is none" nor a second one would be right.
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        let own = found.and_then(|profile| candidates.iter().find(|(of, _)| *of == profile));
-        let (Some((_, keys)), Some(relay)) = (own, self.inner.relays.first()) else {
-            let text = format!(
-                "{} has no group of this name and passphrase: look at both for typing errors (capitals count), found \
-                 the group first if nobody has, and see that all devices use the same relay and the same app",
-                self.inner.relays.join(", ")
-            );
-            return Err(SyncError::new(code::GROUP_NOT_FOUND, text));
-        };
-        let probe = Probe::connect(&self.inner.endpoint, relay, self.inner.token.as_ref()).await?;
-        let answer = probe.ask(keys, true).await?;
-        found_in(relay, answer, keys)?.ok_or_else(|| {
-            let text = format!("{relay} does not make the group");
-            SyncError::passing(code::RELAY_UNREACHABLE, text)
-        })
+        let text = format!(
+            "{} has no group of this name and passphrase: look at both for typing errors (capitals count), found the              group first if nobody has, and see that all devices use the same relay and the same app",
+            relays.join(", ")
+        );
+        Err(SyncError::new(code::GROUP_NOT_FOUND, text))
     }
 
-    /// The strongest of these groups that a relay has.
-    async fn look_at(
+    /// The strongest of these groups that a relay has; or the one to be made.
+    async fn visit(
         &self,
         relay: &str,
         candidates: &[(Profile, EpochKeys)],
+        make: Option<Profile>,
     ) -> Result<Option<Found>, SyncError> {
+        if self.inner.commands.is_closed() {
+            return Err(closed());
+        }
         let probe = Probe::connect(&self.inner.endpoint, relay, self.inner.token.as_ref()).await?;
-        for (_, keys) in candidates {
-            let answer = probe.ask(keys, false).await?;
-            if let Some(found) = found_in(relay, answer, keys)? {
-                return Ok(Some(Found {
-                    fresh: false,
-                    ..found
-                }));
+        for (profile, keys) in candidates {
+            if make.is_some_and(|make| make != *profile) {
+                continue;
+            }
+            match probe.ask(keys, make.is_some()).await? {
+                Answer::Unknown => {}
+                Answer::Here { max_cursor } => {
+                    return Ok(Some(Found {
+                        keys: keys.clone(),
+                        fresh: make.is_some() && max_cursor == 0,
+                    }));
+                }
+                // Whoever was removed knows the passphrase as well.
+                Answer::Rotated => {
+                    let text = format!(
+                        "{relay} has this group, but a device was removed from it since, and the passphrase opens it no \
+                         longer; ask a member for an invite"
+                    );
+                    return Err(SyncError::new(code::GROUP_CLOSED, text));
+                }
             }
         }
         Ok(None)
@@ -132,22 +146,4 @@ async fn derive(
         }
     }
     Ok((candidates, lacking))
-}
-
-fn found_in(relay: &str, answer: Answer, keys: &EpochKeys) -> Result<Option<Found>, SyncError> {
-    match answer {
-        Answer::Unknown => Ok(None),
-        Answer::Here { max_cursor } => Ok(Some(Found {
-            keys: keys.clone(),
-            fresh: max_cursor == 0,
-        })),
-        // Whoever was removed knows the passphrase as well.
-        Answer::Rotated => {
-            let text = format!(
-                "{relay} has this group, but a device was removed from it since, and the passphrase opens it no longer; \
-                 ask a member for an invite"
-            );
-            Err(SyncError::new(code::GROUP_CLOSED, text))
-        }
-    }
 }

@@ -4,13 +4,18 @@ import { closedError, toSyncError } from "../convert.js";
 import type { Core, CoreHandlers } from "../core.js";
 import type { CoreEvent } from "../core-types.js";
 import type { SyncError } from "../errors.js";
-import type { Group, SyncClient, SyncEvents, SyncStatus, Unsubscribe } from "../types.js";
+import { toFound, toJoin } from "../passphrase/strength.js";
+import type { NamedGroup } from "../passphrase/form.js";
+import type { Group, PassphraseGroup, SyncClient, SyncEvents, SyncStatus, Unsubscribe } from "../types.js";
+import type { CoreArgs } from "../worker/protocol.js";
 import { Emitter } from "./events.js";
 import { GroupHandle, leftError, type GroupContext, type GroupCoreEvent } from "./group.js";
 import { failedStatus, initialStatus, sameStatus, toStatus } from "./status.js";
 
 /** What a client needs besides the core. */
 export interface ClientSurroundings {
+  /** Which app the names of groups belong to. */
+  readonly appId: string;
   /** Draws a QR code; loaded on first use. */
   drawQr(text: string): Promise<string>;
   /** Undoes what `open` set up around the core: the lock, listeners. A second call does nothing. */
@@ -64,12 +69,14 @@ export class ClientHandle implements SyncClient, CoreHandlers {
     return [...this.#groups.values()];
   }
 
-  async createGroup(): Promise<Group> {
-    return this.#group(await this.#open().call("createGroup", []));
+  async createGroup(group?: PassphraseGroup): Promise<Group> {
+    if (group === undefined) return this.#group(await this.#open().call("createGroup", []));
+    return this.#byPassphrase(await toFound(group, this.#surroundings.appId), true);
   }
 
-  async join(text: string): Promise<Group> {
-    const checked = invitation(text);
+  async join(way: string | PassphraseGroup): Promise<Group> {
+    if (typeof way === "object") return this.#byPassphrase(toJoin(way), false);
+    const checked = invitation(way);
     return this.#group(await this.#open().call("join", [checked]));
   }
 
@@ -121,6 +128,11 @@ export class ClientHandle implements SyncClient, CoreHandlers {
     this.#end(error, true);
   }
 
+  async #byPassphrase({ name, passphrase }: NamedGroup, found: boolean): Promise<Group> {
+    const args: CoreArgs<"passphraseGroup"> = [this.#surroundings.appId, name, passphrase, found, deviceMemory()];
+    return this.#group(await this.#open().call("passphraseGroup", args));
+  }
+
   async #close(): Promise<void> {
     const core = this.#core;
     // Calls made from now on reject; those under way are answered by the core, or rejected when it is gone.
@@ -160,4 +172,9 @@ export class ClientHandle implements SyncClient, CoreHandlers {
     this.#status = status;
     this.#events.emit("status", status);
   }
+}
+
+/** Memory of the device in GiB, where the browser tells it. */
+function deviceMemory(): number | undefined {
+  return (globalThis as { navigator?: { deviceMemory?: number } }).navigator?.deviceMemory;
 }

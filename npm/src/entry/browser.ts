@@ -3,6 +3,8 @@ import type { open as Open } from "../index.js";
 import { opener } from "../open.js";
 
 export { SyncError } from "../errors.js";
+export { generatePassphrase } from "../passphrase/generate.js";
+export { passphraseStrength } from "../passphrase/strength.js";
 
 export const open: typeof Open = opener({
   glue: () => import("zerok:core"),

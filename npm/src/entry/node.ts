@@ -4,6 +4,8 @@ import { opener } from "../open.js";
 import type { WasmSource } from "../worker/protocol.js";
 
 export { SyncError } from "../errors.js";
+export { generatePassphrase } from "../passphrase/generate.js";
+export { passphraseStrength } from "../passphrase/strength.js";
 
 export const open: typeof Open = opener({
   glue: () => import("zerok:core"),
