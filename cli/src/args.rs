@@ -118,7 +118,8 @@ pub struct Init {
 /// Let another device join, or join one.
 ///
 /// --create prints a link, as a QR code, too. It holds the group's key: give it to one person, over a channel that you
-/// trust. It works once, for ten minutes. Without a group, one is founded first.
+/// trust. It works once, for ten minutes. Without a group, one is founded first. A group with a name is also joined with that
+/// and its passphrase, until a device is revoked from it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -127,17 +128,36 @@ Examples:
   zerok pair --create --wait                          stays until a device has joined
   zerok pair --join 7KQ2-9F3M-XW41-ZPD8               a code, looked for at this device's relays
   zerok pair --join 'https://app.example/#0k=1.…'     a link, which says where the invite is
-  pbpaste | zerok pair --join -                       keeps it out of the shell's history")]
+  pbpaste | zerok pair --join -                       keeps it out of the shell's history
+  zerok pair --create --name family --generate        a group that is joined with its name and a passphrase
+  zerok pair --join --group family                    joins it; asks for the passphrase")]
 #[group(skip)]
 pub struct Pair {
     /// Make an invite: a link, a QR code and a short code
-    #[arg(long, required_unless_present = "join", conflicts_with = "join")]
+    #[arg(long, required_unless_present_any = ["join", "group"], conflicts_with = "join")]
     pub create: bool,
 
     /// Join by an invite link or a short code; - reads it from standard input. A code is read in any case, with or without
-    /// dashes
+    /// dashes. Or, with --group NAME, by the passphrase of the group of this name
     #[arg(long, value_name = "LINK|CODE")]
-    pub join: Option<String>,
+    pub join: Option<Option<String>>,
+
+    /// Found the group of this name, which others join with its passphrase, unless it is there already. Asks for the
+    /// passphrase
+    #[arg(long, value_name = "NAME", requires = "create", conflicts_with_all = ["group", "new"])]
+    pub name: Option<String>,
+
+    /// Make the passphrase up: six words, which are printed
+    #[arg(long, requires = "name", conflicts_with = "passphrase_file")]
+    pub generate: bool,
+
+    /// Read the passphrase from a file; - is standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub passphrase_file: Option<PathBuf>,
+
+    /// App that the name belongs to: the same on all devices, for a browser the `appId` that it is opened with
+    #[arg(long, value_name = "APP", default_value = "0k-sync")]
+    pub app: String,
 
     /// Page of an app that the link opens [default: the relay's URL]
     #[arg(long, value_name = "URL", requires = "create", value_hint = ValueHint::Url)]

@@ -9,6 +9,9 @@ pub const ALREADY_OPEN: &str = "ALREADY_OPEN";
 /// `zerok init` was not run yet.
 pub const NO_DEVICE: &str = "NO_DEVICE";
 
+/// Ctrl-C, where a question took it.
+pub const INTERRUPTED: &str = "INTERRUPTED";
+
 /// Done.
 pub const EXIT_DONE: u8 = 0;
 /// Failed.

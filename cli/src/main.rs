@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use tracing_subscriber::EnvFilter;
 
 use args::Cli;
-use failure::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure};
+use failure::{EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Failure, INTERRUPTED};
 use output::{NO_READER, Output};
 
 mod args;
@@ -15,6 +15,7 @@ mod commands;
 mod failure;
 mod folder;
 mod output;
+mod passphrase;
 mod session;
 mod settle;
 mod signals;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(failure) if failure.code == NO_READER => EXIT_DONE,
+        Err(failure) if failure.code == INTERRUPTED => EXIT_INTERRUPTED,
         Err(failure) => {
             output.failure(&failure);
             failure.exit_code()

@@ -64,6 +64,10 @@ pub const MAX_APP_ID: usize = 64;
 pub const MAX_GROUP_NAME: usize = 128;
 /// Longest passphrase.
 pub const MAX_PASSPHRASE: usize = 1024;
+/// Estimated strength that the passphrase of a new group has at least, in bits.
+pub const MIN_PASSPHRASE_BITS: f64 = 60.0;
+/// UTF-16 code units that such a passphrase has at least: the estimate gives none more than a factor of ten.
+pub const MIN_PASSPHRASE_LEN: usize = 19;
 /// Groups that one device may hold.
 pub const MAX_GROUPS: usize = 1_024;
 /// Ranges of sequences above the contiguous one that a device remembers per sender.

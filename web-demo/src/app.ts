@@ -1,5 +1,5 @@
 /** Ties the device, its lists, and the screens together. */
-import { SyncError, type Group, type SyncClient } from "@0k-sync/client";
+import { SyncError, type Group, type PassphraseGroup, type SyncClient } from "@0k-sync/client";
 import { appUrl, relayUrl } from "./location.js";
 import { awaitedGroups, currentGroup } from "./memory.js";
 import { ListStore } from "./model/store.js";
@@ -66,7 +66,8 @@ export class App {
     this.#screen?.view.dispose();
     this.#screen = undefined;
     document.title = "0k list";
-    fill(this.#root, welcomeScreen({ create: () => this.#create(), join: (link) => this.#join(link) }));
+    const named = { start: (group: PassphraseGroup) => this.#create(group), join: (group: PassphraseGroup) => this.#join(group) };
+    fill(this.#root, welcomeScreen({ create: () => this.#create(), join: (link) => this.#join(link), named }));
   }
 
   #show(store: ListStore): void {
@@ -95,12 +96,12 @@ export class App {
     );
   }
 
-  async #create(): Promise<void> {
-    this.#show(await this.#adopt(await this.#sync.createGroup()));
+  async #create(named?: PassphraseGroup): Promise<void> {
+    this.#show(await this.#adopt(await this.#sync.createGroup(named)));
   }
 
-  async #join(link: string): Promise<void> {
-    const group = await this.#sync.join(link);
+  async #join(way: string | PassphraseGroup): Promise<void> {
+    const group = await this.#sync.join(way);
     if (!this.#stores.has(group.id)) awaitedGroups.add(group.id);
     this.#show(await this.#adopt(group));
   }

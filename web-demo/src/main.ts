@@ -16,7 +16,7 @@ const root = document.querySelector("#app") ?? document.body;
 /** Opens this device and shows the app; `invitation` is kept over a failed start. */
 async function start(invitation: string | undefined): Promise<void> {
   try {
-    const sync = await open({ relays: [relayUrl], name: "0k-list" });
+    const sync = await open({ relays: [relayUrl], name: "0k-list", appId: "0k-list" });
     const app = new App(root, sync);
     await app.start(invitation);
     // A link that is opened in a tab that is already here changes only the fragment.

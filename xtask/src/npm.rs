@@ -33,7 +33,7 @@ pub fn run(ws: &Workspace, args: &Args) -> Result<()> {
 /// Builds the browser core and then the package, each only if its inputs have changed.
 pub fn build(ws: &Workspace, profile: Profile) -> Result<()> {
     wasm::build(ws, profile)?;
-    build_if_changed(ws, "npm", &["npm"])
+    build_if_changed(ws, "npm", &["npm", "shared/words"])
 }
 
 /// Runs `npm run build` in a folder unless none of `inputs` has changed since it last succeeded.

@@ -11,9 +11,11 @@ use super::{Context, short};
 use crate::args::Pair;
 use crate::failure::{EXIT_DONE, EXIT_FAILED, Failure};
 use crate::output::{escape, qr, time};
+use crate::passphrase;
 use crate::session::Session;
 use crate::session::requests::{
-    Found, GroupName, Invite, InviteLook, Invited, Join, LookAtInvite, Overview,
+    Found, GroupName, Invite, InviteLook, Invited, Join, LookAtInvite, NamedGroup, Overview,
+    Request,
 };
 use crate::settle::{Goal, Outcome, settle};
 
@@ -23,22 +25,79 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 const MAX_LINK: u64 = 16 * 1024;
 
 pub async fn run(context: &Context, session: &mut Session, pair: Pair) -> Result<u8, Failure> {
-    match pair.join {
-        Some(invitation) => join(context, session, invitation).await,
-        None => create(context, session, pair).await,
+    if pair.create {
+        return create(context, session, pair).await;
     }
+    match (pair.join.flatten(), &context.group) {
+        (Some(invitation), _) => {
+            let invitation = match invitation.as_str() {
+                "-" => read_invitation()?,
+                _ => invitation,
+            };
+            join(context, session, Join { invitation }).await
+        }
+        (None, Some(name)) => {
+            let text = passphrase::read(pair.passphrase_file.as_deref(), false).await?;
+            let named = named(pair.app, name, &text)?;
+            passphrase::look_at(&named.passphrase)?;
+            join(context, session, named).await
+        }
+        (None, None) => Err(Failure::usage(
+            "join with what? --join takes a link or a code, or --group NAME with it",
+        )),
+    }
+}
+
+/// Name and passphrase in the form in which all devices give them.
+fn named(app: String, name: &str, passphrase: &str) -> Result<NamedGroup, Failure> {
+    let (name, passphrase) = (passphrase::one_form(name), passphrase::one_form(passphrase));
+    if name.is_empty() || passphrase.is_empty() {
+        return Err(Failure::usage("the name or the passphrase is empty"));
+    }
+    Ok(NamedGroup {
+        app,
+        name,
+        passphrase,
+        found: false,
+    })
+}
+
+/// The group that people name; and its passphrase, if it was made up here.
+async fn found_named(
+    session: &mut Session,
+    pair: &Pair,
+    name: &str,
+) -> Result<(GroupName, Option<String>), Failure> {
+    let (text, made) = if pair.generate {
+        let made = passphrase::generate()?;
+        (made.clone(), Some(made))
+    } else {
+        let file = pair.passphrase_file.as_deref();
+        (passphrase::read(file, true).await?, None)
+    };
+    let group = NamedGroup {
+        found: true,
+        ..named(pair.app.clone(), name, &text)?
+    };
+    passphrase::judge(&group.passphrase, &[&group.name, &group.app])?;
+    Ok((GroupName(session.ask(group).await?), made))
 }
 
 async fn create(context: &Context, session: &mut Session, pair: Pair) -> Result<u8, Failure> {
     let output = context.output;
     let device = session.ask(Overview).await?;
     let founds = pair.new || (device.groups.is_empty() && context.group.is_none());
-    let group = if founds {
-        if session.settings().relays.is_empty() {
-            return Err(Failure::usage(
-                "a new group needs a relay: run `zerok init --relay URL` first",
-            ));
-        }
+    if (founds || pair.name.is_some()) && session.settings().relays.is_empty() {
+        return Err(Failure::usage(
+            "a new group needs a relay: run `zerok init --relay URL` first",
+        ));
+    }
+    let mut made = None;
+    let group = if let Some(name) = &pair.name {
+        let (group, passphrase) = found_named(session, &pair, name).await?;
+        made = passphrase;
+        group
+    } else if founds {
         GroupName(session.ask(Found).await?)
     } else {
         GroupName(context.find_group(&device)?.id.clone())
@@ -57,7 +116,10 @@ async fn create(context: &Context, session: &mut Session, pair: Pair) -> Result<
     } = invited;
     output.object(&json!({
         "group": group.0,
-        "founded": founds,
+        // A group with a name may have been there.
+        "founded": pair.name.is_none().then_some(founds),
+        "name": pair.name,
+        "passphrase": made,
         "link": link,
         "code": code,
         "expiresAt": expires_at,
@@ -72,6 +134,12 @@ async fn create(context: &Context, session: &mut Session, pair: Pair) -> Result<
     output.line(&format!("\n{}\n", escape::line(&link)))?;
     if let Some(code) = &code {
         output.line(&format!("Or type this code: {code}\n"))?;
+    }
+    if let Some(made) = &made {
+        output.line(&format!("Passphrase of the group: {made}\n"))?;
+    }
+    if pair.name.is_some() {
+        output.line("Or `zerok pair --join --group NAME` and the passphrase, at any time.\n")?;
     }
     let minutes = minutes_until(expires_at);
     output.line(&format!(
@@ -121,14 +189,14 @@ async fn wait(
     }
 }
 
-async fn join(context: &Context, session: &mut Session, invitation: String) -> Result<u8, Failure> {
+async fn join<R: Request<Answer = String>>(
+    context: &Context,
+    session: &mut Session,
+    way: R,
+) -> Result<u8, Failure> {
     let output = context.output;
-    let invitation = match invitation.as_str() {
-        "-" => read_invitation()?,
-        _ => invitation,
-    };
     let before = session.ask(Overview).await?;
-    let id = session.ask(Join { invitation }).await?;
+    let id = session.ask(way).await?;
     let known = before.groups.iter().any(|group| group.id == id);
     let group = GroupName(id);
     // Joined, whatever follows. Whoever looks next should find something.

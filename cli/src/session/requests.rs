@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zerok_sync_client::shared::crypto::invite::InviteKey;
+use zerok_sync_client::shared::crypto::passphrase::{Passphrase, Profile};
 use zerok_sync_client::shared::failure::code;
 use zerok_sync_client::shared::ids::InviteLookup;
 use zerok_sync_client::{InviteOptions, InviteState};
@@ -19,6 +20,7 @@ pub use answers::{
 };
 
 mod answers;
+mod memory;
 
 /// Something to be carried out on the device.
 #[async_trait]
@@ -66,6 +68,7 @@ requests!(
     Invite,
     LookAtInvite,
     Join,
+    NamedGroup,
     Leave,
 );
 
@@ -129,6 +132,23 @@ pub struct Join {
 impl std::fmt::Debug for Join {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Join")
+    }
+}
+
+/// Joins the group of a name and a passphrase, both in their one form; answered with its id.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NamedGroup {
+    pub app: String,
+    pub name: String,
+    pub passphrase: String,
+    /// Make it if it is not there. The passphrase was judged then.
+    pub found: bool,
+}
+
+/// The passphrase is a secret.
+impl std::fmt::Debug for NamedGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NamedGroup")
     }
 }
 
@@ -295,6 +315,20 @@ impl Request for Join {
 
     async fn carry_out(self, device: &Device) -> Result<String, Failure> {
         Ok(device.client.join(&self.invitation).await?.to_string())
+    }
+}
+
+#[async_trait]
+impl Request for NamedGroup {
+    type Answer = String;
+
+    async fn carry_out(self, device: &Device) -> Result<String, Failure> {
+        let passphrase = Passphrase::new(&self.app, &self.name, self.passphrase)
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        let profile = Profile::affordable(memory::of_this_machine());
+        let found = self.found.then_some(profile);
+        let group = device.client.passphrase_group(passphrase, found).await?;
+        Ok(group.to_string())
     }
 }
 

@@ -28,6 +28,14 @@ for (const [size, viewport] of Object.entries(SIZES)) {
       await app.join("https://app.example/#0k=nonsense");
       await expect(app.joinError).not.toBeEmpty();
       await shoot("join-error");
+      await page.getByTestId("named-start").click();
+      await page.getByTestId("start-passphrase").fill("password123password123");
+      await expect(page.getByTestId("start-verdict")).toContainText("Too easy");
+      await shoot("weak-passphrase");
+      await page.getByTestId("start-suggest").click();
+      await expect(page.getByTestId("start-verdict")).toContainText("Strong");
+      await shoot("strong-passphrase");
+      await app.closeDialog();
       await app.startList();
       await app.isState("synced");
       await shoot("empty-list");

@@ -1,10 +1,12 @@
 /** The first screen: there is no list on this device yet. */
 import { fill, h } from "./dom.js";
+import { passphraseCard, type PassphraseActions } from "./passphrase.js";
 import { messageOf } from "./toast.js";
 
 export interface WelcomeActions {
   create(): Promise<void>;
   join(invitation: string): Promise<void>;
+  named: PassphraseActions;
 }
 
 /** `joining` is a link that was opened: it is shown at work instead of asking for one. */
@@ -70,6 +72,7 @@ export function welcomeScreen(actions: WelcomeActions): HTMLElement {
       h("form", { class: "row", onsubmit: submit }, input, joinButton),
       problem,
     ),
+    passphraseCard(actions.named),
   );
 }
 
