@@ -111,6 +111,8 @@ fn read_file(file: &Path) -> Result<String, Failure> {
 
 /// Asks at the terminal, even if input and output are elsewhere.
 async fn ask(prompt: &'static str) -> Result<String, Failure> {
+    #[cfg(unix)]
+    let _quiet = quiet::Quiet::begin();
     let asked = tokio::task::spawn_blocking(move || rpassword::prompt_password(prompt)).await;
     match asked {
         Ok(Ok(answer)) => Ok(answer),
@@ -120,6 +122,39 @@ async fn ask(prompt: &'static str) -> Result<String, Failure> {
         _ => Err(Failure::usage(
             "there is no terminal to ask for the passphrase: give it with --passphrase-file FILE, or - for standard input",
         )),
+    }
+}
+
+#[cfg(unix)]
+mod quiet {
+    use std::fs::File;
+
+    use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+    /// The terminal shows nothing of what is typed, from before the question on: whoever pastes is quick. As before when
+    /// this is dropped, also by a signal.
+    pub(super) struct Quiet {
+        terminal: File,
+        before: Termios,
+    }
+
+    impl Quiet {
+        pub(super) fn begin() -> Option<Self> {
+            let mut options = File::options();
+            let terminal = options.read(true).write(true).open("/dev/tty").ok()?;
+            let before = tcgetattr(&terminal).ok()?;
+            let mut quiet = before.clone();
+            quiet.local_modes.remove(LocalModes::ECHO);
+            tcsetattr(&terminal, OptionalActions::Now, &quiet).ok()?;
+            Some(Self { terminal, before })
+        }
+    }
+
+    impl Drop for Quiet {
+        fn drop(&mut self) {
+            // There is nothing to do about a terminal that went away.
+            let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+        }
     }
 }
 
