@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::StreamExt as _;
 use iroh::endpoint::{Connection, PathEvent, VarInt};
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMap, RelayMode, RelayUrl, SecretKey};
+use n0_future::boxed::BoxFuture;
 use n0_future::task::{self, AbortOnDropHandle};
 use n0_future::time;
 use tokio::sync::{OnceCell, mpsc, watch};
@@ -108,12 +109,7 @@ impl Network {
         let attempt = self.attempts;
         let (endpoint, events, url) = (self.endpoint.clone(), self.events.clone(), relay.clone());
         let task = task::spawn(async move {
-            let dial = endpoint.dial(&url, token.as_ref());
-            let dialled = match time::timeout(limits::CONNECT_TIMEOUT, dial).await {
-                Ok(dialled) => dialled,
-                Err(_) => Err(unreachable(&url, "it does not answer")),
-            };
-            let error = match dialled {
+            let error = match endpoint.connect(url.clone(), token).await {
                 Ok((connection, relay_id, exporter)) => {
                     let closed = connection.clone();
                     let event = NetworkEvent::Connected {
@@ -199,14 +195,7 @@ impl Network {
         else {
             return;
         };
-        let (outgoing, queue) = mpsc::unbounded_channel();
-        let (gate, gated) = watch::channel(true);
-        let events = self.events.clone();
-        // Ends by itself when the stream, the connection or the queue does.
-        task::spawn(async move {
-            run_stream(&connection, id, queue, gated, &events).await;
-            let _ = events.send(NetworkEvent::StreamEnded { stream: id }).await;
-        });
+        let (outgoing, gate) = start_stream(connection, id, self.events.clone());
         self.streams.insert(
             id,
             Stream {
@@ -260,6 +249,9 @@ impl Network {
     }
 }
 
+/// A connection, who is at its other end, and the exporter of its TLS.
+type Dialled = Result<(Connection, RelayId, [u8; 32]), SyncError>;
+
 /// The endpoint is made when it is first needed: opening a client must not depend on a network.
 pub(crate) struct LazyEndpoint {
     key: SecretKey,
@@ -284,13 +276,20 @@ impl LazyEndpoint {
         self.cell.get_or_try_init(bind).await
     }
 
+    /// Connects to one of the nodes behind a URL, in time. In a box, so that a browser's core has the states of it once.
+    fn connect(self: Arc<Self>, url: String, token: Option<AccessToken>) -> BoxFuture<Dialled> {
+        Box::pin(async move {
+            let dial = self.dial(&url, token.as_ref());
+            match time::timeout(limits::CONNECT_TIMEOUT, dial).await {
+                Ok(dialled) => dialled,
+                Err(_) => Err(unreachable(&url, "it does not answer")),
+            }
+        })
+    }
+
     /// Connects to one of the nodes behind a URL: to those that it told of before, so that a deployment survives the loss of
     /// a node, even of the one that answers at the URL; then to those that it tells of now.
-    async fn dial(
-        &self,
-        url: &str,
-        token: Option<&AccessToken>,
-    ) -> Result<(Connection, RelayId, [u8; 32]), SyncError> {
+    async fn dial(&self, url: &str, token: Option<&AccessToken>) -> Dialled {
         let mut nodes = self.remember(url, Vec::new());
         let mut asked = false;
         loop {
@@ -326,12 +325,7 @@ impl LazyEndpoint {
         untried.insert(url.to_owned(), nodes).unwrap_or_default()
     }
 
-    async fn dial_node(
-        &self,
-        url: &str,
-        node: Node,
-        token: Option<&AccessToken>,
-    ) -> Result<(Connection, RelayId, [u8; 32]), SyncError> {
+    async fn dial_node(&self, url: &str, node: Node, token: Option<&AccessToken>) -> Dialled {
         let endpoint = self.get().await.map_err(|error| unreachable(url, &error))?;
         let mut relay_config = iroh::RelayConfig::new(node.relay_url.clone(), None);
         if let Some(token) = token {
@@ -462,6 +456,22 @@ fn not_a_relay(url: &str) -> SyncError {
         "{url} is not a 0k-Sync relay: it does not answer at /.well-known/iroh as one; check the URL"
     );
     SyncError::passing(code::RELAY_UNREACHABLE, text).because("not-a-relay")
+}
+
+/// Opens a stream in the background; gives what it sends, and its gate. Ends by itself when the stream, the connection or
+/// the queue does.
+fn start_stream(
+    connection: Connection,
+    id: StreamId,
+    events: mpsc::Sender<NetworkEvent>,
+) -> (mpsc::UnboundedSender<Message>, watch::Sender<bool>) {
+    let (outgoing, queue) = mpsc::unbounded_channel();
+    let (gate, gated) = watch::channel(true);
+    task::spawn(async move {
+        run_stream(&connection, id, queue, gated, &events).await;
+        let _ = events.send(NetworkEvent::StreamEnded { stream: id }).await;
+    });
+    (outgoing, gate)
 }
 
 /// Moves messages until the stream ends from either side.

@@ -101,7 +101,8 @@ impl Client {
         if self.inner.commands.is_closed() {
             return Err(closed());
         }
-        let probe = Probe::connect(&self.inner.endpoint, relay, self.inner.token.as_ref()).await?;
+        let endpoint = self.inner.endpoint.clone();
+        let probe = Probe::connect(endpoint, relay, self.inner.token.clone()).await?;
         for (profile, keys) in candidates {
             if make.is_some_and(|make| make != *profile) {
                 continue;

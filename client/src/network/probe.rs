@@ -1,19 +1,25 @@
 //! Asks a relay which of some groups it has, on a connection of its own that ends with the answers.
 
+use std::sync::Arc;
+
 use iroh::endpoint::{Connection, VarInt};
 use n0_future::time;
+use tokio::sync::mpsc;
 use zerok_sync_shared::crypto::access;
 use zerok_sync_shared::crypto::keys::EpochKeys;
 use zerok_sync_shared::crypto::token::AccessToken;
+use zerok_sync_shared::engine::StreamId;
 use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::failure::SyncError;
-use zerok_sync_shared::ids::RelayId;
+use zerok_sync_shared::ids::{DeviceId, RelayId};
 use zerok_sync_shared::limits;
 use zerok_sync_shared::message::{self, Hello, Message};
 use zerok_sync_transport::endpoint as transport;
-use zerok_sync_transport::frames::{FrameReader, FrameWriter};
 
-use super::{LazyEndpoint, unreachable};
+use super::{EVENT_QUEUE, LazyEndpoint, NetworkEvent, start_stream, unreachable};
+
+/// Each question has a queue of its own: the name of its stream tells nothing.
+const STREAM: StreamId = StreamId(0);
 
 /// What a relay says of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,27 +36,27 @@ pub(crate) enum Answer {
 }
 
 /// A connection for questions.
-pub(crate) struct Probe<'a> {
-    endpoint: &'a LazyEndpoint,
-    url: &'a str,
-    token: Option<&'a AccessToken>,
+pub(crate) struct Probe {
+    device: DeviceId,
+    url: String,
+    token: Option<AccessToken>,
     connection: Connection,
     relay_id: RelayId,
     exporter: [u8; 32],
 }
 
-impl<'a> Probe<'a> {
+impl Probe {
     pub(crate) async fn connect(
-        endpoint: &'a LazyEndpoint,
-        url: &'a str,
-        token: Option<&'a AccessToken>,
+        endpoint: Arc<LazyEndpoint>,
+        url: &str,
+        token: Option<AccessToken>,
     ) -> Result<Self, SyncError> {
-        let dialled = time::timeout(limits::CONNECT_TIMEOUT, endpoint.dial(url, token)).await;
-        let (connection, relay_id, exporter) =
-            dialled.unwrap_or_else(|_| Err(unreachable(url, "it does not answer")))?;
+        let device = transport::device_id(endpoint.key.public());
+        let dialled = endpoint.connect(url.to_owned(), token.clone()).await;
+        let (connection, relay_id, exporter) = dialled?;
         Ok(Self {
-            endpoint,
-            url,
+            device,
+            url: url.to_owned(),
             token,
             connection,
             relay_id,
@@ -70,41 +76,42 @@ impl<'a> Probe<'a> {
             Some(Message::Error(error)) => match error.code {
                 ErrorCode::UnknownGroup => Ok(Answer::Unknown),
                 ErrorCode::StaleEpoch => Ok(Answer::Rotated),
-                _ => Err(SyncError::from_relay(self.url, &error)),
+                _ => Err(SyncError::from_relay(&self.url, &error)),
             },
             // How the keys have changed: the group is there, and these are not its keys any more.
             Some(_) => Ok(Answer::Rotated),
-            None => Err(unreachable(self.url, "it does not answer")),
+            None => Err(unreachable(&self.url, "it does not answer")),
         }
     }
 
     /// Says HELLO on a stream, and gives what the relay says first.
     async fn greet(&self, keys: &EpochKeys, found: bool) -> Option<Message> {
         let group_id = keys.founded_group();
-        let device = transport::device_id(self.endpoint.key.public());
         let hello = Hello {
             version: message::VERSION,
             group_id,
             epoch: keys.epoch(),
             access_pub: keys.access_pub(),
             certificates: Vec::new(),
-            proof: access::hello_proof(keys, self.relay_id, device, group_id, &self.exporter),
+            proof: access::hello_proof(keys, self.relay_id, self.device, group_id, &self.exporter),
             after_cursor: 0,
             capabilities: Vec::new(),
-            access_token: self.token.map(|token| token.expose().to_owned()),
+            access_token: self.token.as_ref().map(|token| token.expose().to_owned()),
             marks: Vec::new(),
             probe: !found,
         };
-        let (send, receive) = self.connection.open_bi().await.ok()?;
-        let mut writer = FrameWriter::new(send);
-        writer.queue(&Message::Hello(hello));
-        writer.flush().await.ok()?;
-        let answer = FrameReader::new(receive).next(limits::MAX_FRAME).await;
-        answer.ok()??.ok()
+        // The streams of sessions, so that a browser's core has the code once.
+        let (events, mut answers) = mpsc::channel(EVENT_QUEUE);
+        let (outgoing, _gate) = start_stream(self.connection.clone(), STREAM, events);
+        outgoing.send(Message::Hello(hello)).ok()?;
+        match answers.recv().await? {
+            NetworkEvent::Frame { message, .. } => message.ok(),
+            _ => None,
+        }
     }
 }
 
-impl Drop for Probe<'_> {
+impl Drop for Probe {
     fn drop(&mut self) {
         self.connection.close(VarInt::from_u32(0), b"bye");
     }
