@@ -274,11 +274,15 @@ impl Driver {
                 exporter,
             } => {
                 if self.network.accept(&relay, attempt, Some(connection)) {
+                    let has_nodes = self.network.has_nodes(&relay);
                     self.feed(Input::Connected {
-                        relay,
+                        relay: relay.clone(),
                         relay_id,
                         exporter,
                     });
+                    if has_nodes {
+                        self.feed(Input::OtherNodes { relay });
+                    }
                 }
             }
             NetworkEvent::Disconnected {

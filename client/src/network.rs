@@ -87,7 +87,7 @@ impl Network {
             key: SecretKey::from_bytes(key.expose()),
             path,
             cell: OnceCell::new(),
-            untried: Mutex::default(),
+            known: Mutex::default(),
         });
         Self {
             endpoint,
@@ -96,6 +96,11 @@ impl Network {
             streams: SortedMap::new(),
             attempts: 0,
         }
+    }
+
+    /// Whether a relay's URL told of several nodes.
+    pub(crate) fn has_nodes(&self, relay: &str) -> bool {
+        self.endpoint.with_known(relay, |known| known.listed > 1)
     }
 
     /// For questions beside the sessions.
@@ -257,8 +262,17 @@ pub(crate) struct LazyEndpoint {
     key: SecretKey,
     path: Path,
     cell: OnceCell<Endpoint>,
-    /// Nodes that a relay's URL told of and that were not tried yet.
-    untried: Mutex<SortedMap<String, Vec<Node>>>,
+    /// What relays' URLs have told.
+    known: Mutex<SortedMap<String, Known>>,
+}
+
+/// The nodes behind a URL.
+#[derive(Default)]
+struct Known {
+    /// Those that were not tried since it told of them.
+    untried: Vec<Node>,
+    /// How many it told of.
+    listed: usize,
 }
 
 impl LazyEndpoint {
@@ -298,6 +312,7 @@ impl LazyEndpoint {
                     return Err(unreachable(url, "none of its nodes answers"));
                 }
                 nodes = fetch_nodes(url, token).await?;
+                self.with_known(url, |known| known.listed = nodes.len());
                 continue;
             };
             let last = asked && nodes.is_empty();
@@ -321,8 +336,12 @@ impl LazyEndpoint {
 
     /// Keeps the nodes to try next, and gives those that were kept before.
     fn remember(&self, url: &str, nodes: Vec<Node>) -> Vec<Node> {
-        let mut untried = self.untried.lock().unwrap_or_else(PoisonError::into_inner);
-        untried.insert(url.to_owned(), nodes).unwrap_or_default()
+        self.with_known(url, |known| core::mem::replace(&mut known.untried, nodes))
+    }
+
+    fn with_known<T>(&self, url: &str, work: impl FnOnce(&mut Known) -> T) -> T {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        work(all.get_or_insert_with(url.to_owned(), Known::default))
     }
 
     async fn dial_node(&self, url: &str, node: Node, token: Option<&AccessToken>) -> Dialled {

@@ -191,6 +191,11 @@ impl Engine {
                 }
                 self.touch_groups_of(&relay);
             }
+            Input::OtherNodes { relay } => {
+                if let Some(link) = self.links.get_mut(&relay) {
+                    link.on_other_nodes();
+                }
+            }
             Input::Disconnected { relay, error } => self.on_disconnected(now, &relay, &error, out),
             Input::Frame { stream, message } => self.on_frame(now, stream, message, out),
             Input::StreamEnded { stream } => {
@@ -389,6 +394,7 @@ impl Engine {
             return;
         };
         let announced = link.leaving().is_some();
+        let elsewhere = link.goes_on_elsewhere();
         link.on_disconnected(now, error.clone(), &mut *self.entropy);
         for group in self
             .groups
@@ -399,7 +405,11 @@ impl Engine {
             if let Some(stream) = group.drop_session() {
                 self.streams.remove(&stream);
             }
-            group.try_next_relay();
+            let moved = group.try_next_relay();
+            // The wait was for the relay that is going.
+            if announced && (moved || elsewhere) {
+                group.retry_now();
+            }
         }
         // A relay that says it is going is not an error that a person has to see.
         if !announced {

@@ -129,9 +129,11 @@ impl Group {
         self.state.tokens.get(self.relay())
     }
 
-    /// After a failed attempt: the next one goes to the next relay, if there is another.
-    pub(super) fn try_next_relay(&mut self) {
-        self.relay = (self.relay + 1) % self.state.relays.len().max(1);
+    /// After a failed attempt: the next one goes to the next relay, if there is another; whether there is.
+    pub(super) fn try_next_relay(&mut self) -> bool {
+        let relays = self.state.relays.len();
+        self.relay = (self.relay + 1) % relays.max(1);
+        relays > 1
     }
 
     pub(super) fn current_keys(&self) -> Option<&EpochKeys> {

@@ -54,6 +54,12 @@ pub enum Input {
         /// TLS exporter of the connection.
         exporter: [u8; 32],
     },
+    /// There are other nodes behind the URL than the one that is connected: when it says that it is going, the device goes on
+    /// at another one instead of waiting for it.
+    OtherNodes {
+        /// The relay's URL.
+        relay: String,
+    },
     /// [`Output::Connect`] failed, or the connection was lost.
     Disconnected {
         /// The relay.

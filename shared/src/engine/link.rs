@@ -31,6 +31,8 @@ pub(super) struct Link {
     pub(super) last_error: Option<SyncError>,
     /// The relay has said that it is going: when to try again, and what it said.
     leaving: Option<(Timestamp, SyncError)>,
+    /// Whether there are other nodes behind its URL.
+    has_nodes: bool,
 }
 
 impl Link {
@@ -50,8 +52,19 @@ impl Link {
     pub(super) fn on_connected(&mut self, relay_id: RelayId, exporter: [u8; 32]) {
         if matches!(self.state, State::Connecting) {
             self.leaving = None;
+            self.has_nodes = false;
             self.state = State::Connected { relay_id, exporter };
         }
+    }
+
+    /// There are other nodes behind its URL.
+    pub(super) fn on_other_nodes(&mut self) {
+        self.has_nodes = self.connection().is_some();
+    }
+
+    /// Whether the relay has said that it is going, while there are others behind its URL.
+    pub(super) fn goes_on_elsewhere(&self) -> bool {
+        self.has_nodes && self.leaving.is_some()
     }
 
     /// A session opened: the relay works, so the next trouble starts with a short wait again.
@@ -82,10 +95,15 @@ impl Link {
         if !self.is_open() {
             return;
         }
+        let elsewhere = self.goes_on_elsewhere();
         if let Some((until, error)) = self.leaving.take() {
             self.last_error = Some(error);
-            self.state = State::Waiting {
-                until: until.max(now),
+            self.state = if elsewhere {
+                State::Idle
+            } else {
+                State::Waiting {
+                    until: until.max(now),
+                }
             };
             return;
         }

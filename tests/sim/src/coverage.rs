@@ -91,6 +91,7 @@ pub fn device_event(input: &engine::Input) -> &'static str {
         Input::AddGroup { .. } => "join",
         Input::RemoveGroup { .. } => "leave",
         Input::Connected { .. } => "connected",
+        Input::OtherNodes { .. } => "told of nodes",
         Input::Disconnected { .. } => "disconnected",
         Input::Frame {
             message: Ok(message),

@@ -104,6 +104,96 @@ fn another_node_of_the_same_database_takes_over_the_bookmark() {
     assert!(!asks(&out) && !asks(&later), "and nothing is given back");
 }
 
+/// What a device does at the moment when a relay's last session has ended, which had said that it is going for a minute.
+fn left_by(mut engine: Engine, stream: StreamId) -> (Engine, Vec<Output>) {
+    let going = WireError {
+        retry_after_ms: Some(60_000),
+        ..WireError::new(ErrorCode::RelayShuttingDown, "back in a minute")
+    };
+    receive(&mut engine, stream, Message::Error(going));
+    let out = run(&mut engine, 0, Input::StreamEnded { stream });
+    (engine, out)
+}
+
+#[test]
+fn a_relay_that_is_going_is_waited_for() {
+    let (engine, stream) = connected(0);
+    let (mut engine, out) = left_by(engine, stream);
+    let connects = |out: &[Output]| {
+        out.iter()
+            .any(|output| matches!(output, Output::Connect { .. }))
+    };
+    assert!(!connects(&out), "{out:?}");
+    assert!(!connects(&run(&mut engine, 59_999, Input::Tick)));
+    assert!(connects(&run(&mut engine, 60_000, Input::Tick)));
+}
+
+#[test]
+fn where_a_relay_that_is_going_has_other_nodes_a_device_goes_on_there_at_once() {
+    let (mut engine, stream) = connected(0);
+    let told = Input::OtherNodes {
+        relay: RELAY.into(),
+    };
+    run(&mut engine, 0, told);
+    let (mut engine, out) = left_by(engine, stream);
+    let [left, reached] = out.as_slice() else {
+        panic!("{out:?}");
+    };
+    let relay = RELAY.to_owned();
+    assert_eq!(
+        *left,
+        Output::Disconnect {
+            relay: relay.clone()
+        }
+    );
+    assert_eq!(
+        *reached,
+        Output::Connect {
+            relay: relay.clone()
+        }
+    );
+    let found = Input::Connected {
+        relay,
+        relay_id: NODE,
+        exporter: [0; 32],
+    };
+    let out = run(&mut engine, 1, found);
+    assert!(matches!(out[0], Output::OpenStream { .. }), "{out:?}");
+}
+
+#[test]
+fn a_group_with_another_relay_goes_on_there_at_once() {
+    let other = "http://other.test";
+    let mut state = state();
+    state.relays.push(other.into());
+    let stored = StoredGroup {
+        group: group(),
+        state,
+        unsent: vec![],
+    };
+    let entropy = Box::new(|bytes: &mut [u8]| bytes.fill(1));
+    let mut engine = Engine::new(DEVICE, vec![stored], entropy);
+    run(&mut engine, 0, Input::Tick);
+    let found = |relay: &str, relay_id| Input::Connected {
+        relay: relay.into(),
+        relay_id,
+        exporter: [0; 32],
+    };
+    let out = run(&mut engine, 0, found(RELAY, RELAY_ID));
+    let Output::OpenStream { stream, .. } = &out[0] else {
+        panic!("{out:?}");
+    };
+    receive(&mut engine, *stream, welcome(1, 0));
+    run(&mut engine, 0, Input::Written(Ok(())));
+    let (mut engine, out) = left_by(engine, *stream);
+    let reached = Output::Connect {
+        relay: other.into(),
+    };
+    assert!(out.contains(&reached), "{out:?}");
+    let out = run(&mut engine, 1, found(other, NODE));
+    assert!(matches!(out[0], Output::OpenStream { .. }), "{out:?}");
+}
+
 #[test]
 fn a_relay_of_another_past_begins_at_nought_and_is_told_of() {
     let other = Mark {
