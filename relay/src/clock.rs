@@ -127,10 +127,15 @@ fn machine() -> Duration {
     start.elapsed()
 }
 
+#[cfg(target_os = "linux")]
 fn uptime() -> Option<Duration> {
-    let text = std::fs::read_to_string("/proc/uptime").ok()?;
-    let seconds = text.split_whitespace().next()?.parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
+    use rustix::time::{ClockId, clock_gettime};
+    clock_gettime(ClockId::Boottime).try_into().ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn uptime() -> Option<Duration> {
+    None
 }
 
 /// The relay's own count and what it makes of the system's clock. Nothing here reads a clock.

@@ -109,11 +109,22 @@ pub const WRITER_BYTES: usize = 64 * 1024 * 1024;
 pub const BATCH_BLOBS: usize = 1_024;
 /// Payload bytes in one transaction; one blob more may pass it.
 pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Blobs of one group in one transaction while other groups push, too. It then takes not much longer than an empty one, so
-/// that a group which pushes without end makes the others wait for little.
-pub const GROUP_BLOBS: usize = 16;
-/// Payload bytes of those; one blob more may pass it.
-pub const GROUP_BYTES: usize = 128 * 1024;
+/// What a blob weighs in a transaction beside its payload: about so many bytes more are written in the same time.
+pub const BLOB_WEIGHT: usize = 4 * 1024;
+/// What a transaction may take while several groups push. A group that pushes without end then makes the others wait for
+/// little.
+pub const MIXED_TIME: Duration = Duration::from_millis(3);
+/// The same for a group that is alone. It gets nearly all that the disk can do, and who comes along waits a moment.
+pub const LONE_TIME: Duration = Duration::from_millis(15);
+/// Weight that the first transactions may have, when nothing is known yet.
+pub const FIRST_WEIGHT: usize = 512 * 1024;
+/// Weight that a transaction may have however long that takes, and at most. The least is what makes it worth a flush.
+pub const PACE_BOUNDS: (usize, usize) = (128 * 1024, BATCH_BYTES + BATCH_BLOBS * BLOB_WEIGHT);
+/// Weight that each group which waits brings along, however long that takes: where all push without end, nobody has less of
+/// a wait for small transactions.
+pub const GROUP_WEIGHT: usize = 40 * 1024;
+/// By how much the next transaction may be smaller or larger than one that took too long or less than it might.
+pub const PACE_STEPS: (f64, f64) = (0.8, 1.25);
 /// For so long after another group pushed something it counts as one that pushes.
 pub const GROUPS_MIXED: Duration = Duration::from_secs(5);
 /// What a blob that waits takes beside its payload, about.
@@ -132,8 +143,12 @@ pub const STORAGE_RETRY: Duration = Duration::from_secs(5);
 pub const QUOTA_RETRY: Duration = Duration::from_secs(60);
 /// Connections that read from the database.
 pub const READERS: u32 = 4;
-/// Pages in the write-ahead log at which they are moved to the database.
-pub const CHECKPOINT_PAGES: u32 = 8_192;
+/// Bytes written to the write-ahead log, about, after which its pages are moved to the database.
+pub const MOVE_BYTES: u64 = 8 * 1024 * 1024;
+/// What a transaction writes there beside its blobs, about.
+pub const WRITE_BYTES: u64 = 64 * 1024;
+/// Pages of the log at which it shall begin anew.
+pub const LOG_PAGES: u64 = 8 * 1024;
 /// Length of the write-ahead log at which readers wait for a moment, so that it can begin anew.
 pub const WAL_BYTES: u64 = 64 * 1024 * 1024;
 /// How long that waits for readers before it gives up for now.

@@ -21,8 +21,10 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::storage::{Batch, Kept, Pending, Refused, Seen, Storage};
 
+mod pace;
 mod turns;
 
+use pace::{Pace, weight};
 use turns::{Share, Turns};
 
 /// What the writer works with.
@@ -39,17 +41,6 @@ pub struct WriterContext {
     /// Bytes that a group may store; 0 means no limit.
     pub quota: u64,
 }
-
-/// What one transaction takes.
-const ALL: Share = Share {
-    count: limits::BATCH_BLOBS,
-    size: limits::BATCH_BYTES,
-};
-/// And of one group, when there are others.
-const EACH_GROUP: Share = Share {
-    count: limits::GROUP_BLOBS,
-    size: limits::GROUP_BYTES,
-};
 
 /// The answer to one blob.
 pub type Answer = Result<Stored, WireError>;
@@ -102,6 +93,8 @@ impl Writer {
             context,
             failing: Arc::clone(&failing),
             queue: Turns::default(),
+            mixed_pace: Pace::new(limits::MIXED_TIME),
+            lone_pace: Pace::new(limits::LONE_TIME),
             last_group: None,
             mixed_at: None,
             pending: Vec::new(),
@@ -210,6 +203,10 @@ struct Task {
     context: WriterContext,
     failing: Arc<AtomicBool>,
     queue: Turns<Request>,
+    /// While several groups push.
+    mixed_pace: Pace,
+    /// While one does.
+    lone_pace: Pace,
     /// The group that pushed last, and when it was another one than before.
     last_group: Option<GroupId>,
     mixed_at: Option<Instant>,
@@ -263,15 +260,18 @@ impl Task {
         self.queue.push(group, session, size, request);
     }
 
-    /// Takes what waits, group by group in turns, up to the limits of a batch.
+    /// Takes what waits, group by group in turns, as much as one transaction shall have. Whoever comes while it is under
+    /// way waits for it, so it is short; and shorter where others are about, who would notice.
     fn gather(&mut self) {
         let mut refused = Vec::new();
-        let mixed = self
-            .mixed_at
-            .is_some_and(|at| at.elapsed() < limits::GROUPS_MIXED);
-        let each = if mixed { EACH_GROUP } else { ALL };
+        let weight = self.queue.groups().saturating_mul(limits::GROUP_WEIGHT);
+        let room = Share {
+            count: limits::BATCH_BLOBS,
+            size: limits::BATCH_BYTES,
+            weight: weight.max(self.pace().allowance()),
+        };
         let (pending, waiting) = (&mut self.pending, &mut self.waiting);
-        self.queue.take(ALL, each, |request| {
+        self.queue.take(room, |request| {
             let Request {
                 blob,
                 session,
@@ -296,6 +296,17 @@ impl Task {
         });
         for one in refused {
             one.answer(Err(refusal(Refused::AfterRefusal)));
+        }
+    }
+
+    fn pace(&mut self) -> &mut Pace {
+        let mixed = self
+            .mixed_at
+            .is_some_and(|at| at.elapsed() < limits::GROUPS_MIXED);
+        if mixed {
+            &mut self.mixed_pace
+        } else {
+            &mut self.lone_pace
         }
     }
 
@@ -328,6 +339,9 @@ impl Task {
         match result {
             Ok(answers) => {
                 self.failing.store(false, Ordering::Relaxed);
+                let bytes = pending.iter().map(|one| one.blob.payload.len()).sum();
+                self.pace()
+                    .note(weight(pending.len(), bytes), started.elapsed());
                 self.answer(pending, waiting, answers, started.elapsed());
             }
             Err(error) => {

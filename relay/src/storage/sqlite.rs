@@ -16,8 +16,8 @@ use zerok_sync_shared::session::{GroupInfo, Page};
 use zerok_sync_shared::time::Timestamp;
 
 use super::{
-    Batch, Census, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup, PutInviteError, Refused,
-    Stats, Storage, StorageError, Sweep, Swept,
+    Batch, Census, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup, Pending, PutInviteError,
+    Refused, Stats, Storage, StorageError, Sweep, Swept,
 };
 use crate::invites::Invite;
 use crate::limits;
@@ -64,8 +64,8 @@ impl SqliteStorage {
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .foreign_keys(true)
             .busy_timeout(limits::DATABASE_TIMEOUT)
-            // A page that changes in many commits is moved once. The default of 1,000 moves more than it saves.
-            .pragma("wal_autocheckpoint", limits::CHECKPOINT_PAGES.to_string())
+            // Done beside the writer instead.
+            .pragma("wal_autocheckpoint", "0")
             .pragma("journal_size_limit", limits::WAL_BYTES.to_string())
             .log_statements(tracing::log::LevelFilter::Off)
             .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
@@ -85,7 +85,7 @@ impl SqliteStorage {
             .await?;
         let file = FileId::of(&path)?;
         let writer = Mutex::new(Some(writer));
-        let wal = Wal::beside(&path);
+        let wal = Wal::beside(&path, options.connect().await?);
         Ok(Self {
             path,
             options,
@@ -111,15 +111,6 @@ impl SqliteStorage {
 
     async fn reader(&self) -> Result<Reader<'_>, StorageError> {
         self.wal.reader(&self.readers).await
-    }
-
-    /// Moves what can be moved at once from the write-ahead log to the database.
-    async fn checkpoint(&self) -> Result<(), StorageError> {
-        let mut slot = self.writer.lock().await;
-        if let Some(connection) = slot.as_mut() {
-            execute(connection, "PRAGMA wal_checkpoint(PASSIVE)").await?;
-        }
-        Ok(())
     }
 
     /// What is at a cursor.
@@ -223,6 +214,9 @@ impl Storage for SqliteStorage {
     }
 
     async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Kept, Refused>>, StorageError> {
+        let bytes = |pending: &Pending| pending.blob.payload.len() + limits::WAITING_BLOB;
+        let bytes: usize = batch.blobs.iter().map(bytes).sum();
+        self.wal.writes(bytes as u64);
         self.write(async |connection| commit::commit(connection, &batch).await)
             .await
     }
@@ -344,7 +338,7 @@ impl Storage for SqliteStorage {
         let more = spare > limits::VACUUM_PAGES;
         if !more {
             // Only now does the file become shorter.
-            self.checkpoint().await?;
+            self.wal.move_all().await?;
         }
         Ok(more)
     }
@@ -428,6 +422,7 @@ impl Storage for SqliteStorage {
 
     async fn close(&self) {
         self.readers.close().await;
+        self.wal.close().await;
         if let Some(mut connection) = self.writer.lock().await.take() {
             let _ = execute(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)").await;
             let _ = connection.close().await;

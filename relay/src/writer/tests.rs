@@ -186,10 +186,8 @@ async fn a_group_that_pushes_without_end_leaves_the_next_transaction_to_others()
     writer.session(sender).store(other).await.unwrap();
     storage.gate.0.add_permits(2);
     answers.recv().await.unwrap().unwrap();
-    assert_eq!(
-        *storage.batches.lock().unwrap(),
-        [1, limits::GROUP_BLOBS + 1]
-    );
+    let second = storage.batches.lock().unwrap()[1];
+    assert!(second <= limits::FIRST_WEIGHT / limits::BLOB_WEIGHT);
     // Nothing of the flood is lost, and none of it overtakes another.
     storage.gate.0.add_permits(1_000);
     while storage.stored.lock().unwrap().len() < 202 {

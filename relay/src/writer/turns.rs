@@ -1,18 +1,22 @@
 //! What waits for the writer, taken in turns: of one group after the other, and in a group of one session after the other.
 //!
-//! A group that pushes without end fills its own places in a transaction and leaves the others theirs. The order within a
-//! session stays.
+//! A group that pushes without end fills its own places in a transaction and leaves the others theirs; one that had nothing
+//! waiting comes before those that wait already, every other time. The order within a session stays.
 
 use std::collections::{HashMap, VecDeque};
 
 use zerok_sync_shared::ids::GroupId;
 
+use super::pace::weight;
+
 /// Things that wait, each of a group and a session, with their sizes.
 #[derive(Debug)]
 pub(super) struct Turns<T> {
     groups: HashMap<GroupId, Group<T>>,
-    /// Groups in which something waits; the first has its turn.
+    /// Groups in which something waits and that have had a turn since nothing did; the first has its turn.
     order: VecDeque<GroupId>,
+    /// Those that have not had one.
+    fresh: VecDeque<GroupId>,
     len: usize,
 }
 
@@ -22,23 +26,28 @@ struct Group<T> {
     order: VecDeque<u64>,
 }
 
-/// How much may be taken at once.
+/// How much may be taken at once; the first thing may be larger.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share {
     /// Things.
     pub count: usize,
-    /// Their sizes together; one thing more may pass it.
+    /// Their sizes together.
     pub size: usize,
+    /// What they weigh together: see [`super::pace::weight`].
+    pub weight: usize,
 }
 
 impl Share {
-    const fn is_left(self) -> bool {
-        self.count > 0 && self.size > 0
-    }
-
-    fn spend(&mut self, size: usize) {
-        self.count -= 1;
-        self.size = self.size.saturating_sub(size);
+    /// Takes one thing out of it, if it is still in there.
+    fn spend(&mut self, size: usize) -> bool {
+        let weight = weight(1, size);
+        let fits = self.count > 0 && self.size >= size && self.weight >= weight;
+        if fits {
+            self.count -= 1;
+            self.size -= size;
+            self.weight -= weight;
+        }
+        fits
     }
 }
 
@@ -47,6 +56,7 @@ impl<T> Default for Turns<T> {
         Self {
             groups: HashMap::new(),
             order: VecDeque::new(),
+            fresh: VecDeque::new(),
             len: 0,
         }
     }
@@ -58,6 +68,11 @@ impl<T> Turns<T> {
         self.len
     }
 
+    /// Groups in which something waits.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
     /// Whether nothing waits.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
@@ -66,7 +81,7 @@ impl<T> Turns<T> {
     /// Puts something behind what waits of the same session.
     pub fn push(&mut self, group: GroupId, session: u64, size: usize, thing: T) {
         let waiting = self.groups.entry(group).or_insert_with(|| {
-            self.order.push_back(group);
+            self.fresh.push_back(group);
             Group {
                 sessions: HashMap::new(),
                 order: VecDeque::new(),
@@ -80,38 +95,55 @@ impl<T> Turns<T> {
         self.len += 1;
     }
 
-    /// Takes what is next, up to a share for all and one for each group. Who has got all of its share goes behind
-    /// those who have not.
-    pub fn take(&mut self, mut all: Share, each: Share, mut give: impl FnMut(T)) {
-        let mut left: HashMap<GroupId, Share> = HashMap::new();
-        let mut served = VecDeque::new();
-        while all.is_left()
-            && let Some(id) = self.order.pop_front()
-        {
-            let share = left.entry(id).or_insert(each);
-            if let Some(group) = self.groups.get_mut(&id)
-                && let Some((size, thing)) = group.pop()
-            {
+    /// Takes what is next, as much as there is room for.
+    pub fn take(&mut self, mut room: Share, mut give: impl FnMut(T)) {
+        let mut first = true;
+        let mut fresh_first = true;
+        loop {
+            let queues = if fresh_first {
+                [&mut self.fresh, &mut self.order]
+            } else {
+                [&mut self.order, &mut self.fresh]
+            };
+            let Some(queue) = queues.into_iter().find(|queue| !queue.is_empty()) else {
+                return;
+            };
+            let Some(id) = queue.pop_front() else {
+                return;
+            };
+            let Some(group) = self.groups.get_mut(&id) else {
+                continue;
+            };
+            let fits = group.next_size().is_some_and(|size| room.spend(size));
+            if !(fits || std::mem::take(&mut first)) {
+                queue.push_front(id);
+                return;
+            }
+            first = false;
+            if let Some(thing) = group.pop() {
                 give(thing);
                 self.len -= 1;
-                all.spend(size);
-                share.spend(size);
             }
-            match self.groups.get(&id) {
-                Some(group) if group.order.is_empty() => {
-                    self.groups.remove(&id);
-                }
-                Some(_) if share.is_left() => self.order.push_back(id),
-                Some(_) => served.push_back(id),
-                None => {}
+            if group.order.is_empty() {
+                self.groups.remove(&id);
+            } else {
+                self.order.push_back(id);
             }
+            if !fits {
+                return;
+            }
+            fresh_first = !fresh_first;
         }
-        self.order.append(&mut served);
     }
 }
 
 impl<T> Group<T> {
-    fn pop(&mut self) -> Option<(usize, T)> {
+    fn next_size(&self) -> Option<usize> {
+        let queue = self.sessions.get(self.order.front()?)?;
+        queue.front().map(|(size, _)| *size)
+    }
+
+    fn pop(&mut self) -> Option<T> {
         let session = self.order.pop_front()?;
         let queue = self.sessions.get_mut(&session)?;
         let next = queue.pop_front();
@@ -120,7 +152,7 @@ impl<T> Group<T> {
         } else {
             self.order.push_back(session);
         }
-        next
+        next.map(|(_, thing)| thing)
     }
 }
 
@@ -132,15 +164,16 @@ mod tests {
     const MUCH: Share = Share {
         count: usize::MAX,
         size: usize::MAX,
+        weight: usize::MAX,
     };
 
     fn group(number: u8) -> GroupId {
         GroupId([number; 32])
     }
 
-    fn take<T>(turns: &mut Turns<T>, all: Share, each: Share) -> Vec<T> {
+    fn take<T>(turns: &mut Turns<T>, room: Share) -> Vec<T> {
         let mut taken = Vec::new();
-        turns.take(all, each, |thing| taken.push(thing));
+        turns.take(room, |thing| taken.push(thing));
         taken
     }
 
@@ -152,8 +185,24 @@ mod tests {
         }
         turns.push(group(2), 9, 1, "other");
         let few = Share { count: 4, ..MUCH };
-        assert!(take(&mut turns, few, MUCH).contains(&"other"));
+        assert!(take(&mut turns, few).contains(&"other"));
         assert_eq!(turns.len(), 997);
+    }
+
+    #[test]
+    fn who_comes_anew_does_not_wait_for_many_floods_nor_they_for_many_of_those() {
+        let mut turns = Turns::default();
+        let few = Share { count: 4, ..MUCH };
+        for at in 0..1_000 {
+            turns.push(group((at % 100) as u8), 1, 1, "flood");
+        }
+        take(&mut turns, Share { count: 200, ..MUCH });
+        turns.push(group(200), 1, 1, "other");
+        assert_eq!(take(&mut turns, few), ["other", "flood", "flood", "flood"]);
+        for at in 101..200 {
+            turns.push(group(at), 1, 1, "other");
+        }
+        assert_eq!(take(&mut turns, few), ["other", "flood", "other", "flood"]);
     }
 
     #[test]
@@ -162,29 +211,34 @@ mod tests {
         for (session, thing) in [(1, "a1"), (1, "a2"), (1, "a3"), (2, "b1"), (3, "c1")] {
             turns.push(group(1), session, 1, thing);
         }
-        assert_eq!(take(&mut turns, MUCH, MUCH), ["a1", "b1", "c1", "a2", "a3"]);
-        assert!(turns.is_empty() && turns.groups.is_empty() && turns.order.is_empty());
+        assert_eq!(take(&mut turns, MUCH), ["a1", "b1", "c1", "a2", "a3"]);
+        assert!(turns.is_empty() && turns.groups.is_empty());
+        assert!(turns.order.is_empty() && turns.fresh.is_empty());
     }
 
     #[test]
-    fn a_group_gets_its_share_and_then_waits() {
+    fn what_has_no_room_waits_unless_it_is_the_first() {
         let mut turns = Turns::default();
-        for at in 0..10 {
-            turns.push(group(1), 1, 10, at);
+        for (at, size) in [10, 10, 10, 100, 10].into_iter().enumerate() {
+            turns.push(group(1), 1, size, at);
         }
-        let by_size = Share { size: 25, ..MUCH };
-        assert_eq!(take(&mut turns, MUCH, by_size), [0, 1, 2]);
-        let by_count = Share { count: 2, ..MUCH };
-        assert_eq!(take(&mut turns, MUCH, by_count), [3, 4]);
+        assert_eq!(take(&mut turns, Share { size: 25, ..MUCH }), [0, 1]);
+        let by_weight = Share {
+            weight: weight(1, 10),
+            ..MUCH
+        };
+        assert_eq!(take(&mut turns, by_weight), [2]);
+        assert_eq!(take(&mut turns, by_weight), [3], "too large, and alone");
         turns.push(group(2), 2, 10, 100);
-        assert_eq!(take(&mut turns, by_count, by_count), [5, 100]);
+        assert_eq!(take(&mut turns, Share { count: 1, ..MUCH }), [100]);
+        assert_eq!(take(&mut turns, MUCH), [4]);
     }
 
     proptest! {
         #[test]
         fn everything_comes_once_and_in_the_order_of_its_session(
             pushes in proptest::collection::vec((0u8..4, 0u64..4, 0usize..50), 0..200),
-            count in 1usize..20, size in 1usize..200,
+            count in 1usize..20, size in 1usize..200, weight in 1usize..20_000,
         ) {
             let mut turns = Turns::default();
             for (at, (in_group, session, size)) in pushes.iter().enumerate() {
@@ -193,7 +247,7 @@ mod tests {
             let mut taken = Vec::new();
             while !turns.is_empty() {
                 let before = taken.len();
-                taken.extend(take(&mut turns, Share { count, size }, Share { count: 3, size }));
+                taken.extend(take(&mut turns, Share { count, size, weight }));
                 prop_assert!(taken.len() > before && taken.len() - before <= count);
             }
             prop_assert_eq!(taken.len(), pushes.len());

@@ -185,7 +185,7 @@ async fn room_of_deleted_blobs_is_given_back_to_the_disk_in_steps() {
         let blobs: Vec<_> = (0..4).map(|k| pending(A, 4 * n + k, 1 << 20)).collect();
         storage.commit(batch(&blobs)).await.unwrap();
     }
-    storage.checkpoint().await.unwrap();
+    storage.wal.move_all().await.unwrap();
     let length = || {
         std::fs::metadata(folder.path().join(FILE_NAME))
             .unwrap()

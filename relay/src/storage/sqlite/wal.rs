@@ -1,19 +1,22 @@
 //! Keeps the write-ahead log short.
 //!
-//! SQLite begins the log anew when all of it has been moved to the database and nobody reads from it. Where some reader is
-//! always at work that moment never comes, and the log would grow until the disk is full. So readers register here, and a
-//! log that has become long makes them wait for a moment.
+//! Its pages are moved to the database by a connection of its own, beside the writer, which would otherwise do it within a
+//! commit now and then, and whoever pushes would wait. SQLite begins the log anew when all of it has been moved and nobody
+//! reads from it. A writer that is always at work has the last pages moved in between, once the log has some length. Where
+//! some reader is always at work that moment never comes, and the log would grow until the disk is full. So readers
+//! register here, and a log that has become long makes them wait for a moment.
 
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool};
-use tokio::sync::{RwLock, RwLockReadGuard};
+use sqlx::{AssertSqlSafe, Connection as _, Sqlite, SqliteConnection, SqlitePool};
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard};
 use tokio::time::timeout;
 
-use super::execute;
+use super::{execute, number};
 use crate::limits;
 use crate::storage::StorageError;
 
@@ -23,6 +26,32 @@ pub(super) struct Wal {
     reading: RwLock<()>,
     /// Length at which to try again.
     long: AtomicU64,
+    /// Bytes that were written since pages were last moved, about.
+    written: AtomicU64,
+    mover: Arc<Mover>,
+}
+
+/// Moves pages to the database.
+#[derive(Debug)]
+struct Mover {
+    /// `None` when it is closed.
+    connection: Arc<Mutex<Option<SqliteConnection>>>,
+    /// Whether nearly all of a log that has some length was moved.
+    ready: AtomicBool,
+}
+
+impl Mover {
+    /// Moves what can be moved at once. What cannot, because the disk is full, is tried again after as much more was
+    /// written; what was committed is safe in any case.
+    async fn run(&self, connection: &mut SqliteConnection) {
+        match moved(connection).await {
+            Ok(pages) if pages >= limits::LOG_PAGES => self.ready.store(true, Ordering::Relaxed),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(%error, "cannot move the write-ahead log to the database");
+            }
+        }
+    }
 }
 
 /// A connection that reads.
@@ -46,14 +75,64 @@ impl DerefMut for Reader<'_> {
 }
 
 impl Wal {
-    /// The log of a database.
-    pub fn beside(database: &Path) -> Self {
+    /// The log of a database, with a connection that writes nothing else.
+    pub fn beside(database: &Path, connection: SqliteConnection) -> Self {
         let mut path = database.as_os_str().to_owned();
         path.push("-wal");
         Self {
             path: path.into(),
             reading: RwLock::new(()),
             long: AtomicU64::new(limits::WAL_BYTES),
+            written: AtomicU64::new(0),
+            mover: Arc::new(Mover {
+                connection: Arc::new(Mutex::new(Some(connection))),
+                ready: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// So much will be written in the next transaction, about.
+    pub fn writes(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Has pages moved beside the writer, when there are enough of them.
+    fn move_pages(&self) {
+        if self.written.load(Ordering::Relaxed) < limits::MOVE_BYTES {
+            return;
+        }
+        let Ok(mut slot) = Arc::clone(&self.mover.connection).try_lock_owned() else {
+            return;
+        };
+        self.written.store(0, Ordering::Relaxed);
+        let mover = Arc::clone(&self.mover);
+        tokio::spawn(async move {
+            if let Some(connection) = slot.as_mut() {
+                mover.run(connection).await;
+            }
+        });
+    }
+
+    /// Moves what can be moved, now.
+    pub async fn move_all(&self) -> Result<(), StorageError> {
+        if let Some(connection) = self.mover.connection.lock().await.as_mut() {
+            moved(connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until nobody reads and no pages are being moved, and keeps it so.
+    async fn alone(&self) -> impl Sized {
+        (
+            self.mover.connection.lock().await,
+            self.reading.write().await,
+        )
+    }
+
+    /// Lets go of the file.
+    pub async fn close(&self) {
+        if let Some(connection) = self.mover.connection.lock().await.take() {
+            let _ = connection.close().await;
         }
     }
 
@@ -67,10 +146,17 @@ impl Wal {
     /// Empties a log that has become long. What cannot be done now, because another process reads or the disk is full, is
     /// tried again when it is longer still; what was committed is safe in any case.
     pub async fn keep_short(&self, writer: &mut SqliteConnection) {
+        self.writes(limits::WRITE_BYTES);
+        self.move_pages();
+        if self.mover.ready.swap(false, Ordering::Relaxed)
+            && let Err(error) = moved(writer).await
+        {
+            tracing::debug!(%error, "cannot move the end of the write-ahead log");
+        }
         if self.len() < self.long.load(Ordering::Relaxed) {
             return;
         }
-        if let Ok(_nobody_reads) = timeout(limits::WAL_PATIENCE, self.reading.write()).await
+        if let Ok(_nobody_reads) = timeout(limits::WAL_PATIENCE, self.alone()).await
             && let Err(error) = empty(writer).await
         {
             tracing::debug!(%error, "cannot empty the write-ahead log");
@@ -82,6 +168,13 @@ impl Wal {
     fn len(&self) -> u64 {
         std::fs::metadata(&self.path).map_or(0, |data| data.len())
     }
+}
+
+/// Moves what can be moved at once, and gives how many pages the log has.
+async fn moved(connection: &mut SqliteConnection) -> Result<u64, StorageError> {
+    let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+    let row = sqlx::query(sql).fetch_one(connection).await?;
+    number(&row, 1)
 }
 
 async fn empty(writer: &mut SqliteConnection) -> Result<(), StorageError> {
