@@ -126,6 +126,7 @@ Examples:
   zerok pair --create                                 for another terminal
   zerok pair --create --app-url https://app.example/  for a browser: the link opens this page
   zerok pair --create --wait                          stays until a device has joined
+  zerok pair --create --confirm                       shows who wants to join, and asks
   zerok pair --join 7KQ2-9F3M-XW41-ZPD8               a code, looked for at this device's relays
   zerok pair --join 'https://app.example/#0k=1.…'     a link, which says where the invite is
   pbpaste | zerok pair --join -                       keeps it out of the shell's history
@@ -170,6 +171,10 @@ pub struct Pair {
     /// Wait until a device has joined, or the invite has ended
     #[arg(long, requires = "create")]
     pub wait: bool,
+
+    /// Ask here before a device joins. Both show a code of six digits: say yes if they are the same
+    #[arg(long, requires = "create")]
+    pub confirm: bool,
 
     /// Don't draw the QR code
     #[arg(long, requires = "create")]

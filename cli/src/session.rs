@@ -21,6 +21,7 @@ use requests::Request;
 use server::Server;
 
 mod device;
+mod joins;
 #[cfg(unix)]
 mod remote;
 pub mod requests;

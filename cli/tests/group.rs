@@ -201,7 +201,7 @@ async fn invites_say_what_is_wrong_with_them() {
         .run_with(&["pair", "--join", "-", "--json"], Some(link.as_bytes()))
         .await;
     assert_eq!(piped.code, Some(0), "{piped:?}");
-    assert_eq!(piped.objects()[0]["joined"], true);
+    assert_eq!(piped.objects()[1]["joined"], true);
 
     let d = world.device("d").await;
     for wrong in [
@@ -265,6 +265,68 @@ async fn who_waits_hears_of_a_device_that_joins() {
     let joined = waiting.line().await.unwrap();
     assert!(joined.contains("\"joined\":true"), "{joined}");
     assert_eq!(waiting.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn the_one_who_invites_is_asked_and_both_see_the_same_code() {
+    let world = world().await;
+    for accept in [true, false] {
+        let (a, b) = (
+            world.device(&format!("a{accept}")).await,
+            world.device(&format!("b{accept}")).await,
+        );
+        let mut asking = a.start(&["pair", "--create", "--confirm", "--json"]);
+        let created: serde_json::Value =
+            serde_json::from_str(&asking.line().await.unwrap()).unwrap();
+        let link = created["link"].as_str().unwrap();
+        let mut joining = b.start(&["pair", "--join", link, "--json"]);
+        let asked: serde_json::Value = serde_json::from_str(&asking.line().await.unwrap()).unwrap();
+        assert_eq!(asked["request"]["name"], format!("b{accept}"));
+        let told: serde_json::Value = serde_json::from_str(&joining.line().await.unwrap()).unwrap();
+        assert_eq!(told["comparisonCode"], asked["request"]["comparisonCode"]);
+        let answer: &[u8] = if accept { b"y\n" } else { b"n\n" };
+        let mut input = asking.input.take().unwrap();
+        input.write_all(answer).await.unwrap();
+        let ended: serde_json::Value = serde_json::from_str(&asking.line().await.unwrap()).unwrap();
+        assert_eq!(ended["joined"], accept);
+        let done = i32::from(!accept);
+        assert_eq!(asking.end().await, Some(done));
+        if accept {
+            let joined = joining.line().await.unwrap();
+            assert!(joined.contains("\"joined\":true"), "{joined}");
+        }
+        assert_eq!(joining.end().await, Some(done));
+    }
+}
+
+#[tokio::test]
+async fn what_became_of_an_invite_is_told() {
+    let world = world().await;
+    let a = world.device("a").await;
+    let b = world.device("b").await;
+    let link = a.invite().await;
+    // The same place with another key, and another place with the same key.
+    let spoilt = |at: usize| {
+        let (head, data) = link.split_once("#0k=1.").unwrap();
+        let mut data = data.as_bytes().to_vec();
+        data[at] = if data[at] == b'A' { b'B' } else { b'A' };
+        format!("{head}#0k=1.{}", String::from_utf8(data).unwrap())
+    };
+    for (wrong, says) in [
+        (spoilt(0), "there is no such invite"),
+        (spoilt(30), "check the code, or copy the whole link again"),
+    ] {
+        let refused = b.run(&["pair", "--join", &wrong]).await;
+        assert_eq!(refused.code, Some(1));
+        assert!(refused.err.contains(says), "{refused:?}");
+    }
+    b.ok(&["pair", "--join", &link]).await;
+    let c = world.device("c").await;
+    let refused = c.run(&["pair", "--join", &link]).await;
+    assert!(
+        refused.err.contains("used by another device"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

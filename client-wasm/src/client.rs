@@ -1,23 +1,34 @@
 //! The class that JavaScript sees.
 
+use std::cell::RefCell;
+use std::future::pending;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use js_sys::Reflect;
+use tokio::sync::oneshot;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use zerok_sync_client::store::{MemoryStore, Store};
-use zerok_sync_client::{Client, ClientEvent, Config, InviteOptions};
+use zerok_sync_client::{Client, ComparisonCode, Config, InviteOptions, JoinOptions};
 use zerok_sync_shared::crypto::passphrase::{Passphrase, Profile};
+use zerok_sync_shared::map::SortedMap;
 
 use crate::convert::{self, Options, Storage, group_id, number, whole};
 use crate::error::Failure;
 use crate::store::IndexedDbStore;
-use crate::types::{CoreConfig, CoreCursor, CoreInvite, CorePage, CorePushed, OnEvent, empty};
+use crate::types::{
+    CoreConfig, CoreCursor, CoreEvent, CoreInvite, CoreInviteState, CorePage, CorePushed, OnEvent,
+    empty,
+};
 
 /// One open device.
 #[wasm_bindgen]
 pub struct CoreClient {
     client: Client,
+    on_event: Rc<OnEvent>,
+    /// What ends the waiting of each call of `join`.
+    joining: RefCell<SortedMap<u32, oneshot::Sender<()>>>,
 }
 
 #[wasm_bindgen]
@@ -47,9 +58,13 @@ impl CoreClient {
         let mut config = Config::new(options.relays, store);
         config.device_name = options.device_name;
         config.access_token = options.access_token;
-        config.on_event = Box::new(move |event| tell(&on_event, &event));
+        let on_event = Rc::new(on_event);
+        let told = on_event.clone();
+        config.on_event = Box::new(move |event| tell(&told, &convert::event(&event)));
         Ok(Self {
             client: Client::open(config).await?,
+            on_event,
+            joining: RefCell::default(),
         })
     }
 
@@ -69,12 +84,38 @@ impl CoreClient {
         Ok(self.client.create_group().await?.to_string())
     }
 
-    /// Joins a group by an invite link or a short code, and gives its id.
+    /// Joins a group by an invite link or a short code, and gives its id. `joining` is the caller's number for this: the event
+    /// with the comparison code has it, and `cancelJoin` takes it.
     ///
     /// # Errors
-    /// `INVITE_INVALID`, `INVITE_EXPIRED`, `RELAY_UNREACHABLE`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
-    pub async fn join(&self, invitation: String) -> Result<String, Failure> {
-        Ok(self.client.join(&invitation).await?.to_string())
+    /// `INVITE_INVALID`, `INVITE_EXPIRED`, `INVITE_REJECTED`, `CANCELLED`, `RELAY_UNREACHABLE`, `STORAGE_FULL`,
+    /// `STORAGE_FAILED`, `CLOSED`
+    pub async fn join(&self, invitation: String, joining: u32) -> Result<String, Failure> {
+        let (give_up, given_up) = oneshot::channel();
+        self.joining.borrow_mut().insert(joining, give_up);
+        let options = JoinOptions {
+            on_comparison_code: |code: ComparisonCode| {
+                tell(&self.on_event, &convert::comparison_code(joining, code));
+            },
+            cancelled: async {
+                if given_up.await.is_err() {
+                    pending().await
+                }
+            },
+        };
+        let joined = self.client.join_with(&invitation, options).await;
+        self.joining.borrow_mut().remove(&joining);
+        Ok(joined?.to_string())
+    }
+
+    /// Ends the waiting of a call of `join`.
+    #[wasm_bindgen(js_name = cancelJoin)]
+    #[expect(clippy::unused_async, reason = "a promise, as all calls give")]
+    pub async fn cancel_join(&self, joining: u32) {
+        if let Some(give_up) = self.joining.borrow_mut().remove(&joining) {
+            // Not there any more: it has ended by itself.
+            let _ = give_up.send(());
+        }
     }
 
     /// Joins the group of this name and passphrase in this app, and gives its id. With `found` the group is made if no relay
@@ -183,7 +224,8 @@ impl CoreClient {
         Ok(self.client.ready(group_id(&group)?).await?)
     }
 
-    /// Makes a single-use invite. `appUrl` is the page that its link opens; `code` asks for a short code as well.
+    /// Makes a single-use invite. `appUrl` is the page that its link opens; `code` asks for a short code as well; with `confirm`
+    /// this device lets the other one in, or not.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `UNKNOWN_GROUP`, `RELAY_UNREACHABLE`, `RATE_LIMITED`, `OUT_OF_MEMORY`
@@ -193,10 +235,16 @@ impl CoreClient {
         group: String,
         #[wasm_bindgen(js_name = appUrl)] app_url: Option<String>,
         code: bool,
+        confirm: bool,
     ) -> Result<CoreInvite, Failure> {
+        let options = InviteOptions {
+            app_url,
+            code,
+            confirm,
+        };
         let invite = self
             .client
-            .create_invite(group_id(&group)?, InviteOptions { app_url, code })
+            .create_invite(group_id(&group)?, options)
             .await?;
         let object = empty::<CoreInvite>();
         object.set_link(&invite.link);
@@ -204,6 +252,28 @@ impl CoreClient {
         object.set_lookup(&invite.lookup.to_string());
         object.set_expires_at(number(invite.expires.0));
         Ok(object)
+    }
+
+    /// What has become of an invite that this client made.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `RELAY_UNREACHABLE`, `RATE_LIMITED`
+    #[wasm_bindgen(js_name = inviteState)]
+    pub async fn invite_state(&self, lookup: String) -> Result<CoreInviteState, Failure> {
+        let lookup = convert::invite_lookup(&lookup)?;
+        Ok(convert::invite_state(
+            self.client.invite_state(lookup).await?,
+        ))
+    }
+
+    /// Lets the device in that waits, or turns it away.
+    ///
+    /// # Errors
+    /// `INVITE_EXPIRED`, `INVITE_INVALID`, `INVALID_ARGUMENT`, `UNKNOWN_GROUP`, `RELAY_UNREACHABLE`, `RATE_LIMITED`
+    #[wasm_bindgen(js_name = answerInvite)]
+    pub async fn answer_invite(&self, lookup: String, accept: bool) -> Result<(), Failure> {
+        let lookup = convert::invite_lookup(&lookup)?;
+        Ok(self.client.answer_invite(lookup, accept).await?)
     }
 
     /// Takes back an invite that this client made.
@@ -241,8 +311,8 @@ impl CoreClient {
 }
 
 /// Calls the app's function. What it throws is its own matter and must not stop the device.
-fn tell(on_event: &OnEvent, event: &ClientEvent) {
-    if let Err(error) = on_event.call1(&JsValue::UNDEFINED, &convert::event(event)) {
+fn tell(on_event: &OnEvent, event: &CoreEvent) {
+    if let Err(error) = on_event.call1(&JsValue::UNDEFINED, event) {
         web_sys::console::error_2(&"0k-sync: the event handler has thrown".into(), &error);
     }
 }

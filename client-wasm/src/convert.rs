@@ -4,13 +4,17 @@ use std::str::FromStr;
 
 use js_sys::{Array, JsString, Object, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
-use zerok_sync_client::{ClientEvent, DeviceView, GroupView, Page, Progress, State, SyncError};
+use zerok_sync_client::{
+    ClientEvent, ComparisonCode, DeviceView, GroupView, InviteState, Page, Progress, State, SyncError,
+};
 use zerok_sync_shared::ids::{DeviceId, GroupId, InviteLookup};
 use zerok_sync_shared::map::SortedMap;
 use zerok_sync_shared::time::Timestamp;
 
 use crate::error::{Failure, plain};
-use crate::types::{self, CoreBlob, CoreConfig, CoreEvent, CorePage, SyncStatus, empty};
+use crate::types::{
+    self, CoreBlob, CoreConfig, CoreEvent, CoreInviteState, CorePage, SyncStatus, empty,
+};
 
 /// Largest integer that JavaScript's numbers hold exactly together with its neighbours.
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
@@ -193,6 +197,35 @@ pub fn event(event: &ClientEvent) -> CoreEvent {
                 object.set_cursor(number(*cursor));
             }
         }
+    }
+    object
+}
+
+/// The event with what the two devices compare.
+pub fn comparison_code(joining: u32, code: ComparisonCode) -> CoreEvent {
+    let object = empty::<CoreEvent>();
+    object.set_type("comparison-code");
+    object.set_joining(joining);
+    object.set_code(&code.to_string());
+    object
+}
+
+/// What has become of an invite.
+pub fn invite_state(state: InviteState) -> CoreInviteState {
+    let (name, joiner) = match state {
+        InviteState::Open => ("open", None),
+        InviteState::Requested(joiner) => ("requested", Some(joiner)),
+        InviteState::Claimed(joiner) => ("claimed", joiner),
+        InviteState::Over => ("over", None),
+    };
+    let object = empty::<CoreInviteState>();
+    object.set_state(name);
+    if let Some(joiner) = joiner {
+        let told = empty::<types::CoreJoiner>();
+        told.set_device(&joiner.device.to_string());
+        told.set_name(&joiner.name);
+        told.set_comparison_code(&joiner.comparison_code.to_string());
+        object.set_joiner(&told);
     }
     object
 }

@@ -67,6 +67,18 @@ export interface CoreInvite {
   expiresAt: number;
 }
 
+/** A device that uses an invite. */
+export interface CoreJoiner {
+  device: string;
+  name: string;
+  comparisonCode: string;
+}
+
+export interface CoreInviteState {
+  state: "open" | "requested" | "claimed" | "over";
+  joiner?: CoreJoiner;
+}
+
 /** Given to the callback in the order in which it happened, before the call that caused it resolves. */
 export type CoreEvent =
   | { type: "status"; status: SyncStatus }
@@ -83,6 +95,7 @@ export type CoreEvent =
   | { type: "pushed"; group: string; id: string; position: number; cursor: number }
   | { type: "device-joined"; group: string; device: string }
   | { type: "gap"; group: string; sender: string; from: number; to: number }
+  | { type: "comparison-code"; joining: number; code: string }
   | { type: "error"; group?: string; error: CoreError; cursor?: number };
 "#;
 
@@ -194,7 +207,26 @@ extern "C" {
     #[wasm_bindgen(method, setter, js_name = expiresAt)]
     pub fn set_expires_at(this: &CoreInvite, expires_at: f64);
 
+    pub type CoreJoiner;
+    #[wasm_bindgen(method, setter)]
+    pub fn set_device(this: &CoreJoiner, device: &str);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_name(this: &CoreJoiner, name: &str);
+    #[wasm_bindgen(method, setter, js_name = comparisonCode)]
+    pub fn set_comparison_code(this: &CoreJoiner, comparison_code: &str);
+
+    #[wasm_bindgen(typescript_type = "CoreInviteState")]
+    pub type CoreInviteState;
+    #[wasm_bindgen(method, setter)]
+    pub fn set_state(this: &CoreInviteState, state: &str);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_joiner(this: &CoreInviteState, joiner: &CoreJoiner);
+
     pub type CoreEvent;
+    #[wasm_bindgen(method, setter)]
+    pub fn set_joining(this: &CoreEvent, joining: u32);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_code(this: &CoreEvent, code: &str);
     #[wasm_bindgen(method, setter, js_name = type)]
     pub fn set_type(this: &CoreEvent, kind: &str);
     #[wasm_bindgen(method, setter)]

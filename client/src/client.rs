@@ -1,11 +1,10 @@
 //! The client: what a program calls.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use zerok_sync_shared::crypto::blob::{self, Kind};
-use zerok_sync_shared::crypto::invite::{InviteCode, InviteKey, Offer, Secrets};
 use zerok_sync_shared::crypto::keys::{EpochKeys, Secret};
 use zerok_sync_shared::crypto::token::AccessToken;
 use zerok_sync_shared::engine::{DeviceView, Engine, GroupView};
@@ -18,12 +17,14 @@ use zerok_sync_shared::time::Timestamp;
 
 use crate::config::{Config, normal_url};
 use crate::driver::{self, Command, GroupMirror, Mirror, Reply, closed};
-use crate::invite::{self, Invite, InviteOptions, InviteState};
 use crate::network::{EVENT_QUEUE, LazyEndpoint, Network};
 use crate::platform;
 use crate::store::{Store, StoreError};
 
+mod pairing;
 mod passphrase;
+
+pub use pairing::JoinOptions;
 
 /// Payload bytes of one page of [`Client::pull`], but at least one blob.
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -86,8 +87,10 @@ struct Inner {
     endpoint: Arc<LazyEndpoint>,
     commands: mpsc::UnboundedSender<Command>,
     mirror: Arc<Mirror>,
-    /// Keys of invites that were made here, for cancelling them.
-    invites: Mutex<SortedMap<InviteLookup, (String, InviteKey)>>,
+    /// What people call it.
+    name: String,
+    /// Invites that were made here.
+    invites: Mutex<SortedMap<InviteLookup, pairing::Made>>,
 }
 
 impl Client {
@@ -134,7 +137,7 @@ impl Client {
             event_queue,
             config.on_event,
         );
-        let (store, invites) = (config.store, Mutex::default());
+        let (store, name, invites) = (config.store, config.device_name, Mutex::default());
         Ok(Self {
             inner: Arc::new(Inner {
                 device,
@@ -144,6 +147,7 @@ impl Client {
                 endpoint,
                 commands,
                 mirror,
+                name,
                 invites,
             }),
         })
@@ -190,33 +194,6 @@ impl Client {
         let group = EpochKeys::derive(0, secret.clone()).founded_group();
         let relays = self.inner.relays.clone();
         let state = self.fresh_state(vec![(0, secret)], relays, SortedMap::new(), true);
-        self.request(|reply| Command::AddGroup {
-            group,
-            state: Box::new(state),
-            reply,
-        })
-        .await?;
-        Ok(group)
-    }
-
-    /// Joins a group by an invite link or a short code; a code is looked for at the relays of [`Config`]. A device that is a
-    /// member already stays one; the invite is not used up then.
-    ///
-    /// # Errors
-    /// `INVITE_INVALID`, `INVITE_EXPIRED`, `RELAY_UNREACHABLE`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`; for a code also
-    /// `INVALID_ARGUMENT` without relays and `OUT_OF_MEMORY`
-    pub async fn join(&self, invitation: &str) -> Result<GroupId, SyncError> {
-        let (key, relay, offer) = invite::find(invitation, &self.inner.relays).await?;
-        let group = offer.group_id;
-        if self.inner.mirror.group(group).is_some() {
-            return Ok(group);
-        }
-        let relays = offered_relays(&offer, &relay)?;
-        let secrets = invite::claim(&relay, &key).await?;
-        check_secrets(&secrets, group)?;
-        let mut tokens = secrets.tokens;
-        tokens.retain(|url, _| relays.contains(url));
-        let state = self.fresh_state(secrets.epochs, relays, tokens, false);
         self.request(|reply| Command::AddGroup {
             group,
             state: Box::new(state),
@@ -330,86 +307,6 @@ impl Client {
         self.wait_for(group, |view| view.ready).await
     }
 
-    /// Makes a single-use invite.
-    ///
-    /// # Errors
-    /// `UNKNOWN_GROUP`, `RELAY_UNREACHABLE`, `RATE_LIMITED`, `UNAUTHORIZED`; with a code also `OUT_OF_MEMORY`
-    pub async fn create_invite(
-        &self,
-        group: GroupId,
-        options: InviteOptions,
-    ) -> Result<Invite, SyncError> {
-        let GroupMirror { view, keys, tokens } = self.mirror(group)?;
-        let relays: Vec<String> = view.relays.into_iter().map(|(url, _)| url).collect();
-        let relay = view
-            .relay
-            .or_else(|| relays.first().cloned())
-            .unwrap_or_default();
-        let mut entropy = |bytes: &mut [u8]| platform::fill_random(bytes);
-        let (key, code) = if options.code {
-            let code = InviteCode::random(&mut entropy);
-            (invite::key_of(code.clone()).await?, Some(code))
-        } else {
-            (InviteKey::random(&mut entropy), None)
-        };
-        let offer = Offer {
-            relays,
-            group_id: group,
-            epoch: keys.last().map_or(0, EpochKeys::epoch),
-            created_by: self.inner.device,
-            expires: platform::Clock::start().now().plus(limits::INVITE_TTL),
-        };
-        let secrets = Secrets {
-            epochs: keys
-                .iter()
-                .map(|keys| (keys.epoch(), keys.secret().clone()))
-                .collect(),
-            tokens: tokens.clone(),
-        };
-        let sealed = key.seal(&offer, &secrets, &mut entropy);
-        let expires = invite::create(&relay, &sealed, tokens.get(&relay)).await?;
-        let link = key.link(options.app_url.as_deref().unwrap_or_default(), &relay);
-        let lookup = key.lookup;
-        self.invites().insert(lookup, (relay, key));
-        Ok(Invite {
-            link,
-            code,
-            lookup,
-            expires,
-        })
-    }
-
-    /// What has become of an invite that this client made.
-    ///
-    /// # Errors
-    /// `RELAY_UNREACHABLE`, `RATE_LIMITED`
-    pub async fn invite_state(&self, lookup: InviteLookup) -> Result<InviteState, SyncError> {
-        let known = self.invites().get(&lookup).cloned();
-        match known {
-            Some((relay, key)) => invite::state(&relay, &key).await,
-            None => Ok(InviteState::Over),
-        }
-    }
-
-    /// Takes back an invite that this client made. One that is over is no error.
-    ///
-    /// # Errors
-    /// `RELAY_UNREACHABLE`
-    pub async fn cancel_invite(&self, lookup: InviteLookup) -> Result<(), SyncError> {
-        let known = self.invites().get(&lookup).cloned();
-        let Some((relay, key)) = known else {
-            return Ok(());
-        };
-        match invite::cancel(&relay, &key).await {
-            Err(error) if error.code == code::RELAY_UNREACHABLE || error.retryable => {
-                return Err(error);
-            }
-            Ok(()) | Err(_) => {}
-        }
-        self.invites().remove(&lookup);
-        Ok(())
-    }
-
     /// Forgets a group, its keys and its log on this device.
     ///
     /// # Errors
@@ -443,13 +340,6 @@ impl Client {
                 "this group is not on this device; join it, or create one",
             )
         })
-    }
-
-    fn invites(&self) -> std::sync::MutexGuard<'_, SortedMap<InviteLookup, (String, InviteKey)>> {
-        self.inner
-            .invites
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fresh_state(
@@ -572,38 +462,6 @@ fn merged_relays(stored: &[String], configured: &[String], founded: bool) -> Vec
         }
     }
     relays
-}
-
-/// Relays of the offer that are usable; the one that holds the invite is among them.
-fn offered_relays(offer: &Offer, relay: &str) -> Result<Vec<String>, SyncError> {
-    let mut relays = Vec::new();
-    for url in &offer.relays {
-        let url = normal_url(url).map_err(|error| {
-            SyncError::new(code::INVITE_INVALID, error.message).because("malformed")
-        })?;
-        if !relays.contains(&url) {
-            relays.push(url);
-        }
-    }
-    if !relays.iter().any(|url| url == relay) {
-        relays.push(relay.to_owned());
-    }
-    Ok(relays)
-}
-
-/// The secrets must be those of the group that was offered.
-fn check_secrets(secrets: &Secrets, group: GroupId) -> Result<(), SyncError> {
-    let founded = secrets.epochs.first().filter(|(epoch, _)| *epoch == 0);
-    if founded.is_some_and(|(epoch, secret)| {
-        EpochKeys::derive(*epoch, secret.clone()).founded_group() == group
-    }) {
-        return Ok(());
-    }
-    Err(SyncError::new(
-        code::INVITE_INVALID,
-        "the invite's keys are not those of its group",
-    )
-    .because("wrong-key"))
 }
 
 fn open_record(

@@ -3,11 +3,12 @@
 use data_encoding::BASE64URL_NOPAD;
 use n0_future::time;
 use zerok_sync_shared::crypto::invite::{
-    self, Invitation, InviteCode, InviteError, InviteKey, Offer, SealedInvite, Secrets,
+    self, ComparisonCode, Invitation, InviteCode, InviteError, InviteKey, InviteOwner, Offer,
+    SealedInvite,
 };
 use zerok_sync_shared::crypto::token::AccessToken;
 use zerok_sync_shared::failure::{SyncError, code};
-use zerok_sync_shared::ids::InviteLookup;
+use zerok_sync_shared::ids::{DeviceId, InviteLookup};
 use zerok_sync_shared::limits;
 use zerok_sync_shared::time::Timestamp;
 
@@ -27,6 +28,9 @@ pub struct InviteOptions {
     pub app_url: Option<String>,
     /// Whether the invite can also be typed, as a short code. Making the code takes a good part of a second and 64 MiB.
     pub code: bool,
+    /// Whether this device is asked before a joiner gets the group's keys. It has to be online then: see
+    /// [`crate::Client::invite_state`] and [`crate::Client::answer_invite`].
+    pub confirm: bool,
 }
 
 /// An invite that waits to be claimed.
@@ -42,13 +46,26 @@ pub struct Invite {
     pub expires: Timestamp,
 }
 
+/// A device that has claimed an invite, as it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joiner {
+    /// The device.
+    pub device: DeviceId,
+    /// What people call it.
+    pub name: String,
+    /// Both devices show this code. If they differ, somebody is between them.
+    pub comparison_code: ComparisonCode,
+}
+
 /// What has become of an invite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InviteState {
     /// Nobody has used it yet.
     Open,
-    /// A device has joined with it.
-    Claimed,
+    /// A device waits to be let in.
+    Requested(Joiner),
+    /// A device has joined with it, or can now. What it says of itself is missing when it cannot be read.
+    Claimed(Option<Joiner>),
     /// Its time is over, or it was cancelled.
     Over,
 }
@@ -121,6 +138,7 @@ pub(crate) async fn key_of(typed: InviteCode) -> Result<InviteKey, SyncError> {
 pub(crate) async fn create(
     relay: &str,
     sealed: &SealedInvite,
+    owner: &InviteOwner,
     token: Option<&AccessToken>,
 ) -> Result<Timestamp, SyncError> {
     let ttl = u32::try_from(limits::INVITE_TTL.as_secs()).unwrap_or(u32::MAX);
@@ -128,6 +146,10 @@ pub(crate) async fn create(
         ("version", Field::Number(invite::VERSION.into())),
         ("lookup", Field::Text(&encode(sealed.lookup.as_bytes()))),
         ("claim_hash", Field::Text(&encode(&sealed.claim_hash))),
+        (
+            "owner_hash",
+            Field::Text(&encode(&invite::hash_claim(&owner.token()))),
+        ),
         ("offer", Field::Text(&encode(&sealed.offer))),
         ("secrets", Field::Text(&encode(&sealed.secrets))),
         ("ttl_seconds", Field::Number(ttl)),
@@ -149,49 +171,126 @@ async fn fetch_sealed(relay: &str, lookup: InviteLookup) -> Result<Vec<u8>, Sync
     binary(relay, &answer, "offer")
 }
 
-/// Uses an invite up and gets the group's secrets.
-pub(crate) async fn claim(relay: &str, key: &InviteKey) -> Result<Secrets, SyncError> {
-    // The same claimant may ask again: an answer that got lost does not cost the invite.
-    let mut claimant = [0; 16];
-    platform::fill_random(&mut claimant);
+/// What a relay gives whoever claims an invite.
+pub(crate) struct Claimed {
+    /// Sealed; empty while the creator has not confirmed.
+    pub(crate) secrets: Vec<u8>,
+    /// The creator's nonce, sealed; empty before the creator has seen the request.
+    pub(crate) reply: Vec<u8>,
+}
+
+/// Uses an invite up. The same claimant may ask again: an answer that got lost does not cost the invite, and one that waits
+/// to be let in sees what the creator has answered.
+pub(crate) async fn claim(
+    relay: &str,
+    key: &InviteKey,
+    claimant: [u8; 16],
+    request: &[u8],
+) -> Result<Claimed, SyncError> {
     let body = Json::object(&[
         ("token", Field::Text(&encode(&key.claim_token()))),
         ("claimant", Field::Text(&encode(&claimant))),
+        ("request", Field::Text(&encode(request))),
     ]);
-    let answer = request(
-        relay,
-        "POST",
-        &format!("{}/claim", path(key.lookup)),
-        None,
-        Some(body),
-    )
-    .await?;
-    key.open_secrets(&binary(relay, &answer, "secrets")?)
-        .map_err(|error| invite_error(&error))
+    let answer = post(relay, key, "/claim", body).await?;
+    Ok(Claimed {
+        secrets: binary(relay, &answer, "secrets")?,
+        reply: binary(relay, &answer, "reply")?,
+    })
 }
 
-/// Looks at an invite, without using it up.
-pub(crate) async fn state(relay: &str, key: &InviteKey) -> Result<InviteState, SyncError> {
-    match fetch_offer(relay, key).await {
-        Ok(_) => Ok(InviteState::Open),
-        Err(error) if error.reason == Some("claimed") => Ok(InviteState::Claimed),
-        Err(error) if matches!(error.code, code::INVITE_EXPIRED | code::INVITE_INVALID) => {
-            Ok(InviteState::Over)
-        }
-        Err(error) => Err(error),
+/// What a relay says of an invite to the device that made it.
+pub(crate) enum Seen {
+    Open,
+    /// Somebody waits to be let in, and has sealed this.
+    Waiting(Vec<u8>),
+    /// Somebody has joined, or can now, and has sealed this.
+    Claimed(Vec<u8>),
+    Over,
+}
+
+/// Looks at an invite that this device made.
+pub(crate) async fn watch(
+    relay: &str,
+    key: &InviteKey,
+    owner: &InviteOwner,
+) -> Result<Seen, SyncError> {
+    let body = Json::object(&[("token", Field::Text(&encode(&owner.token())))]);
+    let answer = match post(relay, key, "/watch", body).await {
+        Err(error) if error.code == code::INVITE_INVALID => return Ok(Seen::Over),
+        answer => answer?,
+    };
+    let state = parse(relay, &answer)?.field("state").text();
+    match state.as_deref() {
+        Some("open") => Ok(Seen::Open),
+        Some("waiting") => binary(relay, &answer, "request").map(Seen::Waiting),
+        Some("claimed") => binary(relay, &answer, "request").map(Seen::Claimed),
+        Some("cancelled" | "expired") => Ok(Seen::Over),
+        _ => Err(strange(relay)),
     }
 }
 
-/// Takes an invite back.
-pub(crate) async fn cancel(relay: &str, key: &InviteKey) -> Result<(), SyncError> {
-    let body = Json::object(&[("token", Field::Text(&encode(&key.claim_token())))]);
+/// Tells whoever waits to be let in something sealed: the `reply`, or the `secrets`.
+pub(crate) async fn answer(
+    relay: &str,
+    key: &InviteKey,
+    owner: &InviteOwner,
+    field: &str,
+    sealed: &[u8],
+) -> Result<(), SyncError> {
+    let body = Json::object(&[
+        ("token", Field::Text(&encode(&owner.token()))),
+        (field, Field::Text(&encode(sealed))),
+    ]);
+    post(relay, key, "/answer", body).await.map(|_| ())
+}
+
+/// Takes an invite back, or turns away whoever waits.
+pub(crate) async fn cancel(
+    relay: &str,
+    key: &InviteKey,
+    owner: &InviteOwner,
+) -> Result<(), SyncError> {
+    delete(relay, key, &[("token", &owner.token())]).await
+}
+
+/// Waits no longer to be let in.
+pub(crate) async fn give_up(
+    relay: &str,
+    key: &InviteKey,
+    claimant: [u8; 16],
+) -> Result<(), SyncError> {
+    let fields: [(&str, &[u8]); 2] = [("token", &key.claim_token()), ("claimant", &claimant)];
+    delete(relay, key, &fields).await
+}
+
+async fn delete(relay: &str, key: &InviteKey, fields: &[(&str, &[u8])]) -> Result<(), SyncError> {
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|(name, bytes)| (*name, encode(bytes)))
+        .collect();
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|(name, text)| (*name, Field::Text(text)))
+        .collect();
+    let body = Json::object(&fields);
     request(relay, "DELETE", &path(key.lookup), None, Some(body))
         .await
         .map(|_| ())
 }
 
+async fn post(
+    relay: &str,
+    key: &InviteKey,
+    to: &str,
+    body: Vec<u8>,
+) -> Result<HttpResponse, SyncError> {
+    let path = format!("{}{to}", path(key.lookup));
+    request(relay, "POST", &path, None, Some(body)).await
+}
+
 /// The error for a link or code that is not one.
-fn invite_error(error: &InviteError) -> SyncError {
+pub(crate) fn invite_error(error: &InviteError) -> SyncError {
     let reason = match error {
         InviteError::OutOfMemory => {
             return SyncError::passing(code::OUT_OF_MEMORY, error.to_string());

@@ -26,9 +26,10 @@ mod platform;
 mod recent;
 pub mod store;
 
-pub use client::{Client, Page, Pushed, ReceivedBlob};
+pub use client::{Client, JoinOptions, Page, Pushed, ReceivedBlob};
 pub use config::{ClientEvent, Config, EventHandler, Path};
-pub use invite::{Invite, InviteOptions, InviteState};
+pub use invite::{Invite, InviteOptions, InviteState, Joiner};
 pub use zerok_sync_shared as shared;
+pub use zerok_sync_shared::crypto::invite::ComparisonCode;
 pub use zerok_sync_shared::engine::{DeviceView, GroupView, Progress, State};
 pub use zerok_sync_shared::failure::SyncError;

@@ -56,6 +56,18 @@ export interface CoreInvite {
   expiresAt: number;
 }
 
+/** A device that uses an invite. */
+export interface CoreJoiner {
+  device: string;
+  name: string;
+  comparisonCode: string;
+}
+
+export interface CoreInviteState {
+  state: "open" | "requested" | "claimed" | "over";
+  joiner?: CoreJoiner;
+}
+
 export type CoreEvent =
   | { type: "status"; status: CoreStatus }
   | {
@@ -70,20 +82,25 @@ export type CoreEvent =
   | { type: "pushed"; group: string; id: string; position: number; cursor: number }
   | { type: "device-joined"; group: string; device: string }
   | { type: "gap"; group: string; sender: string; from: number; to: number }
+  | { type: "comparison-code"; joining: number; code: string }
   | { type: "error"; group?: string; error: CoreError; cursor?: number };
 
 /** One open device. */
 export interface CoreClient {
   deviceId(): string;
   createGroup(): Promise<string>;
-  join(link: string): Promise<string>;
+  /** `joining` is a number of the caller's choice: the event with the comparison code has it, and `cancelJoin` takes it. */
+  join(link: string, joining: number): Promise<string>;
+  cancelJoin(joining: number): Promise<void>;
   passphraseGroup(app: string, name: string, passphrase: string, found: boolean, memory?: number): Promise<string>;
   push(group: string, data: Uint8Array, ttlSeconds?: number): Promise<{ id: string; position: number }>;
   waitPushed(group: string, position: number): Promise<{ cursor: number }>;
   pull(group: string, after: number, limit: number, includeOwn: boolean, sealed: boolean): Promise<CorePage>;
   flush(group: string): Promise<void>;
   ready(group: string): Promise<void>;
-  createInvite(group: string, appUrl: string | undefined, code: boolean): Promise<CoreInvite>;
+  createInvite(group: string, appUrl: string | undefined, code: boolean, confirm: boolean): Promise<CoreInvite>;
+  inviteState(lookup: string): Promise<CoreInviteState>;
+  answerInvite(lookup: string, accept: boolean): Promise<void>;
   cancelInvite(lookup: string): Promise<void>;
   leave(group: string): Promise<void>;
   networkChanged(): void;

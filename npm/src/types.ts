@@ -169,6 +169,50 @@ export interface InviteOptions {
    * 64 MiB. "link" (default): link and QR code only.
    */
   kind?: "link" | "code" | undefined;
+  /**
+   * `true`: the other device gets the group's keys only when this one says so, see the `request` event. This device has to stay open
+   * until then. Default `false`: whoever has the link or the code joins at once.
+   */
+  confirm?: boolean | undefined;
+}
+
+/** A device that uses an invite, as it says of itself. */
+export interface JoiningDevice {
+  /** 64 hex digits. */
+  readonly device: string;
+  /** What its owner calls it. Anybody can call a device anything: compare the codes. */
+  readonly deviceName: string;
+  /** Six digits that the other device shows, too. If they differ, somebody else has the invitation. */
+  readonly comparisonCode: string;
+}
+
+/** A device that waits to be let in. */
+export interface JoinRequest extends JoiningDevice {
+  /** Gives it the group's keys. */
+  accept(): Promise<void>;
+  /** Turns it away and ends the invite. */
+  reject(): Promise<void>;
+}
+
+/** Events of an {@link Invite} and what their handlers get. The invite is watched from the first `on()` until it ends. */
+export interface InviteEvents {
+  /** With `confirm: true`: a device wants to join. */
+  request: JoinRequest;
+  /** A device has joined; null if it did not say which. */
+  claimed: JoiningDevice | null;
+  /** It can't be used any more and nobody has joined: INVITE_EXPIRED, or INVITE_INVALID when it was withdrawn. */
+  ended: SyncError;
+}
+
+/** Options of `join()`. */
+export interface JoinOptions {
+  /**
+   * Called with six digits to compare with those on the other device: while this one waits to be let in, or once it has joined where the
+   * other one does not confirm.
+   */
+  onComparisonCode?: ((code: string) => void) | undefined;
+  /** Gives up; `join()` rejects with the signal's reason. */
+  signal?: AbortSignal | undefined;
 }
 
 /** An open invitation: single use, minutes long. */
@@ -181,7 +225,9 @@ export interface Invite {
   readonly qr: string;
   /** Milliseconds since 1970. */
   readonly expiresAt: number;
-  /** Makes link and code worthless from now on. */
+  /** Calls `handler` for every later event of this name, and starts to watch the invite. */
+  on<K extends keyof InviteEvents>(event: K, handler: (value: InviteEvents[K]) => void): Unsubscribe;
+  /** Makes link and code worthless from now on, and turns away whoever waits. */
   cancel(): Promise<void>;
 }
 
@@ -232,12 +278,13 @@ export interface SyncClient {
   createGroup(group?: PassphraseGroup): Promise<Group>;
   /**
    * Joins by an invite link, or by a code as people type it: case, spaces and dashes don't matter, and O is 0, I and L are 1. A code
-   * is looked for at the relays given to `open()`. Needs the relay.
+   * is looked for at the relays given to `open()`. Needs the relay. Where the other device confirms, it waits for that; rejects with
+   * INVITE_REJECTED when it says no.
    *
    * Or joins by name and passphrase, which are looked for at the relays given to `open()`. Rejects with GROUP_NOT_FOUND if they have no such
    * group, and with GROUP_CLOSED if a device was revoked since: then only an invite lets others in.
    */
-  join(way: string | PassphraseGroup): Promise<Group>;
+  join(way: string | PassphraseGroup, options?: JoinOptions): Promise<Group>;
   /** The groups of this device, reopened without any network. */
   groups(): Group[];
   /** Calls `handler` for every later event of this name. */

@@ -1,5 +1,5 @@
 /** A core of a few lines, for tests of what wraps it. One group's log, no network. */
-import type { CoreBlob, CoreClient, CoreError, CoreEvent, CoreInvite, CorePage, CoreStatus } from "../src/core-types.js";
+import type { CoreBlob, CoreClient, CoreError, CoreEvent, CoreInvite, CoreInviteState, CorePage, CoreStatus } from "../src/core-types.js";
 
 export const status = (changes: Partial<CoreStatus> = {}): CoreStatus => ({
   state: "synced",
@@ -23,6 +23,9 @@ export class FakeCore implements CoreClient {
   log: CoreBlob[] = [];
   pages: { after: number; limit: number }[] = [];
   calls: string[] = [];
+  /** What became of the invite. */
+  invite: CoreInviteState = { state: "open" };
+  inviteExpiresAt = Date.now() + 600_000;
   /** Blobs in a page, whatever the caller asks for. */
   pageSize = 500;
 
@@ -55,14 +58,27 @@ export class FakeCore implements CoreClient {
     return Promise.resolve("g");
   }
 
-  join(link: string): Promise<string> {
-    this.calls.push(`join ${link}`);
+  async join(link: string, joining: number): Promise<string> {
+    this.emit({ type: "comparison-code", joining, code: "012345" });
+    await this.#run(`join ${link}`);
     return this.createGroup();
   }
 
   passphraseGroup(app: string, name: string, passphrase: string, found: boolean, memory?: number): Promise<string> {
     this.calls.push(["passphraseGroup", app, name, passphrase, found, memory].join("|"));
     return this.createGroup();
+  }
+
+  cancelJoin(): Promise<void> {
+    return this.#run("cancelJoin");
+  }
+
+  inviteState(lookup: string): Promise<CoreInviteState> {
+    return this.#run(`inviteState ${lookup}`).then(() => this.invite);
+  }
+
+  answerInvite(lookup: string, accept: boolean): Promise<void> {
+    return this.#run(`answerInvite ${lookup} ${accept}`);
   }
 
   push(_group: string, data: Uint8Array): Promise<{ id: string; position: number }> {
@@ -92,7 +108,7 @@ export class FakeCore implements CoreClient {
   }
 
   createInvite(_group: string, appUrl: string | undefined, code: boolean): Promise<CoreInvite> {
-    return Promise.resolve({ link: `${appUrl ?? "none"}#0k=abc`, code: code ? "7KQ2-9F3M-XW41-ZPD8" : undefined, lookup: "l1", expiresAt: 5 });
+    return Promise.resolve({ link: `${appUrl ?? "none"}#0k=abc`, code: code ? "7KQ2-9F3M-XW41-ZPD8" : undefined, lookup: "l1", expiresAt: this.inviteExpiresAt });
   }
 
   cancelInvite(lookup: string): Promise<void> {

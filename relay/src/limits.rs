@@ -196,8 +196,6 @@ pub const HISTORY_STEP: Duration = Duration::from_secs(60);
 pub const MAX_INVITES: u64 = 10_000;
 /// How long people are told what became of an invite.
 pub const TOMBSTONE: Duration = Duration::from_secs(24 * 3600);
-/// Wrong tokens after which an invite is cancelled.
-pub const MAX_WRONG_TOKENS: u32 = 10;
 /// What a creator is told to wait when there are too many invites.
 pub const INVITES_RETRY: Duration = Duration::from_secs(60);
 /// Requests to the invites API that one address may make at once.

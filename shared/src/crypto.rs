@@ -28,6 +28,16 @@ pub(crate) mod domain {
     pub(crate) const INVITE_CLAIM: &[u8] = b"0k-sync/1 invite claim";
     /// Hash: app and name of a group → salt of its passphrase.
     pub(crate) const PASSPHRASE: &[u8] = b"0k-sync/1 passphrase";
+    /// KDF: seed of an invite's owner → its token.
+    pub(crate) const INVITE_OWNER: &[u8] = b"0k-sync/1 invite owner";
+    /// KDF: seed of an invite's owner → its nonce; hash: nonce → commitment; KDF: invite key → key that seals the nonce.
+    pub(crate) const INVITE_NONCE: &[u8] = b"0k-sync/1 invite nonce";
+    /// KDF: invite key → key of the joiner's request; and its associated data.
+    pub(crate) const INVITE_REQUEST: &[u8] = b"0k-sync/1 invite request";
+    /// KDF: invite key, and the secret of the key exchange → keys of the grant; and its associated data.
+    pub(crate) const INVITE_GRANT: &[u8] = b"0k-sync/1 invite grant";
+    /// KDF: invite key → comparison code; both devices follow.
+    pub(crate) const INVITE_COMPARISON: &[u8] = b"0k-sync/1 invite comparison";
     /// KDF: hash of an access token → the ticket of a device, whose id follows.
     pub(crate) const TICKET: &[u8] = b"0k-sync/1 access ticket";
     /// KDF: hash of an access token → its name in tickets.

@@ -31,6 +31,10 @@ pub mod code {
     pub const INVITE_EXPIRED: &str = "INVITE_EXPIRED";
     /// The invite is mistyped, unknown, used, cancelled, or of another version; `reason` tells which.
     pub const INVITE_INVALID: &str = "INVITE_INVALID";
+    /// The device that made the invite said no.
+    pub const INVITE_REJECTED: &str = "INVITE_REJECTED";
+    /// It was given up here.
+    pub const CANCELLED: &str = "CANCELLED";
     /// No relay has a group with this name and passphrase.
     pub const GROUP_NOT_FOUND: &str = "GROUP_NOT_FOUND";
     /// The group's keys were changed: its passphrase opens it no longer.

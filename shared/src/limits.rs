@@ -54,6 +54,8 @@ pub const REPAIR_PAGE: usize = 500;
 
 /// Longest sealed invite.
 pub const MAX_INVITE: usize = 8 * 1024;
+/// Longest name of a device.
+pub const MAX_DEVICE_NAME: usize = 128;
 /// Longest relay URL in an invite link, so that the link fits a QR code that phones read well.
 pub const MAX_RELAY_URL: usize = 256;
 /// How long an invite can be claimed.

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use crate::codec;
 use crate::crypto::blob::{Address, Kind, Plain, Witness};
 use crate::crypto::exchange::ExchangeSecret;
-use crate::crypto::invite::{InviteCode, InviteKey, Offer, Secrets};
+use crate::crypto::invite::{
+    InviteCode, InviteKey, InviteOwner, JoinRequest, Offer, Pair, Secrets,
+};
 use crate::crypto::keys::{EpochKeys, Secret};
 use crate::crypto::padme::padded_len;
 use crate::crypto::passphrase::{self, Passphrase, Profile};
@@ -163,7 +165,34 @@ fn invites_json() {
         epoch: 0,
         created_by: DeviceId(counting(0x40)),
         expires: Timestamp(1_700_000_600_000),
+        confirm: None,
     };
+    let owner = InviteOwner::new(Secret::new(counting(0xC0)));
+    let confirming = Offer {
+        confirm: Some(owner.commitment()),
+        ..offer.clone()
+    };
+    assert_eq!(
+        codec::from_bytes::<Offer>(&codec::to_bytes(&confirming)),
+        Ok(confirming.clone())
+    );
+    let joiner = ExchangeSecret::new(Secret::new(counting(0xE0)));
+    let (exchange, nonce) = (joiner.public(), owner.nonce());
+    let plain = Pair {
+        creator: DeviceId(counting(0x40)),
+        joiner: DeviceId(counting(0x60)),
+        confirmed: None,
+    };
+    let confirmed = Pair {
+        confirmed: Some((&exchange, &nonce)),
+        ..plain
+    };
+    let request = JoinRequest {
+        device: plain.joiner,
+        name: "Phone".to_owned(),
+        exchange: None,
+    };
+    let mut repeated = |bytes: &mut [u8]| bytes.fill(0xA0);
     let secrets = Secrets {
         epochs: vec![(0, Secret::new(counting(0)))],
         tokens: SortedMap::new(),
@@ -205,6 +234,24 @@ fn invites_json() {
             "secrets": hex(&sealed.secrets),
             "secrets_with_token_plaintext": hex(codec::to_bytes(&with_token)),
             "codes": codes,
+            "pairing": {
+                "creator": plain.creator.to_string(),
+                "joiner": plain.joiner.to_string(),
+                "comparison_code": key.comparison_code(&plain).to_string(),
+                "request_plaintext": hex(codec::to_bytes(&request)),
+                "request_randomness": "a0 repeated",
+                "request": hex(key.seal_request(request, &mut repeated)),
+                "owner_seed": hex(counting::<32>(0xC0)),
+                "owner_token": hex(owner.token()),
+                "nonce": hex(nonce),
+                "commitment": hex(owner.commitment()),
+                "confirming_offer_plaintext": hex(codec::to_bytes(&confirming)),
+                "exchange_seed": hex(counting::<32>(0xE0)),
+                "confirmed_comparison_code": key.comparison_code(&confirmed).to_string(),
+                "nonce_sealed": hex(key.seal_nonce(&nonce, &mut repeated)),
+                "grant_randomness": "a0 repeated",
+                "grant": hex(key.seal_grant(&confirmed, &secrets, &mut repeated).unwrap()),
+            },
         }),
     );
 }

@@ -157,6 +157,7 @@ async fn the_relay_learns_nothing_that_it_should_not_know() {
                 InviteOptions {
                     app_url: Some("https://app.example/".into()),
                     code: true,
+                    confirm: false,
                 },
             )
             .await

@@ -220,7 +220,7 @@ async fn what_is_pushed_at_one_node_arrives_at_another_which_was_told() {
     let text = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
     let lookup = text(&[3; 16]);
     let invite = json!({
-        "version": 1, "lookup": lookup, "claim_hash": text(&[4; 32]),
+        "version": 1, "lookup": lookup, "claim_hash": text(&[4; 32]), "owner_hash": text(&[5; 32]),
         "offer": text(b"offer"), "secrets": text(b"secrets"), "ttl_seconds": 60,
     });
     let made = http().unwrap().post(format!("{}/v1/invites", one.url()));

@@ -4,23 +4,24 @@ use std::io::{IsTerminal as _, Read as _};
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use zerok_sync_client::shared::failure::code;
 use zerok_sync_client::shared::time::Timestamp;
 
 use super::{Context, short};
 use crate::args::Pair;
-use crate::failure::{EXIT_DONE, EXIT_FAILED, Failure};
+use crate::failure::{EXIT_DONE, Failure};
 use crate::output::{escape, qr, time};
 use crate::passphrase;
 use crate::session::Session;
 use crate::session::requests::{
-    Found, GroupName, Invite, InviteLook, Invited, Join, LookAtInvite, NamedGroup, Overview,
+    BeginJoin, DeviceStatus, Found, GroupName, Invite, Invited, LookAtJoin, NamedGroup, Overview,
     Request,
 };
 use crate::settle::{Goal, Outcome, settle};
 
-/// Between two looks at an invite: relays answer one request a second.
-const LOOK_INTERVAL: Duration = Duration::from_secs(3);
+mod confirm;
+
+/// How long one look at joining waits for something new.
+const JOIN_LOOK: Duration = Duration::from_secs(5);
 /// No link is longer.
 const MAX_LINK: u64 = 16 * 1024;
 
@@ -34,7 +35,7 @@ pub async fn run(context: &Context, session: &mut Session, pair: Pair) -> Result
                 "-" => read_invitation()?,
                 _ => invitation,
             };
-            join(context, session, Join { invitation }).await
+            join_by_invite(context, session, invitation).await
         }
         (None, Some(name)) => {
             let text = passphrase::read(pair.passphrase_file.as_deref(), false).await?;
@@ -106,6 +107,7 @@ async fn create(context: &Context, session: &mut Session, pair: Pair) -> Result<
         .ask(Invite {
             group: group.clone(),
             app_url: pair.app_url,
+            confirm: pair.confirm,
         })
         .await?;
     let Invited {
@@ -147,44 +149,39 @@ async fn create(context: &Context, session: &mut Session, pair: Pair) -> Result<
         time::utc(Timestamp(expires_at)),
         short(&group.0),
     ))?;
-    if pair.wait {
-        wait(context, session, &group, lookup).await
+    if pair.wait || pair.confirm {
+        confirm::wait(context, session, &group, lookup).await
     } else {
         Ok(EXIT_DONE)
     }
 }
 
-/// Until the invite was used, or can't be any more.
-async fn wait(
+/// Joins by a link or a code: shows what to compare with the other device, which may have to say yes.
+async fn join_by_invite(
     context: &Context,
     session: &mut Session,
-    group: &GroupName,
-    lookup: String,
+    invitation: String,
 ) -> Result<u8, Failure> {
     let output = context.output;
-    output.note("WAITING", "Waiting for a device to join …");
+    let before = session.ask(Overview).await?;
+    let id = session.ask(BeginJoin { invitation }).await?;
+    let mut told = false;
     loop {
-        tokio::time::sleep(LOOK_INTERVAL).await;
-        let look = LookAtInvite {
-            lookup: lookup.clone(),
-        };
-        match session.ask(look).await {
-            Ok(InviteLook::Open) => {}
-            Ok(InviteLook::Claimed) => {
-                output.object(&json!({ "group": group.0, "joined": true }))?;
-                output.line("A device has joined.")?;
-                return Ok(EXIT_DONE);
+        let wait = JOIN_LOOK;
+        let progress = session.ask(LookAtJoin { id, told, wait }).await?;
+        if let Some(code) = progress.code.filter(|_| !told) {
+            told = true;
+            output.object(&json!({ "comparisonCode": code }))?;
+            output.line(&format!(
+                "Comparison code: {}\nThe other device shows the same one if nobody is between you.",
+                confirm::spaced(&code)
+            ))?;
+            if progress.ended.is_none() {
+                output.note("WAITING", "Waiting for the other device to say yes …");
             }
-            Ok(InviteLook::Over) => {
-                output.failure(&Failure::new(
-                    code::INVITE_EXPIRED,
-                    "the invite has ended and no device has joined; make another one",
-                ));
-                return Ok(EXIT_FAILED);
-            }
-            // The network may come back before the invite ends.
-            Err(failure) if failure.retryable => {}
-            Err(failure) => return Err(failure),
+        }
+        if let Some(ended) = progress.ended {
+            return fetch(context, session, &before, ended?).await;
         }
     }
 }
@@ -194,12 +191,21 @@ async fn join<R: Request<Answer = String>>(
     session: &mut Session,
     way: R,
 ) -> Result<u8, Failure> {
-    let output = context.output;
     let before = session.ask(Overview).await?;
     let id = session.ask(way).await?;
+    fetch(context, session, &before, id).await
+}
+
+/// Joined, whatever follows. Whoever looks next should find something.
+async fn fetch(
+    context: &Context,
+    session: &mut Session,
+    before: &DeviceStatus,
+    id: String,
+) -> Result<u8, Failure> {
+    let output = context.output;
     let known = before.groups.iter().any(|group| group.id == id);
     let group = GroupName(id);
-    // Joined, whatever follows. Whoever looks next should find something.
     let outcome = settle(session, &group, Goal::Fetched, context.patience, output).await?;
     let status = outcome.status();
     output.object(&json!({

@@ -11,6 +11,7 @@ use zerok_sync_client::shared::failure::code;
 use zerok_sync_client::store::StoreError;
 use zerok_sync_client::{Client, ClientEvent, Config};
 
+use super::joins::Joins;
 use super::requests::Note;
 use crate::failure::Failure;
 use crate::folder::Settings;
@@ -23,6 +24,7 @@ const MAX_NOTES: usize = 64;
 pub struct Device {
     pub client: Client,
     pub told: Arc<Told>,
+    pub joins: Arc<Joins>,
 }
 
 /// What the device has told since it was opened.
@@ -55,7 +57,12 @@ impl Device {
         config.access_token.clone_from(&settings.token);
         config.on_event = Box::new(move |event| teller.tell(event));
         let client = Client::open(config).await?;
-        Ok(Some(Self { client, told }))
+        let joins = Arc::default();
+        Ok(Some(Self {
+            client,
+            told,
+            joins,
+        }))
     }
 
     pub async fn close(self) {

@@ -6,17 +6,19 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zerok_sync_client::InviteOptions;
 use zerok_sync_client::shared::crypto::invite::InviteKey;
 use zerok_sync_client::shared::crypto::passphrase::{Passphrase, Profile};
 use zerok_sync_client::shared::failure::code;
 use zerok_sync_client::shared::ids::InviteLookup;
-use zerok_sync_client::{InviteOptions, InviteState};
 
 use super::device::Device;
+use super::joins::Progress;
 use crate::failure::Failure;
 
 pub use answers::{
-    Blob, Data, DeviceStatus, GroupName, GroupStatus, InviteLook, Invited, Note, Page, Pushed, Seen,
+    Blob, Data, DeviceStatus, GroupName, GroupStatus, InviteLook, Invited, Joiner, Note, Page,
+    Pushed, Seen,
 };
 
 mod answers;
@@ -67,7 +69,9 @@ requests!(
     Found,
     Invite,
     LookAtInvite,
-    Join,
+    AnswerInvite,
+    BeginJoin,
+    LookAtJoin,
     NamedGroup,
     Leave,
 );
@@ -114,6 +118,7 @@ pub struct Found;
 pub struct Invite {
     pub group: GroupName,
     pub app_url: Option<String>,
+    pub confirm: bool,
 }
 
 /// What has become of an invite.
@@ -122,17 +127,33 @@ pub struct LookAtInvite {
     pub lookup: String,
 }
 
-/// Joins by a link or a code; answered with the group's id.
+/// Lets the device in that was seen to wait, or turns it away.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AnswerInvite {
+    pub lookup: String,
+    pub accept: bool,
+}
+
+/// Begins to join by a link or a code; answered with a number to look at.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Join {
+pub struct BeginJoin {
     pub invitation: String,
 }
 
 /// The invitation is a secret.
-impl std::fmt::Debug for Join {
+impl std::fmt::Debug for BeginJoin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Join")
+        f.write_str("BeginJoin")
     }
+}
+
+/// How far it has come, after something new has happened or `wait` is over. Who does not look any more has given up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LookAtJoin {
+    pub id: u64,
+    /// The comparison code is known.
+    pub told: bool,
+    pub wait: Duration,
 }
 
 /// Joins the group of a name and a passphrase, both in their one form; answered with its id.
@@ -272,6 +293,7 @@ impl Request for Invite {
                 InviteOptions {
                     app_url: self.app_url.clone(),
                     code: true,
+                    confirm: self.confirm,
                 },
             )
             .await?;
@@ -291,30 +313,48 @@ impl Request for Invite {
     }
 }
 
+fn lookup(text: &str) -> Result<InviteLookup, Failure> {
+    text.parse()
+        .map_err(|error| Failure::usage(format!("not an invite: {error}")))
+}
+
 #[async_trait]
 impl Request for LookAtInvite {
     type Answer = InviteLook;
 
     async fn carry_out(self, device: &Device) -> Result<InviteLook, Failure> {
-        let lookup: InviteLookup = self
-            .lookup
-            .parse()
-            .map_err(|error| Failure::usage(format!("not an invite: {error}")))?;
-        Ok(match device.client.invite_state(lookup).await? {
-            InviteState::Open => InviteLook::Open,
-            InviteState::Claimed => InviteLook::Claimed,
-            InviteState::Over => InviteLook::Over,
-        })
+        let state = device.client.invite_state(lookup(&self.lookup)?).await?;
+        Ok(state.into())
     }
 }
 
 #[async_trait]
-impl Request for Join {
-    type Answer = String;
+impl Request for AnswerInvite {
+    type Answer = ();
+
+    async fn carry_out(self, device: &Device) -> Result<(), Failure> {
+        let lookup = lookup(&self.lookup)?;
+        Ok(device.client.answer_invite(lookup, self.accept).await?)
+    }
+}
+
+#[async_trait]
+impl Request for BeginJoin {
+    type Answer = u64;
     const REPEATABLE: bool = false;
 
-    async fn carry_out(self, device: &Device) -> Result<String, Failure> {
-        Ok(device.client.join(&self.invitation).await?.to_string())
+    async fn carry_out(self, device: &Device) -> Result<u64, Failure> {
+        let client = device.client.clone();
+        Ok(device.joins.begin(client, self.invitation))
+    }
+}
+
+#[async_trait]
+impl Request for LookAtJoin {
+    type Answer = Progress;
+
+    async fn carry_out(self, device: &Device) -> Result<Progress, Failure> {
+        device.joins.look(self.id, self.told, self.wait).await
     }
 }
 

@@ -103,7 +103,7 @@ async fn serve(stream: UnixStream, device: Device, mut stop: watch::Receiver<boo
             return;
         }
         // Who only waits can wait for the next owner.
-        let waits = matches!(request, AnyRequest::Watch(_));
+        let waits = matches!(request, AnyRequest::Watch(_) | AnyRequest::LookAtJoin(_));
         let answer = tokio::select! {
             answer = request.carry_out(&device) => answer,
             () = stopped(&mut stop), if waits => return,

@@ -1,12 +1,12 @@
 /** One open device: routes the core's events to its groups and mirrors its status. */
 import { invitation } from "../check.js";
-import { closedError, toSyncError } from "../convert.js";
+import { closedError, invalidArgument, toSyncError } from "../convert.js";
 import type { Core, CoreHandlers } from "../core.js";
 import type { CoreEvent } from "../core-types.js";
 import type { SyncError } from "../errors.js";
 import { toFound, toJoin } from "../passphrase/strength.js";
 import type { NamedGroup } from "../passphrase/form.js";
-import type { Group, PassphraseGroup, SyncClient, SyncEvents, SyncStatus, Unsubscribe } from "../types.js";
+import type { Group, JoinOptions, PassphraseGroup, SyncClient, SyncEvents, SyncStatus, Unsubscribe } from "../types.js";
 import type { CoreArgs } from "../worker/protocol.js";
 import { Emitter } from "./events.js";
 import { GroupHandle, leftError, type GroupContext, type GroupCoreEvent } from "./group.js";
@@ -35,6 +35,9 @@ export class ClientHandle implements SyncClient, CoreHandlers {
   });
   readonly #groups = new Map<string, GroupHandle>();
   readonly #context: GroupContext;
+  /** Who wants to know the comparison code of which call of `join`. */
+  readonly #joining = new Map<number, (code: string) => void>();
+  #joins = 0;
   #core: Core | undefined;
   #status = initialStatus;
   #ended: SyncError | undefined;
@@ -74,10 +77,28 @@ export class ClientHandle implements SyncClient, CoreHandlers {
     return this.#byPassphrase(await toFound(group, this.#surroundings.appId), true);
   }
 
-  async join(way: string | PassphraseGroup): Promise<Group> {
+  async join(way: string | PassphraseGroup, options: JoinOptions = {}): Promise<Group> {
     if (typeof way === "object") return this.#byPassphrase(toJoin(way), false);
     const checked = invitation(way);
-    return this.#group(await this.#open().call("join", [checked]));
+    const { onComparisonCode, signal } = options;
+    if (onComparisonCode !== undefined && typeof onComparisonCode !== "function") {
+      throw invalidArgument("onComparisonCode must be a function.");
+    }
+    signal?.throwIfAborted();
+    const core = this.#open();
+    const joining = ++this.#joins;
+    if (onComparisonCode !== undefined) this.#joining.set(joining, onComparisonCode);
+    const giveUp = (): void => void core.call("cancelJoin", [joining]).catch(() => undefined);
+    signal?.addEventListener("abort", giveUp);
+    try {
+      return this.#group(await core.call("join", [checked, joining]));
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", giveUp);
+      this.#joining.delete(joining);
+    }
   }
 
   on<K extends keyof SyncEvents>(event: K, handler: (value: SyncEvents[K]) => void): Unsubscribe {
@@ -112,6 +133,12 @@ export class ClientHandle implements SyncClient, CoreHandlers {
         this.#events.emit("error", toSyncError(event.error, { group: event.group, cursor: event.cursor }));
         if (event.group !== undefined) this.#groups.get(event.group)?.apply(event as GroupCoreEvent);
         break;
+      case "comparison-code": {
+        const tell = this.#joining.get(event.joining);
+        // What it throws is the app's: reported like any uncaught error.
+        if (tell !== undefined) queueMicrotask(() => tell(event.code));
+        break;
+      }
       case "group":
       case "pushed":
       case "device-joined":

@@ -22,6 +22,7 @@ import type {
 } from "../types.js";
 import { BlobIterator, MAX_PAGE, toReceivedBlob, type Log } from "./blobs.js";
 import { Emitter } from "./events.js";
+import { InviteHandle } from "./invite.js";
 import { failedStatus, initialStatus, sameStatus, toStatus } from "./status.js";
 
 /** What a group needs from its client. */
@@ -107,21 +108,11 @@ export class GroupHandle implements Group {
   }
 
   async createInvite(options: InviteOptions = {}): Promise<Invite> {
-    const { link, code, lookup, expiresAt } = await this.#core.call("createInvite", [
-      this.id,
-      appUrl(options.appUrl),
-      inviteKind(options.kind) === "code",
-    ]);
-    const qr = await this.#context.drawQr(link);
-    return {
-      link,
-      code: code ?? null,
-      qr,
-      expiresAt,
-      cancel: async () => {
-        await this.#core.call("cancelInvite", [lookup]);
-      },
-    };
+    const { confirm = false } = options;
+    if (typeof confirm !== "boolean") throw invalidArgument("confirm must be true or false.");
+    const code = inviteKind(options.kind) === "code";
+    const made = await this.#core.call("createInvite", [this.id, appUrl(options.appUrl), code, confirm]);
+    return new InviteHandle(made, await this.#context.drawQr(made.link), () => this.#core);
   }
 
   on<K extends keyof GroupEvents>(event: K, handler: (value: GroupEvents[K]) => void): Unsubscribe {

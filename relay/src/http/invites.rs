@@ -1,4 +1,4 @@
-//! `/v1/invites`: sealed invites are left, looked at, claimed and withdrawn here.
+//! `/v1/invites`: sealed invites are left, looked at, claimed, confirmed and withdrawn here.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use zerok_sync_shared::limits::{INVITE_TTL, MAX_INVITE};
 use super::app::Shared;
 use super::bearer;
 use super::error::ApiError;
-use crate::invites::{Invite, Unusable};
+use crate::invites::{Answer, Claim, Invite, InviteState, Unusable};
 use crate::limits;
 use crate::network::Network;
 use crate::network::proxies::Client;
@@ -45,6 +45,8 @@ pub(super) fn router(rate: NonZeroU32) -> Router<Shared> {
         .route("/", post(create))
         .route("/{lookup}", get(look).delete(cancel))
         .route("/{lookup}/claim", post(claim))
+        .route("/{lookup}/watch", post(watch))
+        .route("/{lookup}/answer", post(answer))
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(limit_announced_length))
         .layer(middleware::from_fn(move |request: Request, next: Next| {
@@ -98,6 +100,8 @@ struct Create {
     #[serde(default)]
     claim_hash: String,
     #[serde(default)]
+    owner_hash: String,
+    #[serde(default)]
     offer: String,
     #[serde(default)]
     secrets: String,
@@ -118,19 +122,44 @@ struct Offered {
 }
 
 #[derive(Deserialize)]
-struct Claim {
+struct ClaimBody {
     token: String,
     claimant: String,
+    #[serde(default)]
+    request: String,
 }
 
+/// Each is empty while there is none.
 #[derive(Serialize)]
-struct Claimed {
+struct ClaimedBody {
     secrets: String,
+    reply: String,
 }
 
 #[derive(Deserialize)]
-struct Cancel {
+struct Token {
     token: String,
+}
+
+#[derive(Deserialize)]
+struct CancelBody {
+    token: String,
+    claimant: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Watched {
+    state: &'static str,
+    request: String,
+}
+
+#[derive(Deserialize)]
+struct AnswerBody {
+    token: String,
+    #[serde(default)]
+    reply: String,
+    #[serde(default)]
+    secrets: String,
 }
 
 /// A body as it came, or why it did not.
@@ -152,12 +181,19 @@ async fn create(
     if ttl.is_zero() || ttl > INVITE_TTL {
         return Err(malformed("ttl_seconds is between 1 and 600"));
     }
-    let offer = sealed(&create.offer)?;
-    let secrets = sealed(&create.secrets)?;
     let now = shared.clock.now();
-    let lookup = InviteLookup(fixed(&create.lookup)?);
-    let hash = fixed(&create.claim_hash)?;
-    let invite = Invite::new(lookup, hash, offer, secrets, now.plus(ttl));
+    let invite = Invite {
+        lookup: InviteLookup(fixed(&create.lookup)?),
+        claim_hash: fixed(&create.claim_hash)?,
+        owner_hash: fixed(&create.owner_hash)?,
+        offer: sealed(&create.offer)?,
+        // Without them its creator confirms first.
+        secrets: sealed_or_none(&create.secrets)?,
+        request: Vec::new(),
+        reply: Vec::new(),
+        state: InviteState::Open,
+        expires_at: now.plus(ttl),
+    };
     match shared
         .storage
         .put_invite(&invite, limits::MAX_INVITES, now)
@@ -209,21 +245,83 @@ async fn claim(
     State(shared): State<Shared>,
     Path(lookup): Path<String>,
     body: Body,
-) -> Result<Json<Claimed>, ApiError> {
-    let claim: Claim = read(body)?;
-    let (token, claimant) = (fixed(&claim.token)?, fixed(&claim.claimant)?);
+) -> Result<Json<ClaimedBody>, ApiError> {
+    let body: ClaimBody = read(body)?;
+    let claim = Claim {
+        token: fixed(&body.token)?,
+        claimant: fixed(&body.claimant)?,
+        request: sealed_or_none(&body.request)?,
+    };
+    let lookup = lookup_of(&lookup)?;
+    let now = shared.clock.now();
+    // Whoever waits to be let in asks again and again: that is no matter for the writer.
+    let known = shared.storage.invite(lookup).await?;
+    let mut known = known.ok_or_else(|| refuse(Unusable::Unknown))?;
+    let before = known.state;
+    let result = known.claim(claim.clone(), now);
+    let claimed = if known.state == before {
+        result
+    } else {
+        let mut result = Err(Unusable::Unknown);
+        let mut change = |invite: &mut Invite| result = invite.claim(claim.clone(), now);
+        shared.storage.change_invite(lookup, &mut change).await?;
+        if result.is_ok() {
+            shared.metrics.invites_claimed.inc();
+        }
+        result
+    };
+    let claimed = claimed.map_err(refuse)?;
+    Ok(Json(ClaimedBody {
+        secrets: BASE64URL_NOPAD.encode(&claimed.secrets),
+        reply: BASE64URL_NOPAD.encode(&claimed.reply),
+    }))
+}
+
+/// What its creator sees of an invite.
+async fn watch(
+    State(shared): State<Shared>,
+    Path(lookup): Path<String>,
+    body: Body,
+) -> Result<Json<Watched>, ApiError> {
+    let Token { token } = read(body)?;
+    let token = fixed(&token)?;
+    let invite = shared.storage.invite(lookup_of(&lookup)?).await?;
+    let invite = invite.ok_or_else(|| refuse(Unusable::Unknown))?;
+    invite.check_owner(&token).map_err(refuse)?;
+    let over = shared.clock.now() >= invite.expires_at;
+    Ok(Json(Watched {
+        state: match invite.state {
+            InviteState::Cancelled => "cancelled",
+            InviteState::Open if over => "expired",
+            InviteState::Open => "open",
+            InviteState::Claimed { .. } if invite.secrets.is_empty() => "waiting",
+            InviteState::Claimed { .. } => "claimed",
+        },
+        request: BASE64URL_NOPAD.encode(&invite.request),
+    }))
+}
+
+async fn answer(
+    State(shared): State<Shared>,
+    Path(lookup): Path<String>,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
+    let body: AnswerBody = read(body)?;
+    let token = fixed(&body.token)?;
+    let answer = match (body.reply.is_empty(), body.secrets.is_empty()) {
+        (false, true) => Answer::Reply(sealed(&body.reply)?),
+        (true, false) => Answer::Secrets(sealed(&body.secrets)?),
+        _ => return Err(malformed("an answer has a reply, or the secrets")),
+    };
     let now = shared.clock.now();
     let mut result = Err(Unusable::Unknown);
-    let mut change = |invite: &mut Invite| result = invite.claim(&token, claimant, now);
+    let mut change = |invite: &mut Invite| result = invite.answer(&token, answer.clone(), now);
     shared
         .storage
         .change_invite(lookup_of(&lookup)?, &mut change)
         .await?;
-    let secrets = result.map_err(refuse)?;
-    shared.metrics.invites_claimed.inc();
-    Ok(Json(Claimed {
-        secrets: BASE64URL_NOPAD.encode(&secrets),
-    }))
+    result.map_err(refuse)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn cancel(
@@ -231,10 +329,11 @@ async fn cancel(
     Path(lookup): Path<String>,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
-    let cancel: Cancel = read(body)?;
-    let token = fixed(&cancel.token)?;
+    let body: CancelBody = read(body)?;
+    let token = fixed(&body.token)?;
+    let claimant = body.claimant.as_deref().map(fixed).transpose()?;
     let mut result = Err(Unusable::Unknown);
-    let mut change = |invite: &mut Invite| result = invite.cancel(&token);
+    let mut change = |invite: &mut Invite| result = invite.cancel(&token, claimant);
     shared
         .storage
         .change_invite(lookup_of(&lookup)?, &mut change)
@@ -263,12 +362,12 @@ fn refuse(why: Unusable) -> ApiError {
         Unusable::Cancelled => (
             StatusCode::GONE,
             INVALID,
-            "the invite was withdrawn; ask for a new one",
+            "the invite was withdrawn, or the other device said no; ask for a new one",
         ),
         Unusable::WrongToken => (
             StatusCode::FORBIDDEN,
             INVALID,
-            "the key does not fit this invite; copy the whole link",
+            "the key does not fit this invite; check the code, or copy the whole link",
         ),
     };
     let error = ApiError::new(status, code, text);
@@ -306,12 +405,19 @@ fn fixed<const N: usize>(text: &str) -> Result<[u8; N], ApiError> {
         .ok_or_else(|| malformed("a field is missing, or not base64url of the right length"))
 }
 
+fn sealed_or_none(text: &str) -> Result<Vec<u8>, ApiError> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    sealed(text)
+}
+
 fn sealed(text: &str) -> Result<Vec<u8>, ApiError> {
     let bytes = BASE64URL_NOPAD
         .decode(text.as_bytes())
-        .map_err(|_| malformed("offer or secrets is not base64url without padding"))?;
+        .map_err(|_| malformed("something sealed is not base64url without padding"))?;
     if bytes.is_empty() || bytes.len() > MAX_INVITE {
-        return Err(malformed("offer and secrets have 1 to 8192 bytes each"));
+        return Err(malformed("what is sealed has 1 to 8192 bytes each"));
     }
     Ok(bytes)
 }

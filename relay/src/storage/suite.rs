@@ -541,7 +541,17 @@ async fn gone_devices_are_forgotten(storage: &dyn Storage) {
 
 async fn invites_are_kept_changed_and_forgotten(storage: &dyn Storage) {
     let expires = NOW.plus(Duration::from_secs(10));
-    let invite = |n| Invite::new(InviteLookup([n; 16]), [7; 32], vec![8], vec![9], expires);
+    let invite = |n| Invite {
+        lookup: InviteLookup([n; 16]),
+        claim_hash: [7; 32],
+        owner_hash: [6; 32],
+        offer: vec![8],
+        secrets: vec![9],
+        request: Vec::new(),
+        reply: Vec::new(),
+        state: InviteState::Open,
+        expires_at: expires,
+    };
     storage.put_invite(&invite(1), 2, NOW).await.unwrap();
     let taken = storage.put_invite(&invite(1), 2, NOW).await;
     assert!(matches!(taken, Err(PutInviteError::Taken)));
@@ -554,7 +564,8 @@ async fn invites_are_kept_changed_and_forgotten(storage: &dyn Storage) {
     let claimant = [6; 16];
     let mut claim = |invite: &mut Invite| {
         invite.state = InviteState::Claimed { claimant };
-        invite.wrong_tokens = 3;
+        (invite.request, invite.reply) = (vec![1], vec![2]);
+        invite.secrets.push(3);
     };
     assert!(storage.change_invite(lookup, &mut claim).await.unwrap());
     assert!(
@@ -564,14 +575,14 @@ async fn invites_are_kept_changed_and_forgotten(storage: &dyn Storage) {
             .unwrap()
     );
     let found = storage.invite(lookup).await.unwrap().unwrap();
-    assert_eq!(
-        (found.state, found.wrong_tokens),
-        (InviteState::Claimed { claimant }, 3)
-    );
+    let mut changed = invite(1);
+    claim(&mut changed);
+    assert_eq!(found, changed);
 
     storage.expire_invites(expires).await.unwrap();
     let tombstone = storage.invite(lookup).await.unwrap().unwrap();
     assert!(tombstone.offer.is_empty() && tombstone.secrets.is_empty());
+    assert!(tombstone.request.is_empty() && tombstone.reply.is_empty());
     assert_eq!(tombstone.state, InviteState::Claimed { claimant });
     storage.put_invite(&invite(3), 2, expires).await.unwrap();
     storage.expire_invites(tombstone.forget_at()).await.unwrap();

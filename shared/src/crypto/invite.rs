@@ -2,7 +2,8 @@
 //!
 //! The creator makes a random key and a random lookup id, seals an *offer* (where the group lives) and the *secrets*
 //! (its keys) under two keys derived from the invite key, and leaves both at the relay with the hash of a claim token.
-//! The joiner fetches the offer, opens it, and claims the secrets with the token; the relay then forgets them.
+//! The joiner fetches the offer, opens it, and claims the secrets with the token, once. Where the creator wants to confirm,
+//! it gives them only then.
 //! The link carries lookup and key in its fragment, which browsers do not send to servers.
 
 use data_encoding::BASE64URL_NOPAD;
@@ -11,15 +12,17 @@ use super::domain;
 use super::keys::Secret;
 use super::stretch::OutOfMemory;
 use super::token::AccessToken;
-use crate::codec::wire::{wire_struct, wire_struct_grown};
+use crate::codec::wire::wire_struct_grown;
 use crate::ids::{DeviceId, GroupId, InviteLookup};
 use crate::map::SortedMap;
 use crate::time::Timestamp;
 use crate::{Entropy, codec, limits};
 
 mod code;
+mod pairing;
 
 pub use code::InviteCode;
+pub use pairing::{ComparisonCode, InviteOwner, JoinRequest, Pair};
 
 /// Version of the invite format, in the link and at the relay.
 pub const VERSION: u8 = 1;
@@ -47,6 +50,8 @@ pub struct Offer {
     pub created_by: DeviceId,
     /// When the invite ends.
     pub expires: Timestamp,
+    /// Where the creator confirms: what it is committed to ([`InviteOwner::commitment`]).
+    pub confirm: Option<[u8; 32]>,
 }
 
 /// What a claim gives: the secrets of the epochs, oldest first, and what the group's relays ask for.
@@ -58,13 +63,15 @@ pub struct Secrets {
     pub tokens: SortedMap<String, AccessToken>,
 }
 
-wire_struct!(Offer {
-    relays,
-    group_id,
-    epoch,
-    created_by,
-    expires
-});
+wire_struct_grown!(
+    Offer {
+        relays,
+        group_id,
+        epoch,
+        created_by,
+        expires
+    } + confirm
+);
 wire_struct_grown!(Secrets { epochs } + tokens);
 
 /// An invite as the relay keeps it.
@@ -76,7 +83,7 @@ pub struct SealedInvite {
     pub claim_hash: [u8; 32],
     /// Sealed [`Offer`].
     pub offer: Vec<u8>,
-    /// Sealed [`Secrets`].
+    /// Sealed [`Secrets`]; empty where the creator confirms.
     pub secrets: Vec<u8>,
 }
 
@@ -153,10 +160,19 @@ impl InviteKey {
         entropy: &mut dyn Entropy,
     ) -> SealedInvite {
         SealedInvite {
+            secrets: self.seal_part(domain::INVITE_SECRETS, &codec::to_bytes(secrets), entropy),
+            ..self.seal_offer(offer, entropy)
+        }
+    }
+
+    /// The same without the secrets, which a joiner gets when it is let in.
+    #[must_use]
+    pub fn seal_offer(&self, offer: &Offer, entropy: &mut dyn Entropy) -> SealedInvite {
+        SealedInvite {
             lookup: self.lookup,
             claim_hash: hash_claim(&self.claim_token()),
             offer: self.seal_part(domain::INVITE_OFFER, &codec::to_bytes(offer), entropy),
-            secrets: self.seal_part(domain::INVITE_SECRETS, &codec::to_bytes(secrets), entropy),
+            secrets: Vec::new(),
         }
     }
 
@@ -288,6 +304,7 @@ mod tests {
             epoch: 0,
             created_by: DeviceId([4; 32]),
             expires: Timestamp(5),
+            confirm: None,
         }
     }
 

@@ -102,12 +102,39 @@ pub struct Invited {
     pub expires_at: u64,
 }
 
+/// A device that uses an invite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Joiner {
+    pub device: String,
+    pub name: String,
+    pub comparison_code: String,
+}
+
 /// Answer to `LookAtInvite`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InviteLook {
     Open,
-    Claimed,
+    Requested(Joiner),
+    Claimed(Option<Joiner>),
     Over,
+}
+
+impl From<zerok_sync_client::InviteState> for InviteLook {
+    fn from(state: zerok_sync_client::InviteState) -> Self {
+        use zerok_sync_client::InviteState;
+        let joiner = |joiner: zerok_sync_client::Joiner| Joiner {
+            device: joiner.device.to_string(),
+            name: joiner.name,
+            comparison_code: joiner.comparison_code.to_string(),
+        };
+        match state {
+            InviteState::Open => Self::Open,
+            InviteState::Requested(who) => Self::Requested(joiner(who)),
+            InviteState::Claimed(who) => Self::Claimed(who.map(joiner)),
+            InviteState::Over => Self::Over,
+        }
+    }
 }
 
 /// A group's id as text.

@@ -27,13 +27,17 @@ pub(super) async fn put(
         return Ok(Err(PutInviteError::TooMany));
     }
     let sql = "INSERT INTO invites \
-               (lookup, claim_hash, offer, secrets, state, wrong_tokens, expires_at, forget_at) \
-               VALUES ($1, $2, $3, $4, $5, 0, $6, $7) ON CONFLICT (lookup) DO NOTHING";
+               (lookup, claim_hash, owner_hash, offer, secrets, request, reply, state, expires_at, \
+                forget_at) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (lookup) DO NOTHING";
     let done = sqlx::query(sql)
         .bind(invite.lookup.0.as_slice())
         .bind(invite.claim_hash.as_slice())
+        .bind(invite.owner_hash.as_slice())
         .bind(&invite.offer)
         .bind(&invite.secrets)
+        .bind(&invite.request)
+        .bind(&invite.reply)
         .bind(OPEN)
         .bind(int(invite.expires_at.0))
         .bind(int(invite.forget_at().0))
@@ -53,32 +57,34 @@ pub(super) async fn get(
     to_change: bool,
 ) -> Result<Option<Invite>, sqlx::Error> {
     let sql = if to_change {
-        "SELECT claim_hash, offer, secrets, state, claimant, wrong_tokens, expires_at \
-         FROM invites WHERE lookup = $1 FOR UPDATE"
+        "SELECT claim_hash, owner_hash, offer, secrets, request, reply, state, claimant, \
+         expires_at FROM invites WHERE lookup = $1 FOR UPDATE"
     } else {
-        "SELECT claim_hash, offer, secrets, state, claimant, wrong_tokens, expires_at \
-         FROM invites WHERE lookup = $1"
+        "SELECT claim_hash, owner_hash, offer, secrets, request, reply, state, claimant, \
+         expires_at FROM invites WHERE lookup = $1"
     };
     let row = sqlx::query(sql)
         .bind(lookup.0.as_slice())
         .fetch_optional(connection)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let state = match row.try_get::<i64, _>(3)? {
+    let state = match row.try_get::<i64, _>(6)? {
         OPEN => InviteState::Open,
         CLAIMED => InviteState::Claimed {
-            claimant: bytes(&row, 4)?,
+            claimant: bytes(&row, 7)?,
         },
         _ => InviteState::Cancelled,
     };
     Ok(Some(Invite {
         lookup,
         claim_hash: bytes(&row, 0)?,
-        offer: row.try_get(1)?,
-        secrets: row.try_get(2)?,
+        owner_hash: bytes(&row, 1)?,
+        offer: row.try_get(2)?,
+        secrets: row.try_get(3)?,
+        request: row.try_get(4)?,
+        reply: row.try_get(5)?,
         state,
-        wrong_tokens: u32::try_from(number(&row, 5)?).unwrap_or(u32::MAX),
-        expires_at: Timestamp(number(&row, 6)?),
+        expires_at: Timestamp(number(&row, 8)?),
     }))
 }
 
@@ -100,14 +106,15 @@ pub(super) async fn change(
         InviteState::Claimed { claimant } => (CLAIMED, Some(claimant.to_vec())),
         InviteState::Cancelled => (CANCELLED, None),
     };
-    let sql = "UPDATE invites SET offer = $1, secrets = $2, state = $3, claimant = $4, \
-               wrong_tokens = $5 WHERE lookup = $6";
+    let sql = "UPDATE invites SET offer = $1, secrets = $2, request = $3, reply = $4, state = $5, \
+               claimant = $6 WHERE lookup = $7";
     sqlx::query(sql)
         .bind(invite.offer)
         .bind(invite.secrets)
+        .bind(invite.request)
+        .bind(invite.reply)
         .bind(state)
         .bind(claimant)
-        .bind(i64::from(invite.wrong_tokens))
         .bind(lookup.0.as_slice())
         .execute(connection)
         .await?;
@@ -118,8 +125,8 @@ pub(super) async fn expire(
     connection: &mut PgConnection,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let sql = "UPDATE invites SET offer = '', secrets = '' \
-               WHERE expires_at <= $1 AND octet_length(secrets) > 0";
+    let sql = "UPDATE invites SET offer = '', secrets = '', request = '', reply = '' \
+               WHERE expires_at <= $1 AND octet_length(offer) > 0";
     sqlx::query(sql)
         .bind(int(now.0))
         .execute(&mut *connection)

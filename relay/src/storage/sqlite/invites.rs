@@ -27,13 +27,17 @@ pub(super) async fn put(
         return Err(PutInviteError::TooMany);
     }
     let sql = "INSERT INTO invites \
-               (lookup, claim_hash, offer, secrets, state, wrong_tokens, expires_at, forget_at) \
-               VALUES (?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (lookup) DO NOTHING";
+               (lookup, claim_hash, owner_hash, offer, secrets, request, reply, state, expires_at, \
+                forget_at) \
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (lookup) DO NOTHING";
     let done = sqlx::query(sql)
         .bind(invite.lookup.0.to_vec())
         .bind(invite.claim_hash.to_vec())
+        .bind(invite.owner_hash.to_vec())
         .bind(invite.offer.clone())
         .bind(invite.secrets.clone())
+        .bind(invite.request.clone())
+        .bind(invite.reply.clone())
         .bind(OPEN)
         .bind(int(invite.expires_at.0))
         .bind(int(invite.forget_at().0))
@@ -51,28 +55,30 @@ pub(super) async fn get(
     connection: &mut SqliteConnection,
     lookup: InviteLookup,
 ) -> Result<Option<Invite>, StorageError> {
-    let sql = "SELECT claim_hash, offer, secrets, state, claimant, wrong_tokens, expires_at \
-               FROM invites WHERE lookup = ?";
+    let sql = "SELECT claim_hash, owner_hash, offer, secrets, request, reply, state, claimant, \
+               expires_at FROM invites WHERE lookup = ?";
     let row = sqlx::query(sql)
         .bind(lookup.0.to_vec())
         .fetch_optional(connection)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let state = match row.try_get::<i64, _>(3)? {
+    let state = match row.try_get::<i64, _>(6)? {
         OPEN => InviteState::Open,
         CLAIMED => InviteState::Claimed {
-            claimant: bytes(&row, 4)?,
+            claimant: bytes(&row, 7)?,
         },
         _ => InviteState::Cancelled,
     };
     Ok(Some(Invite {
         lookup,
         claim_hash: bytes(&row, 0)?,
-        offer: row.try_get(1)?,
-        secrets: row.try_get(2)?,
+        owner_hash: bytes(&row, 1)?,
+        offer: row.try_get(2)?,
+        secrets: row.try_get(3)?,
+        request: row.try_get(4)?,
+        reply: row.try_get(5)?,
         state,
-        wrong_tokens: row.try_get(5)?,
-        expires_at: Timestamp(number(&row, 6)?),
+        expires_at: Timestamp(number(&row, 8)?),
     }))
 }
 
@@ -94,14 +100,15 @@ pub(super) async fn change(
         InviteState::Claimed { claimant } => (CLAIMED, Some(claimant.to_vec())),
         InviteState::Cancelled => (CANCELLED, None),
     };
-    let sql = "UPDATE invites SET offer = ?, secrets = ?, state = ?, claimant = ?, \
-               wrong_tokens = ? WHERE lookup = ?";
+    let sql = "UPDATE invites SET offer = ?, secrets = ?, request = ?, reply = ?, state = ?, \
+               claimant = ? WHERE lookup = ?";
     sqlx::query(sql)
         .bind(invite.offer)
         .bind(invite.secrets)
+        .bind(invite.request)
+        .bind(invite.reply)
         .bind(state)
         .bind(claimant)
-        .bind(invite.wrong_tokens)
         .bind(lookup.0.to_vec())
         .execute(connection)
         .await?;
@@ -112,8 +119,8 @@ pub(super) async fn expire(
     connection: &mut SqliteConnection,
     now: Timestamp,
 ) -> Result<(), StorageError> {
-    let sql = "UPDATE invites SET offer = x'', secrets = x'' \
-               WHERE expires_at <= ? AND length(secrets) > 0";
+    let sql = "UPDATE invites SET offer = x'', secrets = x'', request = x'', reply = x'' \
+               WHERE expires_at <= ? AND length(offer) > 0";
     sqlx::query(sql)
         .bind(int(now.0))
         .execute(&mut *connection)

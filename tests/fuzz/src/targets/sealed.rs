@@ -96,6 +96,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         epoch: 1,
         created_by: DeviceId([2; 32]),
         expires: zerok_sync_shared::time::Timestamp(1 << 40),
+        confirm: Some([3; 32]),
     };
     vec![
         [vec![0], codec::to_bytes(&plain)].concat(),

@@ -1,0 +1,109 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ClientHandle } from "../src/api/client.js";
+import { openHere } from "../src/core.js";
+import { SyncError } from "../src/errors.js";
+import type { Invite, JoiningDevice, JoinRequest } from "../src/types.js";
+import { FakeCore, failure } from "./fake-core.js";
+
+async function opened(): Promise<{ core: FakeCore; client: ClientHandle; invite: Invite }> {
+  const core = new FakeCore();
+  const client = new ClientHandle({ appId: "t", drawQr: () => Promise.resolve("<svg/>"), release: () => undefined });
+  const provide = {
+    open: (_config: unknown, onEvent: FakeCore["emit"]) => {
+      core.emit = onEvent;
+      return Promise.resolve(core);
+    },
+  };
+  const config = { relays: ["https://relay.test"], name: "t", deviceName: "t", storage: "memory" as const };
+  client.attach(await openHere(() => Promise.resolve(provide), config, client));
+  const group = await client.createGroup();
+  return { core, client, invite: await group.createInvite({ confirm: true }) };
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const joiner = { device: "d2", name: "Phone", comparisonCode: "012345" };
+const told = { device: "d2", deviceName: "Phone", comparisonCode: "012345" };
+const looks = (core: FakeCore): number => core.calls.filter((call) => call.startsWith("inviteState")).length;
+
+test("an invite is looked at from the first listener on until it ends", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { core, invite } = await opened();
+  await turn();
+  assert.equal(looks(core), 0);
+  const claimed: (JoiningDevice | null)[] = [];
+  invite.on("claimed", (device) => claimed.push(device));
+  invite.on("request", () => assert.fail("nobody asked"));
+  await turn();
+  assert.equal(looks(core), 1);
+  core.invite = { state: "claimed", joiner };
+  context.mock.timers.tick(2_000);
+  await turn();
+  assert.deepEqual(claimed, [told]);
+  context.mock.timers.tick(20_000);
+  await turn();
+  assert.equal(looks(core), 2);
+});
+
+test("a device that waits is told of once, and is let in or turned away", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  for (const accept of [true, false]) {
+    const { core, invite } = await opened();
+    core.invite = { state: "requested", joiner };
+    const requests: JoinRequest[] = [];
+    const ended: SyncError[] = [];
+    invite.on("request", (request) => requests.push(request));
+    invite.on("ended", (error) => ended.push(error));
+    await turn();
+    context.mock.timers.tick(2_000);
+    await turn();
+    assert.equal(requests.length, 1);
+    const [request] = requests;
+    assert.deepEqual({ ...request, accept: 0, reject: 0 }, { ...told, accept: 0, reject: 0 });
+    await (accept ? request?.accept() : request?.reject());
+    assert(core.calls.includes(`answerInvite l1 ${accept}`));
+    assert.deepEqual(ended, []);
+  }
+});
+
+test("an invite that ends unused says why", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  const { core, invite } = await opened();
+  const ended: string[] = [];
+  invite.on("ended", (error) => ended.push(error.code));
+  await turn();
+  core.next = () => Promise.reject(failure("RELAY_UNREACHABLE", { retryable: true }));
+  context.mock.timers.tick(2_000);
+  await turn();
+  assert.equal(ended.length, 0);
+  core.invite = { state: "over" };
+  context.mock.timers.tick(2_000);
+  await turn();
+  assert.deepEqual(ended, ["INVITE_INVALID"]);
+
+  const late = await opened();
+  late.core.invite = { state: "over" };
+  context.mock.timers.setTime(late.invite.expiresAt);
+  late.invite.on("ended", (error) => ended.push(error.code));
+  await turn();
+  assert.deepEqual(ended, ["INVITE_INVALID", "INVITE_EXPIRED"]);
+});
+
+test("who joins gets the comparison code, and can give up", async () => {
+  const { core, client } = await opened();
+  const codes: string[] = [];
+  await client.join("https://app.test/#0k=abc", { onComparisonCode: (code) => codes.push(code) });
+  assert.deepEqual(codes, ["012345"]);
+
+  const giveUp = new AbortController();
+  let end: (error: Error) => void = () => undefined;
+  core.next = () => new Promise((_, reject) => (end = reject));
+  const joining = client.join("https://app.test/#0k=abc", { signal: giveUp.signal });
+  await turn();
+  const reason = new Error("never mind");
+  giveUp.abort(reason);
+  end(failure("CANCELLED"));
+  await assert.rejects(joining, reason);
+  assert(core.calls.includes("cancelJoin"));
+  await assert.rejects(client.join("https://app.test/#0k=abc", { signal: AbortSignal.abort(reason) }), reason);
+});
