@@ -61,7 +61,7 @@ export default defineConfig({
       workbox: {
         globPatterns: ["**/*.{js,css,html,svg,png,wasm}"],
         // The judge of passphrases is large, and needed only where there is a network anyway.
-        globIgnores: ["**/judge-*.js"],
+        globIgnores: ["**/judge-*.js", "**/zxing_reader-*.wasm"],
         // The sync core is larger than workbox's default of 2 MiB when it is not optimised.
         maximumFileSizeToCacheInBytes: 16 * 1024 * 1024,
         navigateFallback: "index.html",

@@ -3,11 +3,13 @@ import { SyncError, type Group, type PassphraseGroup, type SyncClient } from "@0
 import { appUrl, relayUrl } from "./location.js";
 import { awaitedGroups, currentGroup } from "./memory.js";
 import { ListStore } from "./model/store.js";
+import { joinComparing } from "./ui/compare.js";
 import { confirm } from "./ui/dialog.js";
 import { fill } from "./ui/dom.js";
 import { openInviteDialog } from "./ui/invite.js";
 import { ListScreen } from "./ui/list.js";
 import { openRelayDrawer } from "./ui/relay-drawer.js";
+import { scanInvitation } from "./ui/scan.js";
 import { openSettings } from "./ui/settings.js";
 import { toast, toastError } from "./ui/toast.js";
 import { joiningScreen, welcomeScreen } from "./ui/welcome.js";
@@ -67,7 +69,7 @@ export class App {
     this.#screen = undefined;
     document.title = "0k list";
     const named = { start: (group: PassphraseGroup) => this.#create(group), join: (group: PassphraseGroup) => this.#join(group) };
-    fill(this.#root, welcomeScreen({ create: () => this.#create(), join: (link) => this.#join(link), named }));
+    fill(this.#root, welcomeScreen({ create: () => this.#create(), join: (link) => this.#join(link), scan: scanInvitation, named }));
   }
 
   #show(store: ListStore): void {
@@ -101,7 +103,7 @@ export class App {
   }
 
   async #join(way: string | PassphraseGroup): Promise<void> {
-    const group = await this.#sync.join(way);
+    const group = typeof way === "string" ? await joinComparing((options) => this.#sync.join(way, options)) : await this.#sync.join(way);
     if (!this.#stores.has(group.id)) awaitedGroups.add(group.id);
     this.#show(await this.#adopt(group));
   }

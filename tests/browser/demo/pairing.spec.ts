@@ -21,7 +21,7 @@ test("what is typed on one device is seen on the other, both ways", async ({ sta
   expect(new URL(b.page.url()).hash).toBe("");
   await b.add("bread");
   await a.hasItems(["milk", "bread"]);
-  // The first thing from another device closes the dialog.
+  // It is not needed any more.
   await expect(a.page.locator("dialog")).toHaveCount(0);
   await a.add("salt");
   await b.hasItems(["milk", "bread", "salt"]);
@@ -41,4 +41,42 @@ test("a paired list survives a reload of both pages", async ({ startRelay, devic
   await b.add("two");
   await a.hasItems(["one", "two"]);
   await b.hasItems(["one", "two"]);
+});
+
+test("both devices show the same code, and nobody joins before one has said yes", async ({ startRelay, device }) => {
+  const relay = await startRelay({ web: DEMO_DIST });
+  const a = await Demo.open(await device(), relay.url);
+  await a.startList();
+  await a.add("milk");
+  const link = await a.invite({ letIn: false });
+  const b = await Demo.open(await device(), relay.url);
+  await b.join(link);
+  const code = await b.comparisonCode();
+  expect(code).toMatch(/^\d{3} \d{3}$/);
+  expect(await a.comparisonCode()).toBe(code);
+  await expect(a.page.getByTestId("invite-request")).toHaveText(/wants to join/);
+  await expect(b.page.getByTestId("add-input")).toHaveCount(0);
+  await a.page.getByTestId("invite-accept").click();
+  await b.hasItems(["milk"]);
+  await expect(a.toasts).toContainText(code);
+});
+
+test("a device that is turned away is told, and so is one that nobody waits for any more", async ({ startRelay, device }) => {
+  const relay = await startRelay({ web: DEMO_DIST });
+  const a = await Demo.open(await device(), relay.url);
+  await a.startList();
+  const b = await Demo.open(await device(), relay.url);
+  await b.join(await a.invite({ letIn: false }));
+  await a.page.getByTestId("invite-reject").click();
+  await expect(b.joinError).toHaveText(/did not let this one in/);
+  await expect(b.page.getByTestId("new-list")).toBeVisible();
+
+  await a.page.getByTestId("invite-new").click();
+  const { page } = a;
+  await b.join(await page.getByTestId("invite-link").inputValue());
+  await expect(page.getByTestId("invite-request")).toBeVisible();
+  await b.page.getByTestId("join-give-up").click();
+  await expect(b.joinError).toHaveText(/you stopped joining/i);
+  await page.getByTestId("invite-accept").click();
+  await expect(page.getByTestId("invite-dialog")).toContainText(/withdrawn|given up/i);
 });

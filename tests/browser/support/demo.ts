@@ -46,10 +46,18 @@ export class Demo {
     await expect(this.badge).toHaveAttribute("data-state", state);
   }
 
-  /** Opens the dialog and gives the link. */
-  async invite(): Promise<string> {
+  /** Opens the dialog and gives the link. Whoever comes with it is let in, unless the test says otherwise. */
+  async invite({ letIn = true } = {}): Promise<string> {
     await this.page.getByTestId("invite-button").click();
-    return this.page.getByTestId("invite-link").inputValue();
+    const link = await this.page.getByTestId("invite-link").inputValue();
+    // As long as the page is open; a test that needs it fails by itself when it does not happen.
+    if (letIn) void this.page.getByTestId("invite-accept").click({ timeout: 0 }).catch(() => undefined);
+    return link;
+  }
+
+  /** The six digits that are shown to be compared. */
+  async comparisonCode(): Promise<string> {
+    return this.page.getByTestId("comparison-code").innerText();
   }
 
   async closeDialog(): Promise<void> {
@@ -80,6 +88,6 @@ export async function pair(url: string, first: Device, second: Device): Promise<
   const b = await Demo.open(second, link);
   await expect(b.page.getByTestId("add-input")).toBeVisible();
   await expect(b.page.getByTestId("restoring")).toHaveCount(0);
-  if ((await a.page.locator("dialog").count()) > 0) await a.closeDialog();
+  await expect(a.page.locator("dialog")).toHaveCount(0);
   return [a, b];
 }

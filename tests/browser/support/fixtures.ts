@@ -58,6 +58,8 @@ export class Device {
 export interface DeviceOptions extends Pick<BrowserContextOptions, "viewport" | "colorScheme" | "deviceScaleFactor"> {
   /** Keeps its data on disk, so that it survives `switchOff`. */
   durable?: boolean;
+  /** More arguments for its browser, which it does not share then. */
+  args?: string[];
 }
 
 interface Fixtures {
@@ -93,10 +95,11 @@ export const test = base.extend<Fixtures>({
 
   device: async ({ folder, browser }, use, testInfo) => {
     const devices: Device[] = [];
-    await use(async ({ durable = false, ...options } = {}) => {
-      const profile = durable ? await mkdtemp(join(folder, "profile-")) : undefined;
+    await use(async ({ durable = false, args = [], ...options } = {}) => {
+      const profile = durable || args.length > 0 ? await mkdtemp(join(folder, "profile-")) : undefined;
+      const launch = { ...LAUNCH, args: [...LAUNCH.args, ...args] };
       const device = new Device(() =>
-        profile === undefined ? browser.newContext(options) : chromium.launchPersistentContext(profile, { ...LAUNCH, ...options }),
+        profile === undefined ? browser.newContext(options) : chromium.launchPersistentContext(profile, { ...launch, ...options }),
       );
       devices.push(device);
       return device.switchOn();

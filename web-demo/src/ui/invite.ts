@@ -1,20 +1,17 @@
-/** "Add a device": a QR code, a short code and a link to the same invitation, for as long as it is valid. */
-import type { Group, Invite } from "@0k-sync/client";
+/** "Add a device": a QR code, a short code and a link to the same invitation, and the question whether to let a device in. */
+import type { Group, Invite, JoinRequest } from "@0k-sync/client";
+import { comparisonCode, spaced } from "./compare.js";
 import { openDialog } from "./dialog.js";
 import { fill, h, icon, setText } from "./dom.js";
 import { messageOf, toast } from "./toast.js";
 
-/** Opens the dialog and makes an invitation. Closing it leaves the invitation valid: the link may be on its way. */
+/** Opens the dialog and makes an invitation. Closing it ends the invitation: nobody could say yes any more. */
 export function openInviteDialog(group: Group, appUrl: string): void {
   const content = h("div", { class: "invite" });
   let invite: Invite | undefined;
   let timer: ReturnType<typeof setInterval> | undefined;
   let closed = false;
 
-  const stopJoined = group.on("device-joined", () => {
-    toast("A device joined the list.");
-    dialog.close();
-  });
   const dialog = openDialog(
     {
       title: "Add a device",
@@ -22,7 +19,7 @@ export function openInviteDialog(group: Group, appUrl: string): void {
       onClose: () => {
         closed = true;
         clearInterval(timer);
-        stopJoined();
+        void invite?.cancel().catch(() => undefined);
       },
     },
     content,
@@ -35,11 +32,58 @@ export function openInviteDialog(group: Group, appUrl: string): void {
       const previous = invite;
       invite = undefined;
       await previous?.cancel().catch(() => undefined);
-      invite = await group.createInvite({ appUrl, kind: "code" });
-      if (!closed) show(invite);
+      const made = await group.createInvite({ appUrl, kind: "code", confirm: true });
+      if (closed) {
+        await made.cancel();
+        return;
+      }
+      invite = made;
+      watch(made);
+      show(made);
     } catch (error) {
       if (!closed) end(messageOf(error));
     }
+  };
+  /** What happens to an invitation matters for as long as it is the one that is shown. */
+  const watch = (made: Invite): void => {
+    made.on("request", (request) => {
+      if (invite === made) ask(request);
+    });
+    made.on("claimed", (device) => {
+      if (invite !== made) return;
+      invite = undefined;
+      toast(device === null ? "A device joined the list." : `${nameOf(device.deviceName)} joined the list (code ${spaced(device.comparisonCode)}).`);
+      dialog.close();
+    });
+    made.on("ended", (error) => {
+      if (invite === made) end(messageOf(error));
+    });
+  };
+  const ask = (request: JoinRequest): void => {
+    clearInterval(timer);
+    const answer = (work: () => Promise<void>, then: () => void) => async (): Promise<void> => {
+      for (const button of [yes, no]) button.disabled = true;
+      try {
+        await work();
+        then();
+      } catch (error) {
+        fill(problem, messageOf(error));
+        for (const button of [yes, no]) button.disabled = false;
+      }
+    };
+    const accept = answer(() => request.accept(), () => setText(yes, "Letting it in…"));
+    const reject = answer(() => request.reject(), () => end("You turned the device away, and the invitation no longer works."));
+    const problem = h("p", { class: "field-error", role: "alert" });
+    const no = h("button", { class: "button", type: "button", "data-testid": "invite-reject", onclick: () => void reject() }, "Turn it away");
+    const yes = h("button", { class: "button primary", type: "button", "data-testid": "invite-accept", onclick: () => void accept() }, "Let it in");
+    fill(
+      content,
+      h("p", { role: "alert", "data-testid": "invite-request" }, h("strong", {}, nameOf(request.deviceName)), " wants to join."),
+      comparisonCode(request.comparisonCode),
+      h("p", { class: "muted" }, "Look at that device: it must show the same code. If it doesn't, turn it away."),
+      problem,
+      h("div", { class: "actions" }, no, yes),
+    );
   };
   const end = (why: string): void => {
     clearInterval(timer);
@@ -67,7 +111,7 @@ export function openInviteDialog(group: Group, appUrl: string): void {
     };
     fill(
       content,
-      h("p", { class: "muted" }, "Scan this with the other device's camera, type the code there, or send it the link. It works once, and whoever has it can read the list."),
+      h("p", { class: "muted" }, "On the other device, scan this with the camera, type the code, or open the link. Then you are asked here before it joins."),
       h("div", { class: "qr", role: "img", "aria-label": "QR code of the link", "data-testid": "invite-qr" }, svg(made.qr)),
       made.code !== null && h("p", { class: "invite-code", "aria-label": "Code", "data-testid": "invite-code" }, made.code),
       linkRow(made.link),
@@ -110,5 +154,7 @@ function linkRow(link: string): HTMLElement {
       h("button", { class: "button square", type: "button", "aria-label": "Share link", title: "Share link", "data-testid": "invite-share", onclick: () => void share() }, icon("share")),
   );
 }
+
+const nameOf = (name: string): string => (name.trim() === "" ? "A device without a name" : `“${name.trim()}”`);
 
 const svg = (source: string): Node => document.importNode(new DOMParser().parseFromString(source, "image/svg+xml").documentElement, true);

@@ -1,11 +1,13 @@
 /** The first screen: there is no list on this device yet. */
-import { fill, h } from "./dom.js";
+import { fill, h, icon } from "./dom.js";
 import { passphraseCard, type PassphraseActions } from "./passphrase.js";
 import { messageOf } from "./toast.js";
 
 export interface WelcomeActions {
   create(): Promise<void>;
   join(invitation: string): Promise<void>;
+  /** Reads an invitation with the camera; undefined if nothing was read. */
+  scan(): Promise<string | undefined>;
   named: PassphraseActions;
 }
 
@@ -25,11 +27,12 @@ export function welcomeScreen(actions: WelcomeActions): HTMLElement {
     "data-testid": "join-input",
   });
   const joinButton = h("button", { class: "button", type: "submit", "data-testid": "join-button" }, "Join");
+  const scanButton = h("button", { class: "button wide", type: "button", "data-testid": "scan-button" }, icon("camera"), "Scan its QR code");
   const startButton = h("button", { class: "button primary wide", type: "button", "data-testid": "new-list" }, "Start a new list");
 
   const run = async (button: HTMLButtonElement, working: string, work: () => Promise<void>): Promise<void> => {
-    const before = button.textContent;
-    for (const each of [joinButton, startButton]) each.disabled = true;
+    const before = [...button.childNodes];
+    for (const each of [joinButton, scanButton, startButton]) each.disabled = true;
     button.textContent = working;
     fill(problem);
     try {
@@ -37,11 +40,17 @@ export function welcomeScreen(actions: WelcomeActions): HTMLElement {
     } catch (error) {
       fill(problem, messageOf(error));
     } finally {
-      button.textContent = before;
-      for (const each of [joinButton, startButton]) each.disabled = false;
+      fill(button, ...before);
+      for (const each of [joinButton, scanButton, startButton]) each.disabled = false;
     }
   };
   startButton.addEventListener("click", () => void run(startButton, "Making your list…", () => actions.create()));
+  const scan = async (): Promise<void> => {
+    const link = await actions.scan();
+    if (link === undefined) input.focus();
+    else await run(scanButton, "Joining…", () => actions.join(link));
+  };
+  scanButton.addEventListener("click", () => void scan());
   const submit = (event: Event): void => {
     event.preventDefault();
     void run(joinButton, "Joining…", () => actions.join(input.value));
@@ -68,7 +77,9 @@ export function welcomeScreen(actions: WelcomeActions): HTMLElement {
       "section",
       { class: "card" },
       h("h2", {}, "Join from another device"),
-      h("label", { class: "muted", for: "join-link" }, "On the device that has the list choose “Add a device” and scan the QR code with this one’s camera, or enter the code or link here."),
+      h("p", { class: "muted" }, "On the device that has the list choose “Add a device”. Then, here:"),
+      scanButton,
+      h("label", { class: "muted", for: "join-link" }, "Or enter the code or the link:"),
       h("form", { class: "row", onsubmit: submit }, input, joinButton),
       problem,
     ),
