@@ -158,9 +158,10 @@ impl SqliteStore {
         // One transaction, so that everything is of one moment.
         let mut reading = self.readers.begin().await?;
         let device_key = read_device_key(&mut reading).await?;
-        let rows = sqlx::query("SELECT id, group_id, state FROM groups ORDER BY group_id")
-            .fetch_all(&mut *reading)
-            .await?;
+        let rows =
+            sqlx::query("SELECT id, group_id, state, membership FROM groups ORDER BY group_id")
+                .fetch_all(&mut *reading)
+                .await?;
         let mut groups = Vec::with_capacity(rows.len());
         for row in &rows {
             let unsent = sqlx::query(
@@ -177,9 +178,15 @@ impl SqliteStore {
                 GroupId::try_from(row.try_get::<&[u8], _>(1)?).map_err(|_| Failure::Unreadable)?;
             let state: GroupState =
                 codec::from_bytes(row.try_get(2)?).map_err(|_| Failure::Unreadable)?;
+            let membership = row
+                .try_get::<Option<&[u8]>, _>(3)?
+                .map(codec::from_bytes)
+                .transpose()
+                .map_err(|_| Failure::Unreadable)?;
             groups.push(StoredGroup {
                 group,
                 state,
+                membership,
                 unsent,
             });
         }

@@ -5,13 +5,14 @@ use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use js_sys::Reflect;
+use js_sys::{Array, Reflect};
 use tokio::sync::oneshot;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use zerok_sync_client::store::{MemoryStore, Store};
 use zerok_sync_client::{Client, ComparisonCode, Config, InviteOptions, JoinOptions};
 use zerok_sync_shared::crypto::passphrase::{Passphrase, Profile};
+use zerok_sync_shared::crypto::rotation::Reason;
 use zerok_sync_shared::map::SortedMap;
 
 use crate::convert::{self, Options, Storage, group_id, number, whole};
@@ -57,6 +58,7 @@ impl CoreClient {
         };
         let mut config = Config::new(options.relays, store);
         config.device_name = options.device_name;
+        config.platform = options.platform;
         config.access_token = options.access_token;
         let on_event = Rc::new(on_event);
         let told = on_event.clone();
@@ -286,6 +288,45 @@ impl CoreClient {
             .client
             .cancel_invite(convert::invite_lookup(&lookup)?)
             .await?)
+    }
+
+    /// The devices of a group, as its members know them.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `UNKNOWN_GROUP`
+    #[wasm_bindgen(unchecked_return_type = "CoreDevice[]")]
+    pub async fn devices(&self, group: String) -> Result<Array, Failure> {
+        Ok(convert::devices(&self.client.devices(group_id(&group)?)?))
+    }
+
+    /// Removes another device from a group. With `wait`, resolves when a relay has done it; else when it is certain to happen.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `NOT_FOUND`, `DEVICE_REVOKED`, `UNKNOWN_GROUP`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
+    pub async fn revoke(
+        &self,
+        group: String,
+        device: String,
+        reason: String,
+        wait: bool,
+    ) -> Result<(), Failure> {
+        let (group, device) = (group_id(&group)?, convert::device_id(&device)?);
+        let reason = Reason::from_name(&reason).ok_or_else(|| {
+            Failure::invalid("the reason is \"lost\", \"decommissioned\" or \"compromised\"")
+        })?;
+        self.client.revoke(group, device, reason).await?;
+        if wait {
+            self.client.wait_revoked(group, device).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives this device another name in a group.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `DEVICE_REVOKED`, `UNKNOWN_GROUP`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
+    pub async fn rename(&self, group: String, name: String) -> Result<(), Failure> {
+        Ok(self.client.rename(group_id(&group)?, &name).await?)
     }
 
     /// Forgets a group, its keys and its log on this device.

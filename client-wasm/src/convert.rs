@@ -5,8 +5,10 @@ use std::str::FromStr;
 use js_sys::{Array, JsString, Object, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use zerok_sync_client::{
-    ClientEvent, ComparisonCode, DeviceView, GroupView, InviteState, Page, Progress, State, SyncError,
+    ClientEvent, ComparisonCode, DeviceView, GroupView, InviteState, Page, Progress, State,
+    SyncError,
 };
+use zerok_sync_shared::engine::DeviceInfo;
 use zerok_sync_shared::ids::{DeviceId, GroupId, InviteLookup};
 use zerok_sync_shared::map::SortedMap;
 use zerok_sync_shared::time::Timestamp;
@@ -24,6 +26,7 @@ pub struct Options {
     pub relays: Vec<String>,
     pub name: String,
     pub device_name: String,
+    pub platform: String,
     pub access_token: Option<String>,
     pub storage: Storage,
 }
@@ -60,6 +63,7 @@ impl TryFrom<&CoreConfig> for Options {
                 .collect::<Result<_, _>>()?,
             name: string("name", &config.name())?,
             device_name: string("deviceName", &config.device_name())?,
+            platform: string("platform", &config.platform())?,
             access_token: match access_token.is_undefined() || access_token.is_null() {
                 true => None,
                 false => Some(string("accessToken", &access_token)?),
@@ -78,6 +82,11 @@ fn string(what: &str, value: &JsValue) -> Result<String, Failure> {
 /// A group's id as JavaScript has it.
 pub fn group_id(text: &str) -> Result<GroupId, Failure> {
     GroupId::from_str(text).map_err(|_| Failure::invalid("a group's id is 64 hex digits"))
+}
+
+/// A device's id as JavaScript has it.
+pub fn device_id(text: &str) -> Result<DeviceId, Failure> {
+    DeviceId::from_str(text).map_err(|_| Failure::invalid("a device's id is 64 hex digits"))
 }
 
 /// Where an invite lies, as JavaScript has it.
@@ -166,10 +175,28 @@ pub fn event(event: &ClientEvent) -> CoreEvent {
             object.set_position(number(*position));
             object.set_cursor(number(*cursor));
         }
-        ClientEvent::DeviceJoined { group, device } => {
+        ClientEvent::DeviceJoined {
+            group,
+            device,
+            name,
+        } => {
             object.set_type("device-joined");
             object.set_group(&group.to_string());
             object.set_device(&device.to_string());
+            object.set_name(name.as_deref());
+        }
+        ClientEvent::DeviceRevoked {
+            group,
+            device,
+            by,
+            reason,
+            ..
+        } => {
+            object.set_type("device-revoked");
+            object.set_group(&group.to_string());
+            object.set_device(&device.to_string());
+            object.set_by(&by.to_string());
+            object.set_reason(reason.name());
         }
         ClientEvent::Gap {
             group,
@@ -228,6 +255,21 @@ pub fn invite_state(state: InviteState) -> CoreInviteState {
         object.set_joiner(&told);
     }
     object
+}
+
+/// The devices of a group.
+pub fn devices(devices: &[DeviceInfo]) -> Array {
+    let device = |info: &DeviceInfo| {
+        let object = empty::<types::CoreDevice>();
+        object.set_id(&info.device.to_string());
+        object.set_name(&info.name);
+        object.set_platform(&info.platform);
+        object.set_self(info.own);
+        object.set_revoked(info.revoked);
+        object.set_revoking(info.revoking);
+        object
+    };
+    devices.iter().map(device).collect()
 }
 
 fn version_vector(vector: &SortedMap<DeviceId, u64>) -> Object {

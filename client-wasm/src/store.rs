@@ -1,6 +1,6 @@
 //! A device's data in IndexedDB.
 //!
-//! **Layout.** Five object stores, described in `layout`. Records of the log are MessagePack in one byte array each;
+//! **Layout.** Six object stores, described in `layout`. Records of the log are MessagePack in one byte array each;
 //! what a relay says later about a record that was sent lies beside it in a store of its own, so that it costs neither
 //! reading back nor writing again up to a mebibyte of payload.
 //!
@@ -25,7 +25,7 @@ use zerok_sync_shared::ids::GroupId;
 use zerok_sync_shared::store::{Batch, GroupState, LogRecord, StoredGroup};
 
 use connection::Connection;
-use layout::{GROUPS, LOG, META, SENT, UNSENT};
+use layout::{GROUPS, LOG, MEMBERSHIPS, META, SENT, UNSENT};
 use tails::Tails;
 use transaction::{Reading, Writing, answer, failed};
 
@@ -136,8 +136,13 @@ async fn take_over(connection: &Connection) -> Result<f64, StoreError> {
 #[async_trait(?Send)]
 impl Store for IndexedDbStore {
     async fn load(&self) -> Result<Loaded, StoreError> {
-        let reading = self.begin_read(&[META, GROUPS, UNSENT])?;
+        let reading = self.begin_read(&[META, GROUPS, MEMBERSHIPS, UNSENT])?;
         let (groups, unsent) = (reading.store(GROUPS)?, reading.store(UNSENT)?);
+        let memberships = reading.store(MEMBERSHIPS)?;
+        let members = (
+            answer(memberships.get_all_keys())?,
+            answer(memberships.get_all())?,
+        );
         let device_key = answer(reading.store(META)?.get(&layout::DEVICE_KEY.into()))?;
         let (ids, states) = (answer(groups.get_all_keys())?, answer(groups.get_all())?);
         let (waiting, lengths) = (answer(unsent.get_all_keys())?, answer(unsent.get_all())?);
@@ -160,8 +165,16 @@ impl Store for IndexedDbStore {
             loaded.groups.push(StoredGroup {
                 group,
                 state,
+                membership: None,
                 unsent: Vec::new(),
             });
+        }
+        let records = members.1.await?.unchecked_into::<Array>();
+        let keys = members.0.await?.unchecked_into::<Array>();
+        for (key, record) in keys.iter().zip(records.iter()) {
+            let membership = codec::from_bytes(&Uint8Array::new(&record).to_vec());
+            let at = position_of(&loaded.groups, layout::read_group_key(&key)?)?;
+            loaded.groups[at].membership = Some(membership.map_err(unreadable)?);
         }
         let lengths = lengths.await?.unchecked_into::<Array>();
         for (key, length) in waiting
@@ -171,11 +184,7 @@ impl Store for IndexedDbStore {
             .zip(lengths.iter())
         {
             let (group, position) = layout::read_log_key(&key)?;
-            // Both are sorted by the bytes of the group's id.
-            let at = loaded
-                .groups
-                .binary_search_by_key(&group, |stored| stored.group)
-                .map_err(unreadable)?;
+            let at = position_of(&loaded.groups, group)?;
             loaded.groups[at]
                 .unsent
                 .push((position, layout::read_length(&length)?));
@@ -240,6 +249,13 @@ impl Store for IndexedDbStore {
     async fn close(&self) {
         self.connection.close();
     }
+}
+
+/// Where a group is among those that were read, which are sorted by the bytes of their ids.
+fn position_of(groups: &[StoredGroup], group: GroupId) -> Result<usize, StoreError> {
+    groups
+        .binary_search_by_key(&group, |stored| stored.group)
+        .map_err(unreadable)
 }
 
 fn database_name(name: &str) -> String {

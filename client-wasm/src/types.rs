@@ -14,6 +14,7 @@ export interface CoreConfig {
   relays: string[];
   name: string;
   deviceName: string;
+  platform: string;
   accessToken?: string;
   storage: "indexeddb" | "memory";
 }
@@ -79,6 +80,15 @@ export interface CoreInviteState {
   joiner?: CoreJoiner;
 }
 
+export interface CoreDevice {
+  id: string;
+  name: string;
+  platform: string;
+  self: boolean;
+  revoked: boolean;
+  revoking: boolean;
+}
+
 /** Given to the callback in the order in which it happened, before the call that caused it resolves. */
 export type CoreEvent =
   | { type: "status"; status: SyncStatus }
@@ -93,7 +103,14 @@ export type CoreEvent =
   | { type: "group-joined"; group: string }
   | { type: "group-left"; group: string }
   | { type: "pushed"; group: string; id: string; position: number; cursor: number }
-  | { type: "device-joined"; group: string; device: string }
+  | { type: "device-joined"; group: string; device: string; name?: string }
+  | {
+      type: "device-revoked";
+      group: string;
+      device: string;
+      by: string;
+      reason: "lost" | "decommissioned" | "compromised" | "other";
+    }
   | { type: "gap"; group: string; sender: string; from: number; to: number }
   | { type: "comparison-code"; joining: number; code: string }
   | { type: "error"; group?: string; error: CoreError; cursor?: number };
@@ -109,6 +126,8 @@ extern "C" {
     pub fn name(this: &CoreConfig) -> JsValue;
     #[wasm_bindgen(method, getter, js_name = deviceName)]
     pub fn device_name(this: &CoreConfig) -> JsValue;
+    #[wasm_bindgen(method, getter)]
+    pub fn platform(this: &CoreConfig) -> JsValue;
     #[wasm_bindgen(method, getter, js_name = accessToken)]
     pub fn access_token(this: &CoreConfig) -> JsValue;
     #[wasm_bindgen(method, getter)]
@@ -157,6 +176,21 @@ extern "C" {
     pub fn set_url(this: &Relay, url: &str);
     #[wasm_bindgen(method, setter)]
     pub fn set_connected(this: &Relay, connected: bool);
+
+    #[wasm_bindgen(typescript_type = "CoreDevice")]
+    pub type CoreDevice;
+    #[wasm_bindgen(method, setter)]
+    pub fn set_id(this: &CoreDevice, id: &str);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_name(this: &CoreDevice, name: &str);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_platform(this: &CoreDevice, platform: &str);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_self(this: &CoreDevice, own: bool);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_revoked(this: &CoreDevice, revoked: bool);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_revoking(this: &CoreDevice, revoking: bool);
 
     #[wasm_bindgen(typescript_type = "CorePushed")]
     pub type CorePushed;
@@ -245,6 +279,12 @@ extern "C" {
     pub fn set_cursor(this: &CoreEvent, cursor: f64);
     #[wasm_bindgen(method, setter)]
     pub fn set_device(this: &CoreEvent, device: &str);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_name(this: &CoreEvent, name: Option<&str>);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_by(this: &CoreEvent, by: &str);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_reason(this: &CoreEvent, reason: &str);
     #[wasm_bindgen(method, setter)]
     pub fn set_sender(this: &CoreEvent, sender: &str);
     #[wasm_bindgen(method, setter)]

@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use zerok_sync_shared::crypto::blob::{self, Kind};
+use zerok_sync_shared::crypto::device::DeviceKeys;
 use zerok_sync_shared::crypto::keys::{EpochKeys, Secret};
+use zerok_sync_shared::crypto::rotation::Reason;
 use zerok_sync_shared::crypto::token::AccessToken;
-use zerok_sync_shared::engine::{DeviceView, Engine, GroupView};
+use zerok_sync_shared::engine::{DeviceInfo, DeviceView, Engine, GroupView, Profile};
 use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, InviteLookup};
 use zerok_sync_shared::limits;
 use zerok_sync_shared::map::SortedMap;
-use zerok_sync_shared::store::{GroupState, LogRecord};
+use zerok_sync_shared::store::{LogRecord, Membership};
 use zerok_sync_shared::time::Timestamp;
 
 use crate::config::{Config, normal_url};
@@ -108,9 +110,10 @@ impl Client {
         let token = token.transpose()?;
         let mut loaded = config.store.load().await?;
         for stored in &mut loaded.groups {
-            let state = &mut stored.state;
-            state.relays = merged_relays(&state.relays, &relays, state.founded);
-            add_token(&mut state.tokens, &relays, token.as_ref());
+            if let Some(kept) = &mut stored.membership {
+                kept.relays = merged_relays(&kept.relays, &relays, kept.founded);
+                add_token(&mut kept.tokens, &relays, token.as_ref());
+            }
         }
         let key = match loaded.device_key {
             Some(key) => key,
@@ -120,16 +123,17 @@ impl Client {
                 config.store.keep_device_key(&Secret::new(fresh)).await?
             }
         };
-        let device = DeviceId(
-            *iroh::SecretKey::from_bytes(key.expose())
-                .public()
-                .as_bytes(),
-        );
+        let keys = DeviceKeys::derive(&key);
+        let device = keys.id();
+        let profile = Profile {
+            name: config.device_name.clone(),
+            platform: config.platform,
+        };
         let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
         let network = Network::new(&key, config.path, events);
         let endpoint = network.endpoint();
         let entropy = |bytes: &mut [u8]| platform::fill_random(bytes);
-        let engine = Engine::new(device, loaded.groups, Box::new(entropy));
+        let engine = Engine::new(keys, profile, loaded.groups, Box::new(entropy));
         let (commands, mirror) = driver::start(
             engine,
             config.store.clone(),
@@ -193,10 +197,10 @@ impl Client {
         let secret = Secret::new(secret);
         let group = EpochKeys::derive(0, secret.clone()).founded_group();
         let relays = self.inner.relays.clone();
-        let state = self.fresh_state(vec![(0, secret)], relays, SortedMap::new(), true);
+        let membership = self.membership(vec![(0, secret)], relays, SortedMap::new(), true);
         self.request(|reply| Command::AddGroup {
             group,
-            state: Box::new(state),
+            membership: Box::new(membership),
             reply,
         })
         .await?;
@@ -217,6 +221,65 @@ impl Client {
             })
             .await?;
         Ok(Pushed { blob_id, position })
+    }
+
+    /// The devices of a group, as its members know them. Of what a relay knows (who is there now) nothing is in it.
+    ///
+    /// # Errors
+    /// `UNKNOWN_GROUP`
+    pub fn devices(&self, group: GroupId) -> Result<Vec<DeviceInfo>, SyncError> {
+        Ok(self.mirror(group)?.devices.to_vec())
+    }
+
+    /// Removes another device from a group: everybody else gets new keys, and it reads nothing that is pushed from then on.
+    /// Returns when that is certain to happen; it has happened when `DeviceRevoked` is told, which needs a relay.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for this device itself, `NOT_FOUND`, `DEVICE_REVOKED`, `UNKNOWN_GROUP`, `STORAGE_FULL`,
+    /// `STORAGE_FAILED`, `CLOSED`
+    pub async fn revoke(
+        &self,
+        group: GroupId,
+        device: DeviceId,
+        reason: Reason,
+    ) -> Result<(), SyncError> {
+        self.request(|reply| Command::Revoke {
+            group,
+            device,
+            reason,
+            reply,
+        })
+        .await
+    }
+
+    /// Returns when a device is revoked: when a relay has changed the keys and this device has the new ones.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when nobody is about to revoke it; `UNKNOWN_GROUP`, `CLOSED`
+    pub async fn wait_revoked(&self, group: GroupId, device: DeviceId) -> Result<(), SyncError> {
+        let mut changes = self.inner.mirror.changed.clone();
+        loop {
+            changes.borrow_and_update();
+            let devices = self.devices(group)?;
+            match devices.iter().find(|info| info.device == device) {
+                Some(info) if info.revoked => return Ok(()),
+                Some(info) if info.revoking => changes.changed().await.map_err(|_| closed())?,
+                _ => {
+                    let text = "nobody is about to revoke this device";
+                    return Err(SyncError::new(code::NOT_FOUND, text));
+                }
+            }
+        }
+    }
+
+    /// Gives this device another name in a group.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `DEVICE_REVOKED`, `UNKNOWN_GROUP`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
+    pub async fn rename(&self, group: GroupId, name: &str) -> Result<(), SyncError> {
+        let name = name.to_owned();
+        self.request(|reply| Command::Rename { group, name, reply })
+            .await
     }
 
     /// Returns when a relay has the blob at this position durably, with its cursor there.
@@ -296,7 +359,7 @@ impl Client {
     /// # Errors
     /// `UNKNOWN_GROUP`, `CLOSED`
     pub async fn flush(&self, group: GroupId) -> Result<(), SyncError> {
-        self.wait_for(group, |view| view.pending == 0).await
+        self.wait_for(group, |view| view.unsent == 0).await
     }
 
     /// Returns when the group was complete on this device once: an empty log is an empty group then.
@@ -342,25 +405,20 @@ impl Client {
         })
     }
 
-    fn fresh_state(
+    fn membership(
         &self,
         epochs: Vec<(u32, Secret)>,
         relays: Vec<String>,
         mut tokens: SortedMap<String, AccessToken>,
         founded: bool,
-    ) -> GroupState {
+    ) -> Membership {
         add_token(&mut tokens, &self.inner.relays, self.inner.token.as_ref());
-        GroupState {
+        Membership {
             epochs,
             relays,
             founded,
-            position: 0,
-            seen: SortedMap::new(),
-            pins: SortedMap::new(),
-            bookmarks: SortedMap::new(),
-            last_synced: None,
-            own_seq: 0,
             tokens,
+            ..Membership::default()
         }
     }
 

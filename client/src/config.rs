@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use url::Url;
+use zerok_sync_shared::crypto::rotation::Reason;
 use zerok_sync_shared::engine::{DeviceView, GroupView};
 use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId};
@@ -61,6 +62,21 @@ pub enum ClientEvent {
         group: GroupId,
         /// The device.
         device: DeviceId,
+        /// What it calls itself, if it has said so.
+        name: Option<String>,
+    },
+    /// A device was revoked: whoever stays has new keys. It may be this one.
+    DeviceRevoked {
+        /// The group.
+        group: GroupId,
+        /// Who is out.
+        device: DeviceId,
+        /// Who revoked it.
+        by: DeviceId,
+        /// Why.
+        reason: Reason,
+        /// The first epoch without it.
+        epoch: u32,
     },
     /// Blobs that no relay has any more.
     Gap {
@@ -90,8 +106,10 @@ pub struct Config {
     pub relays: Vec<String>,
     /// Where everything is kept.
     pub store: Arc<dyn Store>,
-    /// How people call this device. Told to nobody in this version.
+    /// How people call this device: what the other members see, until it is renamed in a group.
     pub device_name: String,
+    /// What it runs on, for the other members.
+    pub platform: String,
     /// For `relays` that are not open to everybody. Devices that join by an invite of this one are given it.
     pub access_token: Option<String>,
     /// Called with everything that happens.
@@ -108,6 +126,7 @@ impl Config {
             relays,
             store,
             device_name: String::new(),
+            platform: String::new(),
             access_token: None,
             on_event: Box::new(|_| {}),
             path: Path::default(),

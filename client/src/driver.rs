@@ -7,12 +7,15 @@ use bytes::Bytes;
 use n0_future::{task, time};
 use tokio::sync::{mpsc, oneshot, watch};
 use zerok_sync_shared::crypto::keys::EpochKeys;
+use zerok_sync_shared::crypto::rotation::Reason;
 use zerok_sync_shared::crypto::token::AccessToken;
-use zerok_sync_shared::engine::{DeviceView, Engine, Event, GroupView, Input, Output, Token};
+use zerok_sync_shared::engine::{
+    DeviceInfo, DeviceView, Engine, Event, GroupView, Input, Output, Token,
+};
 use zerok_sync_shared::failure::{SyncError, code};
-use zerok_sync_shared::ids::{BlobId, GroupId};
+use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId};
 use zerok_sync_shared::map::SortedMap;
-use zerok_sync_shared::store::{GroupState, LogRecord};
+use zerok_sync_shared::store::{LogRecord, Membership};
 
 use crate::config::{ClientEvent, EventHandler};
 use crate::network::{Network, NetworkEvent};
@@ -35,11 +38,22 @@ pub(crate) enum Command {
     },
     AddGroup {
         group: GroupId,
-        state: Box<GroupState>,
+        membership: Box<Membership>,
         reply: Reply<()>,
     },
     RemoveGroup {
         group: GroupId,
+        reply: Reply<()>,
+    },
+    Revoke {
+        group: GroupId,
+        device: DeviceId,
+        reason: Reason,
+        reply: Reply<()>,
+    },
+    Rename {
+        group: GroupId,
+        name: String,
         reply: Reply<()>,
     },
     NetworkChanged {
@@ -60,6 +74,7 @@ pub(crate) struct GroupMirror {
     pub(crate) view: GroupView,
     pub(crate) keys: Arc<[EpochKeys]>,
     pub(crate) tokens: SortedMap<String, AccessToken>,
+    pub(crate) devices: Arc<[DeviceInfo]>,
 }
 
 /// What the loop shows to the client's methods.
@@ -230,15 +245,33 @@ impl Driver {
             }
             Command::AddGroup {
                 group,
-                state,
+                membership,
                 reply,
             } => {
                 self.waiting.push_back((token, Waiting::Change(reply)));
                 self.feed(Input::AddGroup {
                     group,
-                    state,
+                    membership,
                     token,
                 });
+            }
+            Command::Revoke {
+                group,
+                device,
+                reason,
+                reply,
+            } => {
+                self.waiting.push_back((token, Waiting::Change(reply)));
+                self.feed(Input::Revoke {
+                    group,
+                    device,
+                    reason,
+                    token,
+                });
+            }
+            Command::Rename { group, name, reply } => {
+                self.waiting.push_back((token, Waiting::Change(reply)));
+                self.feed(Input::Rename { group, name, token });
             }
             Command::RemoveGroup { group, reply } => {
                 self.waiting.push_back((token, Waiting::Change(reply)));
@@ -400,9 +433,28 @@ impl Driver {
                     position,
                     cursor,
                 },
-                Event::DeviceJoined { group, device } => {
-                    ClientEvent::DeviceJoined { group, device }
-                }
+                Event::DeviceJoined {
+                    group,
+                    device,
+                    name,
+                } => ClientEvent::DeviceJoined {
+                    group,
+                    device,
+                    name,
+                },
+                Event::DeviceRevoked {
+                    group,
+                    device,
+                    by,
+                    reason,
+                    epoch,
+                } => ClientEvent::DeviceRevoked {
+                    group,
+                    device,
+                    by,
+                    reason,
+                    epoch,
+                },
                 Event::Gap {
                     group,
                     sender,
@@ -448,16 +500,24 @@ impl Driver {
             match view {
                 None => told |= groups.remove(&group).is_some(),
                 Some(view) => {
-                    if groups.get(&group).is_some_and(|known| known.view == view) {
+                    let keys = self.engine.keys(group).unwrap_or_default();
+                    let devices = self.engine.devices(group);
+                    let same = |known: &GroupMirror| {
+                        known.view == view
+                            && known.keys.len() == keys.len()
+                            && *known.devices == *devices
+                    };
+                    if groups.get(&group).is_some_and(same) {
                         continue;
                     }
-                    let keys = self.engine.keys(group).unwrap_or_default().into();
+                    let keys = keys.into();
                     groups.insert(
                         group,
                         GroupMirror {
                             view: view.clone(),
                             keys,
                             tokens: self.engine.tokens(group),
+                            devices: devices.into(),
                         },
                     );
                     drop(groups);

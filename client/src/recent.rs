@@ -41,7 +41,7 @@ impl Recent {
                     }
                 }
                 Write::Remove { group } => self.forget(group),
-                Write::State { .. } => {}
+                Write::State { .. } | Write::Membership { .. } => {}
             }
         }
     }

@@ -8,6 +8,7 @@ export interface CoreConfig {
   relays: string[];
   name: string;
   deviceName: string;
+  platform: string;
   accessToken?: string;
   storage: "indexeddb" | "memory";
 }
@@ -56,6 +57,15 @@ export interface CoreInvite {
   expiresAt: number;
 }
 
+export interface CoreDevice {
+  id: string;
+  name: string;
+  platform: string;
+  self: boolean;
+  revoked: boolean;
+  revoking: boolean;
+}
+
 /** A device that uses an invite. */
 export interface CoreJoiner {
   device: string;
@@ -80,7 +90,14 @@ export type CoreEvent =
   | { type: "group-joined"; group: string }
   | { type: "group-left"; group: string }
   | { type: "pushed"; group: string; id: string; position: number; cursor: number }
-  | { type: "device-joined"; group: string; device: string }
+  | { type: "device-joined"; group: string; device: string; name?: string }
+  | {
+      type: "device-revoked";
+      group: string;
+      device: string;
+      by: string;
+      reason: "lost" | "decommissioned" | "compromised" | "other";
+    }
   | { type: "gap"; group: string; sender: string; from: number; to: number }
   | { type: "comparison-code"; joining: number; code: string }
   | { type: "error"; group?: string; error: CoreError; cursor?: number };
@@ -102,6 +119,9 @@ export interface CoreClient {
   inviteState(lookup: string): Promise<CoreInviteState>;
   answerInvite(lookup: string, accept: boolean): Promise<void>;
   cancelInvite(lookup: string): Promise<void>;
+  devices(group: string): Promise<CoreDevice[]>;
+  revoke(group: string, device: string, reason: string, wait: boolean): Promise<void>;
+  rename(group: string, name: string): Promise<void>;
   leave(group: string): Promise<void>;
   networkChanged(): void;
   close(): Promise<void>;

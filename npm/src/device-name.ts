@@ -27,13 +27,22 @@ const PLATFORMS: readonly (readonly [RegExp, string])[] = [
 /** For example "Firefox on Windows", or "Node.js on linux". */
 export function defaultDeviceName(): string {
   const { navigator, process } = globalThis as {
-    navigator?: Navigator & { userAgentData?: BrandData };
+    navigator?: Navigator;
     process?: { versions?: { node?: string }; platform?: string };
   };
   if (process?.versions?.node !== undefined) return `Node.js on ${process.platform ?? "this machine"}`;
   const agent = navigator?.userAgent ?? "";
-  const platform = find(PLATFORMS, agent) ?? navigator?.userAgentData?.platform ?? "this device";
-  return `${find(BROWSERS, agent) ?? "Browser"} on ${platform}`;
+  return `${find(BROWSERS, agent) ?? "Browser"} on ${platformName() ?? "this device"}`;
+}
+
+/** What this device runs on, if anybody can tell. */
+export function platformName(): string | undefined {
+  const { navigator, process } = globalThis as {
+    navigator?: Navigator & { userAgentData?: BrandData };
+    process?: { versions?: { node?: string }; platform?: string };
+  };
+  if (process?.versions?.node !== undefined) return process.platform;
+  return find(PLATFORMS, navigator?.userAgent ?? "") ?? navigator?.userAgentData?.platform;
 }
 
 const find = (table: readonly (readonly [RegExp, string])[], text: string): string | undefined =>

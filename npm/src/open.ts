@@ -4,7 +4,7 @@ import { relayUrls } from "./check.js";
 import { invalidArgument, toSyncError } from "./convert.js";
 import { openHere, type Core } from "./core.js";
 import type { CoreConfig, CoreModule } from "./core-types.js";
-import { defaultDeviceName } from "./device-name.js";
+import { defaultDeviceName, platformName } from "./device-name.js";
 import { SyncError } from "./errors.js";
 import { loadCore } from "./loader.js";
 import { lockDatabase } from "./lock.js";
@@ -115,7 +115,7 @@ function toConfig(options: OpenOptions): CoreConfig {
   if (storage === "indexeddb" && typeof indexedDB === "undefined") {
     throw invalidArgument('There is no IndexedDB here; use storage: "memory".');
   }
-  const config: CoreConfig = { relays: relayUrls(options.relays), name, deviceName, storage };
+  const config: CoreConfig = { relays: relayUrls(options.relays), name, deviceName, platform: platformName() ?? "", storage };
   if (accessToken !== undefined) config.accessToken = accessToken;
   return config;
 }

@@ -251,12 +251,43 @@ export interface GroupEvents {
   pushed: PushedToRelay;
   /** The group's status changed. */
   status: SyncStatus;
-  /** The first blob ever seen from a device. */
-  "device-joined": { readonly device: string };
+  /** A device is in the group that was not there before: tell the user. */
+  "device-joined": { readonly device: string; readonly name: string | null };
+  /** A device was removed, by this or another one; it may be this one. Everybody else has new keys. */
+  "device-revoked": { readonly device: string; readonly by: string; readonly reason: RevocationReason | "other" };
   /** Blobs of a sender are missing on the relay, from and to inclusive. */
   gap: { readonly sender: string; readonly from: number; readonly to: number };
   /** Something failed in the background. */
   error: SyncError;
+}
+
+/** Why a device is removed from a group. */
+export type RevocationReason = "lost" | "decommissioned" | "compromised";
+
+/** A device of a group, as its members know it. No relay sees any of this but the id. */
+export interface GroupDevice {
+  /** 64 hex digits. */
+  readonly id: string;
+  /** What it calls itself; empty if it has not said yet. */
+  readonly name: string;
+  /** What it runs on; empty if it has not said. */
+  readonly platform: string;
+  /** This one. */
+  readonly self: boolean;
+  /** It was removed and gets nothing any more. */
+  readonly revoked: boolean;
+  /** It will be removed as soon as a relay is there. */
+  readonly revoking: boolean;
+}
+
+/** Options of `group.revokeDevice()`. */
+export interface RevokeOptions {
+  /** For the other devices to show. Default `"lost"`. */
+  reason?: RevocationReason | undefined;
+  /** `"local"` (default): resolve when it is certain to happen. `"relay"`: when it has happened. */
+  until?: "local" | "relay" | undefined;
+  /** With `until: "relay"`: reject with TIMEOUT after so many milliseconds. It still happens. */
+  timeout?: number | undefined;
 }
 
 /** Ends a subscription. Calling it twice is harmless. */
@@ -317,6 +348,15 @@ export interface Group {
   versionVector(): Record<string, number>;
   /** Makes a link and a QR code for one more device. Needs the relay. */
   createInvite(options?: InviteOptions): Promise<Invite>;
+  /** The devices of the group, this one and removed ones among them. */
+  devices(): Promise<GroupDevice[]>;
+  /**
+   * Removes another device: everybody else gets new keys, and it reads nothing that is pushed from then on. What it has, it keeps. It can't come
+   * back with this identity. Works offline: it happens as soon as a relay is there, before anything else is sent. A device removes itself with `leave()`.
+   */
+  revokeDevice(id: string, options?: RevokeOptions): Promise<void>;
+  /** Gives this device another name in this group. */
+  renameDevice(name: string): Promise<void>;
   /** Calls `handler` for every later event of this name. */
   on<K extends keyof GroupEvents>(event: K, handler: (value: GroupEvents[K]) => void): Unsubscribe;
   /** Forgets keys and data of the group on this device. */

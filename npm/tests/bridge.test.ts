@@ -7,7 +7,7 @@ import { openInWorker, type BridgeWorker } from "../src/worker/bridge.js";
 import { serve } from "../src/worker/host.js";
 import { FakeCore, failure, status } from "./fake-core.js";
 
-const config: CoreConfig = { relays: ["https://relay.test"], name: "test", deviceName: "test", storage: "memory" };
+const config: CoreConfig = { relays: ["https://relay.test"], name: "test", deviceName: "test", platform: "test", storage: "memory" };
 const wasm = Promise.resolve("https://app.test/core_bg.wasm");
 
 /** A worker on this thread, over a real MessageChannel: cloning and transfer are the platform's own. */

@@ -1,5 +1,5 @@
 /** A core of a few lines, for tests of what wraps it. One group's log, no network. */
-import type { CoreBlob, CoreClient, CoreError, CoreEvent, CoreInvite, CoreInviteState, CorePage, CoreStatus } from "../src/core-types.js";
+import type { CoreBlob, CoreClient, CoreDevice, CoreError, CoreEvent, CoreInvite, CoreInviteState, CorePage, CoreStatus } from "../src/core-types.js";
 
 export const status = (changes: Partial<CoreStatus> = {}): CoreStatus => ({
   state: "synced",
@@ -113,6 +113,18 @@ export class FakeCore implements CoreClient {
 
   cancelInvite(lookup: string): Promise<void> {
     return this.#run(`cancelInvite ${lookup}`);
+  }
+
+  devices(): Promise<CoreDevice[]> {
+    return Promise.resolve([]);
+  }
+
+  revoke(): Promise<void> {
+    return this.#run("revoke");
+  }
+
+  rename(): Promise<void> {
+    return this.#run("rename");
   }
 
   leave(group: string): Promise<void> {

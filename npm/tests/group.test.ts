@@ -16,7 +16,7 @@ async function opened(): Promise<{ core: FakeCore; client: ClientHandle; group: 
       return Promise.resolve(core);
     },
   };
-  const config = { relays: ["https://relay.test"], name: "t", deviceName: "t", storage: "memory" as const };
+  const config = { relays: ["https://relay.test"], name: "t", deviceName: "t", platform: "t", storage: "memory" as const };
   client.attach(await openHere(() => Promise.resolve(provide), config, client));
   return { core, client, group: await client.createGroup(), released: () => releases };
 }

@@ -15,7 +15,7 @@ async function opened(): Promise<{ core: FakeCore; client: ClientHandle; invite:
       return Promise.resolve(core);
     },
   };
-  const config = { relays: ["https://relay.test"], name: "t", deviceName: "t", storage: "memory" as const };
+  const config = { relays: ["https://relay.test"], name: "t", deviceName: "t", platform: "t", storage: "memory" as const };
   client.attach(await openHere(() => Promise.resolve(provide), config, client));
   const group = await client.createGroup();
   return { core, client, invite: await group.createInvite({ confirm: true }) };

@@ -174,9 +174,10 @@ impl Cluster {
                 self.metrics.notices_received.inc();
                 match Notice::parse(&text) {
                     Notice::Everything => self.catch_up().await,
-                    Notice::Grown(groups) => {
-                        for (group, cursor) in groups {
-                            self.groups.grown(group, cursor);
+                    Notice::News(groups) => {
+                        for (group, news) in groups {
+                            self.groups.grown(group, news.cursor);
+                            self.groups.rotated(group, news.epoch);
                         }
                         Ok(())
                     }
@@ -203,8 +204,9 @@ impl Cluster {
     /// Wakes those whose groups have grown, by asking for all groups that have sessions here.
     async fn catch_up(&self) -> Result<(), StorageError> {
         for groups in self.groups.watched().chunks(limits::LOOK_GROUPS) {
-            for (group, cursor) in self.storage.newest(groups).await? {
-                self.groups.grown(group, cursor);
+            for (group, news) in self.storage.newest(groups).await? {
+                self.groups.grown(group, news.cursor);
+                self.groups.rotated(group, news.epoch);
             }
         }
         Ok(())

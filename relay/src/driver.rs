@@ -14,17 +14,20 @@ use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{DeviceId, GroupId};
 use zerok_sync_shared::limits::MAX_PUSHES_IN_FLIGHT;
 use zerok_sync_shared::message::{Blob, Message, WireError};
-use zerok_sync_shared::session::{GroupInfo, Input, Output, Purpose, Session, SessionConfig};
+use zerok_sync_shared::session::{
+    GroupInfo, Input, NewRotation, Output, Purpose, Session, SessionConfig,
+};
 use zerok_sync_transport::frames::{FrameReader, FrameWriter};
 
 use crate::access::{Access, Admission};
 use crate::clock::Clock;
-use crate::groups::{Groups, Membership};
+use crate::groups::{Groups, Membership, News};
 use crate::limits;
 use crate::metrics::{Counted, Metrics};
 use crate::network::Network;
 use crate::rates::{DeviceRates, Rates, Toll, too_fast};
 use crate::restart;
+use crate::storage::keys::{KeptKeys, RotateError};
 use crate::storage::{OpenError, OpenGroup, Seen, Storage, StorageError};
 use crate::writer::{Answer, SessionWriter, Writer, millis, storage_failed};
 
@@ -87,6 +90,7 @@ pub async fn run(
         work: FuturesUnordered::new(),
         admission: None,
         membership: None,
+        news: None,
         subscribed: None,
         flushed: true,
         leaving: false,
@@ -125,6 +129,8 @@ struct Driver {
     work: FuturesUnordered<BoxFuture<'static, Input>>,
     admission: Option<Admission>,
     membership: Option<Membership>,
+    /// The other half of what was heard of the group.
+    news: Option<Input>,
     subscribed: Option<Counted>,
     /// Whether the session knows that all it sent was taken.
     flushed: bool,
@@ -175,6 +181,9 @@ impl Driver {
                 && self.session.wants_frames()
                 && self.writer.queued() < limits::MAX_QUEUED;
             let frame_limit = self.session.frame_limit();
+            if let Some(input) = self.news.take() {
+                return Ok(Some(input));
+            }
             if let Ok(answer) = self.answers.try_recv() {
                 return Ok(Some(Input::Stored(answer)));
             }
@@ -208,8 +217,9 @@ impl Driver {
                 }
                 Some(answer) = self.answers.recv() => return Ok(Some(Input::Stored(answer))),
                 Some(input) = self.work.next(), if !self.work.is_empty() => return Ok(Some(input)),
-                cursor = grown(&mut self.membership), if active => {
-                    return Ok(Some(Input::Grown(cursor)));
+                news = news(&mut self.membership), if active => {
+                    self.news = Some(Input::Grown(news.cursor));
+                    return Ok(Some(Input::EpochChanged(news.epoch)));
                 }
                 written = self.writer.write_some(), if writing => {
                     written.map_err(|_| Gone)?;
@@ -285,6 +295,7 @@ impl Driver {
                 access_pub,
                 epoch,
                 create,
+                chain,
                 access_token,
                 marks,
             } => {
@@ -301,9 +312,11 @@ impl Driver {
                 let (context, network) = (self.context.clone(), self.network);
                 let open = OpenGroup {
                     group_id,
+                    device: self.device,
                     access_pub,
                     epoch,
                     create,
+                    chain,
                     max_groups: context.max_groups,
                     now: context.clock.now(),
                     marks,
@@ -353,6 +366,39 @@ impl Driver {
                 self.work.push(Box::pin(async move {
                     Input::HasResult(storage.has(group_id, ids).await.map_err(read_failed))
                 }));
+            }
+            Output::Keys {
+                group_id,
+                after_epoch,
+            } => {
+                let (storage, device) = (Arc::clone(&self.context.storage), self.device);
+                self.work.push(Box::pin(async move {
+                    let since = storage.keys_since(group_id, device, after_epoch).await;
+                    Input::Keys(since.map_err(read_failed))
+                }));
+            }
+            Output::Rotate(rotation) => {
+                let context = self.context.clone();
+                self.work.push(Box::pin(async move {
+                    Input::Rotated(rotate(&context, *rotation).await)
+                }));
+            }
+            Output::KeepKeys {
+                group_id,
+                epoch,
+                members,
+                packets,
+            } => {
+                let keys = KeptKeys {
+                    group_id,
+                    epoch,
+                    members,
+                    packets,
+                };
+                // Nobody waits for it: devices that find no keys are told to come again, and the next member brings them.
+                if let Err(error) = self.context.storage.keep_keys(keys).await {
+                    read_failed(error);
+                }
             }
             Output::Acked(cursor) => {
                 if let Some(group_id) = self.session.group() {
@@ -424,6 +470,7 @@ async fn open_or_found(
     mut open: OpenGroup,
     network: Option<Network>,
 ) -> Result<GroupInfo, WireError> {
+    let (group, advances) = (open.group_id, !open.chain.is_empty());
     let may_found = std::mem::replace(&mut open.create, false);
     let storage = &context.storage;
     match storage.open_group(open.clone()).await {
@@ -434,6 +481,32 @@ async fn open_or_found(
         }
         result => result.map_err(open_error),
     }
+    .inspect(|info| {
+        if advances {
+            context.groups.rotated(group, info.epoch);
+        }
+    })
+}
+
+/// Changes the keys of a group, and tells its sessions.
+async fn rotate(context: &SessionContext, rotation: NewRotation) -> Result<(), WireError> {
+    let (group, epoch) = (rotation.group_id, rotation.certificate.claims.epoch);
+    let refused = |text: &str| WireError {
+        retry_after_ms: Some(0),
+        ..WireError::new(ErrorCode::StaleEpoch, text)
+    };
+    match context.storage.rotate(rotation).await {
+        Ok(()) => {
+            context.metrics.rotations.inc();
+            context.groups.rotated(group, epoch);
+            Ok(())
+        }
+        Err(RotateError::Stale) => Err(refused("the keys were changed by somebody else first")),
+        Err(RotateError::Unaware) => Err(refused(
+            "a member has pushed something that the author has not seen yet; catch up first",
+        )),
+        Err(RotateError::Storage(error)) => Err(read_failed(error)),
+    }
 }
 
 async fn revoked(admission: &mut Option<Admission>) -> WireError {
@@ -443,9 +516,9 @@ async fn revoked(admission: &mut Option<Admission>) -> WireError {
     }
 }
 
-async fn grown(membership: &mut Option<Membership>) -> u64 {
+async fn news(membership: &mut Option<Membership>) -> News {
     match membership {
-        Some(membership) => membership.grown().await,
+        Some(membership) => membership.news().await,
         None => std::future::pending().await,
     }
 }

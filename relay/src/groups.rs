@@ -24,9 +24,18 @@ struct Inner {
     recent: Recent,
 }
 
+/// What is known of a group beyond what its sessions were told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct News {
+    /// Newest cursor.
+    pub cursor: u64,
+    /// Newest epoch.
+    pub epoch: u32,
+}
+
 #[derive(Debug)]
 struct Watched {
-    newest: watch::Sender<u64>,
+    newest: watch::Sender<News>,
     /// What the members were woken for.
     told: u64,
     members: usize,
@@ -54,7 +63,7 @@ impl Groups {
     pub fn join(self: &Arc<Self>, group: GroupId) -> Membership {
         let mut inner = self.lock();
         let watched = inner.open.entry(group).or_insert_with(|| Watched {
-            newest: watch::Sender::new(0),
+            newest: watch::Sender::new(News::default()),
             told: 0,
             members: 0,
         });
@@ -80,7 +89,7 @@ impl Groups {
         for (group, blob) in blobs {
             if let Some(watched) = inner.open.get(&group) {
                 watched.newest.send_if_modified(|newest| {
-                    *newest = blob.cursor.max(*newest);
+                    newest.cursor = blob.cursor.max(newest.cursor);
                     false
                 });
                 inner.recent.add(group, blob);
@@ -96,7 +105,18 @@ impl Groups {
             watched.told = cursor;
             watched
                 .newest
-                .send_modify(|newest| *newest = cursor.max(*newest));
+                .send_modify(|newest| newest.cursor = cursor.max(newest.cursor));
+        }
+    }
+
+    /// Tells a group's sessions that its keys have changed.
+    pub fn rotated(&self, group: GroupId, epoch: u32) {
+        if let Some(watched) = self.lock().open.get(&group) {
+            watched.newest.send_if_modified(|newest| {
+                let newer = epoch > newest.epoch;
+                newest.epoch = newest.epoch.max(epoch);
+                newer
+            });
         }
     }
 }
@@ -105,13 +125,13 @@ impl Groups {
 #[derive(Debug)]
 pub struct Membership {
     group: GroupId,
-    newest: watch::Receiver<u64>,
+    newest: watch::Receiver<News>,
     groups: Arc<Groups>,
 }
 
 impl Membership {
-    /// Waits for a newer cursor. Cancel-safe.
-    pub async fn grown(&mut self) -> u64 {
+    /// Waits for a newer cursor or epoch. Cancel-safe.
+    pub async fn news(&mut self) -> News {
         if self.newest.changed().await.is_err() {
             // The sender lives as long as this membership.
             std::future::pending::<()>().await;
@@ -122,7 +142,7 @@ impl Membership {
     /// The newest cursor that is known.
     #[must_use]
     pub fn newest(&self) -> u64 {
-        *self.newest.borrow()
+        self.newest.borrow().cursor
     }
 
     /// A page of what was stored lately, if memory has everything that belongs to it.
@@ -161,11 +181,23 @@ mod tests {
         let mut second = groups.join(group);
         groups.grown(group, 3);
         groups.grown(group, 2);
-        assert_eq!((first.grown().await, second.grown().await), (3, 3));
+        assert_eq!(
+            (first.news().await.cursor, second.news().await.cursor),
+            (3, 3)
+        );
         groups.grown(GroupId([2; 32]), 9);
         drop(first);
         groups.grown(group, 4);
-        assert_eq!(second.grown().await, 4);
+        assert_eq!(second.news().await.cursor, 4);
+        groups.rotated(group, 2);
+        groups.rotated(group, 1);
+        assert_eq!(
+            second.news().await,
+            News {
+                cursor: 4,
+                epoch: 2
+            }
+        );
         drop(second);
         assert!(groups.lock().open.is_empty());
     }

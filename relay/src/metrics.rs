@@ -87,6 +87,8 @@ pub struct ByPath {
 pub struct Metrics {
     /// Blobs that were stored or were there already.
     pub pushes: Counter,
+    /// Changes of keys.
+    pub rotations: Counter,
     /// Their payload bytes.
     pub push_bytes: Counter,
     /// Blobs sent to subscribers and in answers to PULL.
@@ -165,6 +167,7 @@ impl Default for Metrics {
         let seconds = || Histogram::new(exponential_buckets(0.000_5, 2.0, 14));
         Self {
             pushes: add(r, "pushes", "Blobs acknowledged as stored"),
+            rotations: add(r, "rotations", "Changes of a group's keys"),
             push_bytes: bytes(r, "push", "Payload acknowledged as stored"),
             delivered: add(r, "delivered_blobs", "Blobs sent to devices"),
             delivered_bytes: bytes(r, "delivered", "Payload sent to devices"),

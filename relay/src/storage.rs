@@ -1,13 +1,16 @@
 //! What the relay keeps, behind one small trait. Every implementation passes the suite in `storage/suite.rs`.
 
 use async_trait::async_trait;
+use zerok_sync_shared::crypto::rotation::Certificate;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
 use zerok_sync_shared::message::Mark;
-use zerok_sync_shared::session::{GroupInfo, NewBlob, Page, Stored};
+use zerok_sync_shared::session::{GroupInfo, KeysSince, NewBlob, NewRotation, Page, Stored};
 use zerok_sync_shared::time::Timestamp;
 
 use crate::invites::Invite;
+use keys::{KeptKeys, RotateError};
 
+pub mod keys;
 mod plan;
 pub mod postgres;
 pub mod sqlite;
@@ -19,12 +22,16 @@ pub(crate) mod suite;
 pub struct OpenGroup {
     /// Which one.
     pub group_id: GroupId,
+    /// For whom.
+    pub device: DeviceId,
     /// The proven access key.
     pub access_pub: [u8; 32],
     /// Its epoch.
     pub epoch: u32,
     /// Whether the key founds the group.
     pub create: bool,
+    /// The checked chain of rotations up to that epoch, if the device has brought it.
+    pub chain: Vec<Certificate>,
     /// Groups that may exist.
     pub max_groups: u64,
     /// The relay's clock.
@@ -216,8 +223,22 @@ pub trait Storage: Send + Sync + 'static {
     /// The life of this database: made with it, and kept as long as it is.
     fn incarnation(&self) -> Incarnation;
 
-    /// Looks a group up, or makes it.
+    /// Looks a group up, or makes it; with a chain that leads on from its keys, it has the newer ones from then on.
     async fn open_group(&self, open: OpenGroup) -> Result<GroupInfo, OpenError>;
+
+    /// Changes the keys of a group: all of the rotation is kept, or nothing.
+    async fn rotate(&self, rotation: NewRotation) -> Result<(), RotateError>;
+
+    /// How the keys of a group have changed since an epoch, and the newest packet of a device.
+    async fn keys_since(
+        &self,
+        group_id: GroupId,
+        device: DeviceId,
+        after_epoch: u32,
+    ) -> Result<KeysSince, StorageError>;
+
+    /// Keeps what is missing of the newest epoch's keys; nothing if that is another epoch.
+    async fn keep_keys(&self, keys: KeptKeys) -> Result<(), StorageError>;
 
     /// Stores a batch in one transaction, and answers for each blob in order. Cursors are assigned here, without holes;
     /// an id that the group has already gives its old cursor and timestamp.

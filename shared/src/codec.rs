@@ -72,6 +72,11 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::PullResponse(fields) => fields.put(&mut out),
         Message::Has { blob_ids } => put_one(&mut out, blob_ids),
         Message::HasResponse { marks } => put_one(&mut out, marks),
+        Message::Revoke(fields) => fields.put(&mut out),
+        Message::Revoked { certificates } => put_one(&mut out, certificates),
+        Message::KeyPacket(fields) => fields.put(&mut out),
+        Message::KeyPackets(fields) => fields.put(&mut out),
+        Message::Chain { after_epoch } => put_one(&mut out, after_epoch),
         Message::Bye { reason } => put_one(&mut out, reason),
         Message::Error(fields) => fields.put(&mut out),
     }
@@ -108,6 +113,13 @@ pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
         code::PULL_RESPONSE => Message::PullResponse(from_bytes(fields)?),
         code::HAS => take_one(fields).map(|blob_ids| Message::Has { blob_ids })?,
         code::HAS_RESPONSE => take_one(fields).map(|marks| Message::HasResponse { marks })?,
+        code::REVOKE_DEVICE => Message::Revoke(from_bytes(fields)?),
+        code::DEVICE_REVOKED => {
+            take_one(fields).map(|certificates| Message::Revoked { certificates })?
+        }
+        code::KEY_PACKET => Message::KeyPacket(from_bytes(fields)?),
+        code::KEY_PACKETS => Message::KeyPackets(from_bytes(fields)?),
+        code::CHAIN => take_one(fields).map(|after_epoch| Message::Chain { after_epoch })?,
         code::BYE => take_one(fields).map(|reason| Message::Bye { reason })?,
         code::ERROR => Message::Error(from_bytes(fields)?),
         unknown => return Err(DecodeError::UnknownType(unknown)),

@@ -2,11 +2,14 @@
 
 pub mod access;
 pub mod blob;
+pub mod device;
 pub mod exchange;
 pub mod invite;
 pub mod keys;
 pub mod padme;
 pub mod passphrase;
+pub mod roster;
+pub mod rotation;
 pub mod stretch;
 pub mod token;
 
@@ -20,6 +23,20 @@ pub(crate) mod domain {
     pub(crate) const HELLO: &[u8] = b"0k-sync/1 hello";
     /// Hash: first characters of a short code → lookup id.
     pub(crate) const INVITE_CODE: &[u8] = b"0k-sync/1 invite code";
+    /// The signed text of a rotation certificate.
+    pub(crate) const CERTIFICATE: &[u8] = b"0k-sync/1 certificate";
+    /// KDF: device secret → seed of the X-Wing key.
+    pub(crate) const EXCHANGE: &[u8] = b"0k-sync/1 key exchange";
+    /// KDF: X-Wing shared secret → key of a key packet; and its associated data.
+    pub(crate) const KEY_PACKET: &[u8] = b"0k-sync/1 key packet";
+    /// KDF: epoch secret → key of the member list; and its associated data.
+    pub(crate) const MEMBERS: &[u8] = b"0k-sync/1 members";
+    /// KDF: epoch secret → key of the secret of the epoch before; and its associated data.
+    pub(crate) const PREVIOUS: &[u8] = b"0k-sync/1 previous";
+    /// KDF: seed of a rotation → secret of the epoch that it begins, whose number follows.
+    pub(crate) const ROTATION: &[u8] = b"0k-sync/1 rotation";
+    /// The signed text of a roster entry.
+    pub(crate) const ROSTER: &[u8] = b"0k-sync/1 roster";
     /// KDF: invite key → key of the offer; and its associated data.
     pub(crate) const INVITE_OFFER: &[u8] = b"0k-sync/1 invite offer";
     /// KDF: invite key → key of the secrets; and their associated data.

@@ -18,7 +18,8 @@ use bytes::Bytes;
 
 use crate::Entropy;
 use crate::codec::DecodeError;
-use crate::crypto::keys::EpochKeys;
+use crate::crypto::device::DeviceKeys;
+use crate::crypto::keys::{EpochKeys, Secret};
 use crate::crypto::token::AccessToken;
 use crate::error::ErrorCode;
 use crate::failure::{SyncError, code};
@@ -26,14 +27,16 @@ use crate::ids::{DeviceId, GroupId};
 use crate::limits;
 use crate::map::{SortedMap, SortedSet};
 use crate::message::Message;
-use crate::store::{Batch, GroupState, StoredGroup, Write};
+use crate::store::{Batch, GroupState, Membership, StoredGroup, Wish, Write};
 use crate::time::Timestamp;
 
 mod group;
 mod io;
+mod keys;
 mod link;
 mod outbox;
 mod repair;
+mod roster;
 mod session;
 mod staging;
 mod status;
@@ -44,6 +47,7 @@ mod tests;
 use group::Group;
 pub use io::{Event, Input, LoadPurpose, Output, StreamId, Token};
 use link::Link;
+pub use roster::{DeviceInfo, Profile};
 use staging::StagedGroup;
 pub use status::{DeviceView, GroupView, Phase, Progress, State};
 
@@ -52,7 +56,14 @@ pub use status::{DeviceView, GroupView, Phase, Progress, State};
 enum Admin {
     Add {
         group: GroupId,
-        state: Box<GroupState>,
+        own_seq: u64,
+        membership: Box<Membership>,
+        token: Token,
+    },
+    /// The device was invited again, to newer keys.
+    Renew {
+        group: GroupId,
+        membership: Box<Membership>,
         token: Token,
     },
     Remove {
@@ -71,12 +82,21 @@ struct Staged {
 /// What every part of the engine needs while it handles one input.
 struct Context<'a> {
     now: Timestamp,
-    device: DeviceId,
+    keys: &'a DeviceKeys,
+    profile: &'a Profile,
     entropy: &'a mut dyn Entropy,
     out: &'a mut Vec<Output>,
 }
 
 impl Context<'_> {
+    fn device(&self) -> DeviceId {
+        self.keys.id()
+    }
+
+    fn send(&mut self, stream: StreamId, message: Message) {
+        self.out.push(Output::Send { stream, message });
+    }
+
     fn event(&mut self, event: Event) {
         self.out.push(Output::Event(event));
     }
@@ -92,7 +112,8 @@ impl Context<'_> {
 
 /// A device with its groups and its relays.
 pub struct Engine {
-    device: DeviceId,
+    keys: DeviceKeys,
+    profile: Profile,
     entropy: Box<dyn Entropy + Send>,
     groups: SortedMap<GroupId, Group>,
     /// Groups that this device has left, and the own sequences that are taken in them.
@@ -111,21 +132,27 @@ impl Engine {
     /// The device as the store left it. [`Input::Tick`] starts it.
     #[must_use]
     pub fn new(
-        device: DeviceId,
+        keys: DeviceKeys,
+        profile: Profile,
         stored: Vec<StoredGroup>,
         entropy: Box<dyn Entropy + Send>,
     ) -> Self {
         let mut former = SortedMap::new();
         let mut groups = SortedMap::new();
         for stored in stored {
-            if stored.state.is_tombstone() {
-                former.insert(stored.group, stored.state.own_seq);
-            } else {
-                groups.insert(stored.group, Group::load(stored));
+            let (id, state) = (stored.group, stored.state);
+            match stored.membership {
+                None => {
+                    former.insert(id, state.own_seq);
+                }
+                Some(membership) => {
+                    groups.insert(id, Group::load(id, state, membership, stored.unsent));
+                }
             }
         }
         Self {
-            device,
+            keys,
+            profile,
             entropy,
             changed: groups.keys().copied().collect(),
             groups,
@@ -150,15 +177,21 @@ impl Engine {
             } => self.on_push(group, body, ttl, token, out),
             Input::AddGroup {
                 group,
-                mut state,
+                membership,
                 token,
             } => {
-                state.own_seq = self.former.get(&group).copied().unwrap_or(0);
                 let pending = self
                     .admin
                     .iter()
                     .any(|a| matches!(a, Admin::Add { group: g, .. } if *g == group));
-                if self.groups.contains_key(&group) || pending {
+                let held = self.groups.get(&group).map(|held| held.membership.epoch());
+                if held.is_some_and(|epoch| epoch < membership.epoch()) {
+                    self.admin.push_back(Admin::Renew {
+                        group,
+                        membership,
+                        token,
+                    });
+                } else if held.is_some() || pending {
                     out.push(Output::Done { token });
                 } else if self.groups.len() >= limits::MAX_GROUPS {
                     let text = "this device is in too many groups; leave one first";
@@ -169,11 +202,27 @@ impl Engine {
                 } else {
                     self.admin.push_back(Admin::Add {
                         group,
-                        state,
+                        own_seq: self.former.get(&group).copied().unwrap_or(0),
+                        membership,
                         token,
                     });
                 }
             }
+            Input::Revoke {
+                group,
+                device,
+                reason,
+                token,
+            } => {
+                let seed = Secret::new(crate::random(&mut *self.entropy));
+                let wish = Wish {
+                    device,
+                    reason,
+                    seed,
+                };
+                self.on_revoke(group, wish, token, out);
+            }
+            Input::Rename { group, name, token } => self.on_rename(group, name, token, out),
             Input::RemoveGroup { group, token } => {
                 if self.groups.contains_key(&group) {
                     self.admin.push_back(Admin::Remove { group, token });
@@ -262,14 +311,19 @@ impl Engine {
     pub fn is_idle(&self) -> bool {
         self.writing.is_none()
             && self.admin.is_empty()
-            && !self.groups.values().any(Group::has_intents)
+            && !self
+                .groups
+                .values()
+                .any(|group| group.has_intents(self.keys.id()))
     }
 
     /// Whether the app waits for something, or a write is under way.
     #[must_use]
     pub fn owes_an_answer(&self) -> bool {
-        let pushes_wait = self.groups.values().any(|group| !group.pushes.is_empty());
-        self.writing.is_some() || !self.admin.is_empty() || pushes_wait
+        let asked = |group: &Group| {
+            !group.pushes.is_empty() || !group.wishes.is_empty() || group.rename.is_some()
+        };
+        self.writing.is_some() || !self.admin.is_empty() || self.groups.values().any(asked)
     }
 
     /// The groups on this device.
@@ -294,7 +348,7 @@ impl Engine {
     #[must_use]
     pub fn tokens(&self, group: GroupId) -> SortedMap<String, AccessToken> {
         let group = self.groups.get(&group);
-        group.map_or_else(SortedMap::new, |group| group.state.tokens.clone())
+        group.map_or_else(SortedMap::new, |group| group.membership.tokens.clone())
     }
 
     /// What an app sees of a group.
@@ -304,6 +358,13 @@ impl Engine {
         self.groups
             .get(&group)
             .map(|group| group.view(&self.links, storage_error))
+    }
+
+    /// The devices of a group, as its members know them.
+    #[must_use]
+    pub fn devices(&self, group: GroupId) -> Vec<DeviceInfo> {
+        let group = self.groups.get(&group);
+        group.map_or_else(Vec::new, |group| group.devices(self.keys.id()))
     }
 
     /// What a group is doing with its relay.
@@ -340,16 +401,94 @@ impl Engine {
             );
             Err(SyncError::new(code::BLOB_TOO_LARGE, text))
         } else {
-            let text = "this group is not on this device";
-            self.groups
-                .get_mut(&group)
-                .ok_or_else(|| SyncError::new(code::UNKNOWN_GROUP, text))
+            self.member(group)
         };
         match refused {
             Ok(group) => group
                 .pushes
                 .push_back(group::PendingPush { body, ttl, token }),
             Err(error) => out.push(Output::Refused { token, error }),
+        }
+    }
+
+    /// A group that this device is in.
+    fn member(&mut self, group: GroupId) -> Result<&mut Group, SyncError> {
+        match self.groups.get_mut(&group) {
+            Some(group) if group.membership.expelled => Err(SyncError::new(
+                code::DEVICE_REVOKED,
+                "this device was removed from the group",
+            )),
+            Some(group) => Ok(group),
+            None => Err(SyncError::new(
+                code::UNKNOWN_GROUP,
+                "this group is not on this device",
+            )),
+        }
+    }
+
+    fn on_revoke(&mut self, group: GroupId, wish: Wish, token: Token, out: &mut Vec<Output>) {
+        let own = self.keys.id();
+        let refused = match self.member(group) {
+            Err(error) => Some(error),
+            Ok(_) if wish.device == own => Some(SyncError::new(
+                code::INVALID_ARGUMENT,
+                "a device does not revoke itself; it leaves the group",
+            )),
+            Ok(group) if group.membership.revocation(wish.device).is_some() => {
+                return out.push(Output::Done { token });
+            }
+            Ok(group)
+                if !group
+                    .devices(own)
+                    .iter()
+                    .any(|info| info.device == wish.device) =>
+            {
+                Some(SyncError::new(
+                    code::NOT_FOUND,
+                    "no device of the group has this id",
+                ))
+            }
+            Ok(group) if group.membership.roster.len() > limits::MAX_MEMBERS => {
+                let text = format!(
+                    "keys can be changed for at most {} devices; let some that are not used any more leave",
+                    limits::MAX_MEMBERS
+                );
+                Some(SyncError::new(code::INVALID_ARGUMENT, text))
+            }
+            Ok(group) => {
+                group.wishes.push((wish, token));
+                None
+            }
+        };
+        if let Some(error) = refused {
+            out.push(Output::Refused { token, error });
+        }
+    }
+
+    fn on_rename(&mut self, group: GroupId, name: String, token: Token, out: &mut Vec<Output>) {
+        let text = if name.trim().is_empty() {
+            Some("a device needs a name".to_owned())
+        } else if name.len() > limits::MAX_DEVICE_NAME {
+            let most = limits::MAX_DEVICE_NAME;
+            Some(format!("a name has at most {most} bytes of UTF-8"))
+        } else {
+            None
+        };
+        let invalid = text.map(|text| SyncError::new(code::INVALID_ARGUMENT, text));
+        let refused = match self.member(group) {
+            Err(error) => Some(error),
+            Ok(_) if invalid.is_some() => invalid,
+            Ok(group) if group.rename.is_some() => Some(SyncError::passing(
+                code::INVALID_ARGUMENT,
+                "another name is being written; try again",
+            )),
+            Ok(group) => {
+                group.rename = Some(roster::Rename { name, token });
+                None
+            }
+        };
+        if let Some(error) = refused {
+            out.push(Output::Refused { token, error });
         }
     }
 
@@ -476,7 +615,8 @@ impl Engine {
         };
         let mut context = Context {
             now,
-            device: self.device,
+            keys: &self.keys,
+            profile: &self.profile,
             entropy: &mut *self.entropy,
             out,
         };
@@ -490,7 +630,8 @@ impl Engine {
         for group in self.groups.values_mut() {
             let mut context = Context {
                 now,
-                device: self.device,
+                keys: &self.keys,
+                profile: &self.profile,
                 entropy: &mut *self.entropy,
                 out,
             };
@@ -564,41 +705,64 @@ impl Engine {
             admin: self.admin.drain(..).collect(),
             groups: Vec::new(),
         };
-        for admin in &staged.admin {
+        for admin in &mut staged.admin {
             match admin {
-                Admin::Add { group, state, .. } => batch.writes.push(Write::State {
-                    group: *group,
-                    state: state.clone(),
-                }),
+                Admin::Add {
+                    group,
+                    own_seq,
+                    membership,
+                    ..
+                } => {
+                    batch.writes.push(Write::State {
+                        group: *group,
+                        state: Box::new(GroupState::new(*own_seq)),
+                    });
+                    batch.writes.push(Write::Membership {
+                        group: *group,
+                        membership: membership.clone(),
+                    });
+                }
+                Admin::Renew {
+                    group, membership, ..
+                } => {
+                    if let Some(held) = self.groups.get(group) {
+                        **membership = keys::renewed(&held.membership, membership);
+                        batch.writes.push(Write::Membership {
+                            group: *group,
+                            membership: membership.clone(),
+                        });
+                    }
+                }
                 Admin::Remove { group, .. } => {
                     batch.writes.push(Write::Remove { group: *group });
                     let left = self.groups.get(group);
-                    let own_seq = left.map_or(0, |left| left.own_seq(self.device));
+                    let own_seq = left.map_or(0, |left| left.own_seq(self.keys.id()));
                     if own_seq > 0 {
                         batch.writes.push(Write::State {
                             group: *group,
-                            state: Box::new(GroupState::tombstone(own_seq)),
+                            state: Box::new(GroupState::new(own_seq)),
                         });
                     }
                 }
             }
         }
-        let removed: SortedSet<_> = staged
+        let busy: SortedSet<_> = staged
             .admin
             .iter()
             .filter_map(|a| match a {
-                Admin::Remove { group, .. } => Some(*group),
+                Admin::Remove { group, .. } | Admin::Renew { group, .. } => Some(*group),
                 Admin::Add { .. } => None,
             })
             .collect();
         for group in self
             .groups
             .values_mut()
-            .filter(|group| !removed.contains(&group.id))
+            .filter(|group| !busy.contains(&group.id))
         {
             let mut context = Context {
                 now,
-                device: self.device,
+                keys: &self.keys,
+                profile: &self.profile,
                 entropy: &mut *self.entropy,
                 out,
             };
@@ -624,35 +788,43 @@ impl Engine {
             match admin {
                 Admin::Add {
                     group,
-                    state,
+                    own_seq,
+                    membership,
                     token,
                 } => {
-                    let stored = StoredGroup {
-                        group,
-                        state: *state,
-                        unsent: Vec::new(),
-                    };
                     self.former.remove(&group);
-                    self.groups.insert(group, Group::load(stored));
+                    let state = GroupState::new(own_seq);
+                    let joined = Group::load(group, state, *membership, Vec::new());
+                    self.groups.insert(group, joined);
                     self.changed.insert(group);
                     out.push(Output::Event(Event::GroupJoined(group)));
                     out.push(Output::Done { token });
                 }
+                Admin::Renew {
+                    group,
+                    membership,
+                    token,
+                } => {
+                    self.with_group(now, group, out, |group, context| {
+                        group.commit_keys(*membership, true, context);
+                    });
+                    out.push(Output::Done { token });
+                }
                 Admin::Remove { group, token } => {
                     if let Some(mut removed) = self.groups.remove(&group) {
-                        self.former.insert(group, removed.own_seq(self.device));
+                        self.former.insert(group, removed.own_seq(self.keys.id()));
                         if let Some(stream) = removed.drop_session() {
                             self.streams.remove(&stream);
                             out.push(Output::CloseStream { stream });
                         }
-                        for push in removed.pushes {
-                            let error = SyncError::new(
-                                code::UNKNOWN_GROUP,
-                                "this device has left the group",
-                            );
+                        let pushes = removed.pushes.into_iter().map(|push| push.token);
+                        let wishes = removed.wishes.into_iter().map(|(_, token)| token);
+                        let rename = removed.rename.map(|rename| rename.token);
+                        for token in pushes.chain(wishes).chain(rename) {
+                            let text = "this device has left the group";
                             out.push(Output::Refused {
-                                token: push.token,
-                                error,
+                                token,
+                                error: SyncError::new(code::UNKNOWN_GROUP, text),
                             });
                         }
                     }
@@ -688,7 +860,9 @@ impl Engine {
         }
         self.storage_trouble = Some((failures.saturating_add(1), retry_at, error.clone()));
         for admin in staged.admin {
-            let (Admin::Add { token, .. } | Admin::Remove { token, .. }) = admin;
+            let (Admin::Add { token, .. }
+            | Admin::Renew { token, .. }
+            | Admin::Remove { token, .. }) = admin;
             out.push(Output::Refused {
                 token,
                 error: error.clone(),

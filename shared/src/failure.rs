@@ -25,6 +25,10 @@ pub mod code {
     pub const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
     /// The group is not on this device.
     pub const UNKNOWN_GROUP: &str = "UNKNOWN_GROUP";
+    /// This device was removed from the group.
+    pub const DEVICE_REVOKED: &str = "DEVICE_REVOKED";
+    /// There is nothing by this name.
+    pub const NOT_FOUND: &str = "NOT_FOUND";
     /// The client was closed.
     pub const CLOSED: &str = "CLOSED";
     /// The invite's time is over.

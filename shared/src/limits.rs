@@ -15,14 +15,29 @@ pub const MAX_PAYLOAD: usize = MAX_BODY + 32 * 1024 + 40;
 /// Longest frame, without its length prefix: the longest payload and 4 KiB for everything else.
 pub const MAX_FRAME: usize = MAX_PAYLOAD + 4096;
 /// Longest frame before a session is established: a HELLO with its certificates.
-pub const MAX_HELLO_FRAME: usize = 64 * 1024;
+pub const MAX_HELLO_FRAME: usize = 192 * 1024;
 
 /// Capabilities that a HELLO or WELCOME may list.
 pub const MAX_CAPABILITIES: usize = 32;
 /// Longest capability name.
 pub const MAX_CAPABILITY_LEN: usize = 32;
-/// Rotation certificates in one HELLO.
+/// Rotations that a group can have. The whole chain fits one HELLO.
 pub const MAX_CERTIFICATES: usize = 256;
+
+/// Longest rotation certificate.
+pub const MAX_CERTIFICATE: usize = 640;
+
+/// Devices that a rotation can give keys to, so that their packets fit one frame.
+pub const MAX_MEMBERS: usize = 512;
+
+/// Longest sealed member list.
+pub const MAX_SEALED_MEMBERS: usize = 96 * MAX_MEMBERS;
+
+/// Longest description of what a device runs on.
+pub const MAX_PLATFORM: usize = 64;
+
+/// Time to live of roster entries, in seconds: ten years, the longest that a relay takes.
+pub const ROSTER_TTL: u32 = 3650 * 24 * 3600;
 /// Cursors of which a HELLO may ask what is there.
 pub const MAX_MARKS: usize = 4;
 /// Longest access token.

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 
 use crate::codec::wire::{wire_struct, wire_struct_grown};
+use crate::crypto::rotation;
 use crate::error::ErrorCode;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
 use crate::limits;
@@ -166,6 +167,40 @@ pub struct PullResponse {
     pub max_cursor: u64,
 }
 
+/// C→R: change the group's keys, so that a device is out. Applied as a whole, or refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revoke {
+    /// [`crate::crypto::rotation::Certificate`] of the epoch that begins.
+    pub certificate: Bytes,
+    /// The device has everything up to here. Newer blobs of somebody who gets no packet make the relay refuse: the author
+    /// does not know that member yet.
+    pub after_cursor: u64,
+    /// The member list, sealed.
+    pub members: Bytes,
+    /// For everybody who stays, the author included.
+    pub packets: Vec<(DeviceId, Bytes)>,
+}
+
+/// R→C: how the group's keys have changed since the device was here. The session ends after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPacket {
+    /// The certificates that follow the device's epoch.
+    pub certificates: Vec<Bytes>,
+    /// The newest member list, sealed.
+    pub members: Bytes,
+    /// The newest secret, sealed to the device; empty in an answer to CHAIN.
+    pub packet: Bytes,
+}
+
+/// C→R: the newest epoch's keys for its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPackets {
+    /// The member list, sealed.
+    pub members: Bytes,
+    /// For members that the relay may have no packet for.
+    pub packets: Vec<(DeviceId, Bytes)>,
+}
+
 /// A message of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -204,6 +239,23 @@ pub enum Message {
     HasResponse {
         /// Those of the question that are stored, and where.
         marks: Vec<Mark>,
+    },
+    /// 0x50
+    Revoke(Revoke),
+    /// 0x51: this device is out. The session ends after it.
+    Revoked {
+        /// The certificates that follow the device's epoch; one of them revokes it.
+        certificates: Vec<Bytes>,
+    },
+    /// 0x52
+    KeyPacket(KeyPacket),
+    /// 0x55: the member list of the newest epoch and packets for its members, for a relay that learned of the epoch from a
+    /// chain in HELLO. It keeps what it has already.
+    KeyPackets(KeyPackets),
+    /// 0x56: send the certificates after an epoch, to a device that has the keys but not the chain
+    Chain {
+        /// The epoch.
+        after_epoch: u32,
     },
     /// 0x7F: the sender is done; the other side closes cleanly
     Bye {
@@ -295,6 +347,18 @@ wire_struct!(PullResponse {
     has_more,
     max_cursor
 });
+wire_struct!(Revoke {
+    certificate,
+    after_cursor,
+    members,
+    packets
+});
+wire_struct!(KeyPackets { members, packets });
+wire_struct!(KeyPacket {
+    certificates,
+    members,
+    packet
+});
 wire_struct!(WireError {
     code,
     message,
@@ -328,6 +392,11 @@ pub mod code {
     pub const PULL_RESPONSE: u8 = 0x21;
     pub const HAS: u8 = 0x22;
     pub const HAS_RESPONSE: u8 = 0x23;
+    pub const REVOKE_DEVICE: u8 = 0x50;
+    pub const DEVICE_REVOKED: u8 = 0x51;
+    pub const KEY_PACKET: u8 = 0x52;
+    pub const KEY_PACKETS: u8 = 0x55;
+    pub const CHAIN: u8 = 0x56;
     pub const BYE: u8 = 0x7F;
     pub const ERROR: u8 = 0xFF;
 }
@@ -349,6 +418,11 @@ impl Message {
             Self::PullResponse(_) => code::PULL_RESPONSE,
             Self::Has { .. } => code::HAS,
             Self::HasResponse { .. } => code::HAS_RESPONSE,
+            Self::Revoke(_) => code::REVOKE_DEVICE,
+            Self::Revoked { .. } => code::DEVICE_REVOKED,
+            Self::KeyPacket(_) => code::KEY_PACKET,
+            Self::KeyPackets(_) => code::KEY_PACKETS,
+            Self::Chain { .. } => code::CHAIN,
             Self::Bye { .. } => code::BYE,
             Self::Error(_) => code::ERROR,
         }
@@ -362,13 +436,23 @@ impl Message {
                     .iter()
                     .all(|name| name.len() <= limits::MAX_CAPABILITY_LEN)
         };
+        let chain_fits = |chain: &[Bytes]| {
+            chain.len() <= limits::MAX_CERTIFICATES
+                && chain
+                    .iter()
+                    .all(|link| link.len() <= limits::MAX_CERTIFICATE)
+        };
+        let packets_fit = |packets: &[(DeviceId, Bytes)]| {
+            packets.len() <= limits::MAX_MEMBERS
+                && packets
+                    .iter()
+                    .all(|(_, packet)| packet.len() == rotation::PACKET_LEN)
+        };
+        let members_fit = |members: &Bytes| members.len() <= limits::MAX_SEALED_MEMBERS;
         let broken = |ok: bool, what| if ok { None } else { Some(what) };
         match self {
             Self::Hello(hello) => broken(capabilities_fit(&hello.capabilities), "capabilities")
-                .or(broken(
-                    hello.certificates.len() <= limits::MAX_CERTIFICATES,
-                    "certificates",
-                ))
+                .or(broken(chain_fits(&hello.certificates), "certificates"))
                 .or(broken(hello.marks.len() <= limits::MAX_MARKS, "marks"))
                 .or(broken(
                     hello
@@ -389,6 +473,21 @@ impl Message {
             Self::Bye { reason: text } | Self::Error(WireError { message: text, .. }) => {
                 broken(text.len() <= limits::MAX_TEXT, "text")
             }
+            Self::Revoke(revoke) => broken(
+                revoke.certificate.len() <= limits::MAX_CERTIFICATE,
+                "certificate",
+            )
+            .or(broken(members_fit(&revoke.members), "members"))
+            .or(broken(packets_fit(&revoke.packets), "packets")),
+            Self::Revoked { certificates } => broken(chain_fits(certificates), "certificates"),
+            Self::KeyPacket(packet) => broken(chain_fits(&packet.certificates), "certificates")
+                .or(broken(members_fit(&packet.members), "members"))
+                .or(broken(
+                    packet.packet.is_empty() || packet.packet.len() == rotation::PACKET_LEN,
+                    "packet",
+                )),
+            Self::KeyPackets(keys) => broken(members_fit(&keys.members), "members")
+                .or(broken(packets_fit(&keys.packets), "packets")),
             Self::Blob(blob) => broken(blob.payload.len() <= limits::MAX_PAYLOAD, "payload"),
             // The relay's own limit decides, and is named in the answer; the frame bounds it here.
             Self::Push(_)
@@ -396,6 +495,7 @@ impl Message {
             | Self::Subscribe(_)
             | Self::CaughtUp { .. }
             | Self::Ack { .. }
+            | Self::Chain { .. }
             | Self::Pull(_) => None,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! AwaitingHello ──HELLO, proof holds──► Opening ──group opened──► Active ──BYE, error, shutdown──► Closing
+//!                                          └──the group has newer keys──► Behind ──how they changed──┘
 //! ```
 //!
 //! **How to drive it.** Make one [`Session`] per stream. Call [`Session::handle`] with every [`Input`] as it happens and
@@ -15,13 +16,15 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::codec::DecodeError;
+use crate::codec::{self, DecodeError};
 use crate::crypto::access;
+use crate::crypto::rotation::Certificate;
 use crate::error::ErrorCode;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
 use crate::limits;
 use crate::message::{
-    self, Blob, Hello, Mark, Message, PullResponse, Push, PushAck, RelayLimits, Welcome, WireError,
+    self, Blob, Hello, KeyPacket, Mark, Message, PullResponse, Push, PushAck, RelayLimits, Revoke,
+    Welcome, WireError,
 };
 use crate::time::Timestamp;
 
@@ -60,6 +63,34 @@ pub struct GroupInfo {
     pub access_pub: [u8; 32],
     /// What is at the cursors that the device asked for.
     pub marks: Vec<Mark>,
+    /// Whether the device that asks was revoked.
+    pub revoked: bool,
+}
+
+/// A rotation for the storage, checked as far as that can be done without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRotation {
+    /// Its group.
+    pub group_id: GroupId,
+    /// The link of the chain.
+    pub certificate: Certificate,
+    /// The author knows everything up to here.
+    pub after_cursor: u64,
+    /// The member list, sealed.
+    pub members: bytes::Bytes,
+    /// A packet for each member.
+    pub packets: Vec<(DeviceId, bytes::Bytes)>,
+}
+
+/// How a group's keys have changed since an epoch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeysSince {
+    /// The certificates that follow it, encoded.
+    pub certificates: Vec<bytes::Bytes>,
+    /// The newest member list, sealed; empty if the relay does not have it.
+    pub members: bytes::Bytes,
+    /// The newest packet of the device that asks.
+    pub packet: Option<bytes::Bytes>,
 }
 
 /// A blob for the storage.
@@ -123,6 +154,12 @@ pub enum Input {
     Read(Purpose, Result<Page, WireError>),
     /// The answer to [`Output::Has`].
     HasResult(Result<Vec<Mark>, WireError>),
+    /// The answer to [`Output::Keys`].
+    Keys(Result<KeysSince, WireError>),
+    /// The answer to [`Output::Rotate`].
+    Rotated(Result<(), WireError>),
+    /// The group has this newest epoch.
+    EpochChanged(u32),
     /// The group has a new newest cursor.
     Grown(u64),
     /// Everything sent so far has been taken by the stream.
@@ -153,8 +190,11 @@ pub enum Output {
         access_pub: [u8; 32],
         /// Its epoch.
         epoch: u32,
-        /// Whether the group may be made: the key is that of epoch 0, and the device does not only ask.
+        /// Whether the group may be made: the key is that of epoch 0, or the chain leads from that to it; and the device does
+        /// not only ask.
         create: bool,
+        /// The checked chain of all rotations up to the epoch, for a relay that lacks some; or nothing.
+        chain: Vec<Certificate>,
         /// For relays that are not open.
         access_token: Option<String>,
         /// Cursors of which the device wants to know what is there.
@@ -175,6 +215,26 @@ pub enum Output {
     },
     /// Which of these are stored?
     Has(Vec<BlobId>),
+    /// How have the keys changed since this epoch, and what is there for the device?
+    Keys {
+        /// The group.
+        group_id: GroupId,
+        /// The epoch that the device has.
+        after_epoch: u32,
+    },
+    /// Change the keys, as a whole or not at all.
+    Rotate(Box<NewRotation>),
+    /// Keep these keys of the newest epoch, where there are none.
+    KeepKeys {
+        /// The group.
+        group_id: GroupId,
+        /// The epoch.
+        epoch: u32,
+        /// The member list, sealed.
+        members: bytes::Bytes,
+        /// Packets.
+        packets: Vec<(DeviceId, bytes::Bytes)>,
+    },
     /// The device holds everything up to this cursor.
     Acked(u64),
     /// Finish the stream after what was sent.
@@ -188,6 +248,8 @@ pub enum Phase {
     AwaitingHello,
     /// The group is being looked up.
     Opening,
+    /// The group has newer keys; the device will be told how they changed.
+    Behind,
     /// Open, without a subscription.
     Open,
     /// Subscribed.
@@ -203,6 +265,7 @@ impl Phase {
     pub const ALL: &[Self] = &[
         Self::AwaitingHello,
         Self::Opening,
+        Self::Behind,
         Self::Open,
         Self::Subscribed,
         Self::Refusing,
@@ -213,7 +276,13 @@ impl Phase {
 #[derive(Debug)]
 enum State {
     AwaitingHello,
-    Opening { hello: Box<Hello> },
+    Opening {
+        hello: Box<Hello>,
+    },
+    /// What the device proved: the access key of an epoch that is over.
+    Behind {
+        access_pub: [u8; 32],
+    },
     Active(Active),
     Closing,
 }
@@ -222,6 +291,15 @@ enum State {
 struct Active {
     group_id: GroupId,
     epoch: u32,
+    access_pub: [u8; 32],
+    /// The hash of the member list of this epoch, if the device brought the chain.
+    members: Option<[u8; 32]>,
+    /// A rotation of this device is being stored.
+    rotating: bool,
+    /// The device has asked for the chain.
+    chain_asked: bool,
+    /// The group has moved to newer keys; the device is about to be told.
+    superseded: bool,
     max_cursor: u64,
     acked: u64,
     /// Blobs handed to the storage, oldest first, with their lengths.
@@ -298,8 +376,11 @@ impl Session {
                     && active.storing.len() < 2 * limits::MAX_PUSHES_IN_FLIGHT
                     && !active.pulling
                     && !active.asking
+                    && !active.rotating
+                    && !active.chain_asked
+                    && !active.superseded
             }
-            State::Opening { .. } | State::Closing => false,
+            State::Opening { .. } | State::Behind { .. } | State::Closing => false,
         }
     }
 
@@ -318,6 +399,8 @@ impl Session {
         match &self.state {
             State::AwaitingHello => Phase::AwaitingHello,
             State::Opening { .. } => Phase::Opening,
+            State::Behind { .. } => Phase::Behind,
+            State::Active(active) if active.superseded => Phase::Behind,
             State::Active(active) if active.refusing => Phase::Refusing,
             State::Active(active) if active.subscription.is_some() => Phase::Subscribed,
             State::Active(_) => Phase::Open,
@@ -365,6 +448,40 @@ impl Session {
             (State::Opening { .. }, Input::GroupOpened(result, now)) => {
                 self.on_group_opened(result, now, out);
             }
+            (State::Behind { access_pub }, Input::Keys(result)) => {
+                let access_pub = *access_pub;
+                self.tell_keys(result, access_pub, out);
+            }
+            (State::Active(active), Input::Keys(result)) if active.superseded => {
+                let access_pub = active.access_pub;
+                self.tell_keys(result, access_pub, out);
+            }
+            (State::Active(active), Input::Keys(result)) if active.chain_asked => {
+                active.chain_asked = false;
+                out.push(Output::Send(match result {
+                    Ok(since) => Message::KeyPacket(KeyPacket {
+                        certificates: since.certificates,
+                        members: since.members,
+                        packet: bytes::Bytes::new(),
+                    }),
+                    Err(error) => Message::Error(error),
+                }));
+            }
+            (State::Active(active), Input::EpochChanged(epoch)) => {
+                if epoch > active.epoch {
+                    active.supersede(out);
+                }
+            }
+            (State::Active(active), Input::Rotated(result)) => {
+                active.rotating = false;
+                match result {
+                    Ok(()) => active.supersede(out),
+                    // Somebody else was first; what has changed is on its way.
+                    Err(_) if active.superseded => {}
+                    Err(error) => out.push(Output::Send(Message::Error(error))),
+                }
+            }
+            (State::Active(active), Input::Frame(Ok(_))) if active.superseded => {}
             (State::Active(_), Input::Frame(Ok(_))) if self.leaving.is_some() => {}
             (State::Active(_), Input::Frame(Ok(message))) => self.on_frame(message, out),
             (State::Active(active), Input::Stored(result)) => {
@@ -382,12 +499,12 @@ impl Session {
                     Err(error) => Message::Error(error),
                 }));
             }
+            (State::Active(active), Input::Read(Purpose::Stream, _)) if active.superseded => {}
             // The group moved on while this session was being opened. What a device cannot read it would skip for ever.
             (State::Active(active), Input::Read(Purpose::Stream, Ok(page)))
                 if page.blobs.iter().any(|blob| blob.epoch > active.epoch) =>
             {
-                let text = "the group has moved to a newer epoch";
-                self.fail(WireError::new(ErrorCode::StaleEpoch, text), out);
+                active.supersede(out);
             }
             (State::Active(active), Input::Read(Purpose::Stream, Ok(page))) => {
                 active.on_page(page, self.config.device, out);
@@ -422,6 +539,9 @@ impl Session {
                 | Input::Stored(_)
                 | Input::Read(..)
                 | Input::HasResult(_)
+                | Input::Keys(_)
+                | Input::Rotated(_)
+                | Input::EpochChanged(_)
                 | Input::Grown(_)
                 | Input::Flushed
                 | Input::DeadlinePassed,
@@ -453,11 +573,16 @@ impl Session {
         if let Some((code, text)) = refusal {
             return self.fail(WireError::new(code, text), out);
         }
+        let Some(chain) = checked_chain(&hello) else {
+            let text = "the chain of certificates does not lead to this access key";
+            return self.fail(WireError::new(ErrorCode::Unauthorized, text), out);
+        };
         out.push(Output::OpenGroup {
             group_id: hello.group_id,
             access_pub: hello.access_pub,
             epoch: hello.epoch,
-            create: hello.epoch == 0 && !hello.probe,
+            create: !hello.probe && (hello.epoch == 0 || !chain.is_empty()),
+            chain,
             access_token: hello.access_token.clone(),
             marks: hello.marks.clone(),
         });
@@ -476,6 +601,25 @@ impl Session {
             return;
         };
         let group = match result {
+            Ok(group) if group.revoked && group.epoch == hello.epoch => {
+                let text = "this device was revoked";
+                return self.fail(WireError::new(ErrorCode::DeviceRevoked, text), out);
+            }
+            Ok(group) if group.epoch > hello.epoch => {
+                out.push(Output::Keys {
+                    group_id: hello.group_id,
+                    after_epoch: hello.epoch,
+                });
+                self.state = State::Behind {
+                    access_pub: hello.access_pub,
+                };
+                return;
+            }
+            // It will send the chain.
+            Ok(group) if group.epoch < hello.epoch && hello.certificates.is_empty() => {
+                let text = "this relay does not know the group's newest keys yet";
+                return self.fail(WireError::new(ErrorCode::UnknownGroup, text), out);
+            }
             Ok(group) if group.epoch == hello.epoch && group.access_pub == hello.access_pub => {
                 group
             }
@@ -500,6 +644,15 @@ impl Session {
         self.state = State::Active(Active {
             group_id: hello.group_id,
             epoch: group.epoch,
+            access_pub: group.access_pub,
+            members: hello
+                .certificates
+                .last()
+                .and_then(|last| codec::from_bytes::<Certificate>(last).ok())
+                .map(|last| last.claims.members),
+            rotating: false,
+            chain_asked: false,
+            superseded: false,
             max_cursor: group.max_cursor,
             acked: 0,
             storing: VecDeque::new(),
@@ -554,6 +707,28 @@ impl Session {
                 active.asking = true;
                 out.push(Output::Has(blob_ids));
             }
+            Message::Revoke(revoke) => {
+                if let Err(error) = active.on_revoke(revoke, self.config.device, out) {
+                    self.fail(error, out);
+                }
+            }
+            Message::KeyPackets(keys)
+                if active.members == Some(zerok_sync_aead::sha256(&[&keys.members])) =>
+            {
+                out.push(Output::KeepKeys {
+                    group_id: active.group_id,
+                    epoch: active.epoch,
+                    members: keys.members,
+                    packets: keys.packets,
+                });
+            }
+            Message::Chain { after_epoch } => {
+                active.chain_asked = true;
+                out.push(Output::Keys {
+                    group_id: active.group_id,
+                    after_epoch,
+                });
+            }
             // A relay of a newer version may have told the device something that the device answers.
             Message::Error(_) => self.close(out),
             Message::Hello(_)
@@ -563,11 +738,55 @@ impl Session {
             | Message::CaughtUp { .. }
             | Message::PullResponse(_)
             | Message::HasResponse { .. }
+            | Message::Revoked { .. }
+            | Message::KeyPacket(_)
+            | Message::KeyPackets(_)
             | Message::Bye { .. } => {
                 let text = "this message is not for a relay in an open session";
                 self.fail(WireError::new(ErrorCode::InvalidMessage, text), out);
             }
         }
+    }
+
+    /// The last words of a session whose group has newer keys: those for the device, or that it is out.
+    fn tell_keys(
+        &mut self,
+        result: Result<KeysSince, WireError>,
+        access_pub: [u8; 32],
+        out: &mut Vec<Output>,
+    ) {
+        let since = match result {
+            Ok(since) => since,
+            Err(error) => return self.fail(error, out),
+        };
+        let chain: Vec<Certificate> = since
+            .certificates
+            .iter()
+            .filter_map(|link| codec::from_bytes(link).ok())
+            .collect();
+        let follows = chain
+            .first()
+            .is_some_and(|first| first.claims.previous_pub == access_pub);
+        let revoked = |link: &Certificate| link.claims.revoked == Some(self.config.device);
+        let message = if !follows {
+            let text = "the access key is of another group or of an epoch that never was";
+            Message::Error(WireError::new(ErrorCode::Unauthorized, text))
+        } else if chain.iter().any(revoked) {
+            Message::Revoked {
+                certificates: since.certificates,
+            }
+        } else if let Some(packet) = since.packet {
+            Message::KeyPacket(KeyPacket {
+                certificates: since.certificates,
+                members: since.members,
+                packet,
+            })
+        } else {
+            let text = "the group has changed its keys, and there are none here for this device";
+            Message::Error(WireError::new(ErrorCode::StaleEpoch, text))
+        };
+        out.push(Output::Send(message));
+        self.close(out);
     }
 
     /// Ends the session of a relay that stops, once everything that was taken in is answered.
@@ -600,7 +819,72 @@ impl Session {
     }
 }
 
+/// The chain that a HELLO brings, complete from the founding key to the access key that it proves; `None` if it is not that.
+fn checked_chain(hello: &Hello) -> Option<Vec<Certificate>> {
+    if hello.certificates.is_empty() {
+        return Some(Vec::new());
+    }
+    let chain = Certificate::read_chain(&hello.certificates, hello.group_id, 0, None).ok()?;
+    let newest = &chain.last()?.claims;
+    (newest.epoch == hello.epoch && newest.access_pub == hello.access_pub).then_some(chain)
+}
+
 impl Active {
+    /// The group has newer keys: nothing more is taken in, and the device is told.
+    fn supersede(&mut self, out: &mut Vec<Output>) {
+        if !self.superseded {
+            self.superseded = true;
+            out.push(Output::Keys {
+                group_id: self.group_id,
+                after_epoch: self.epoch,
+            });
+        }
+    }
+
+    fn on_revoke(
+        &mut self,
+        revoke: Revoke,
+        device: DeviceId,
+        out: &mut Vec<Output>,
+    ) -> Result<(), WireError> {
+        let chain = [revoke.certificate];
+        let access_pub = Some(&self.access_pub);
+        let read = Certificate::read_chain(&chain, self.group_id, self.epoch, access_pub);
+        let certificate = read.ok().and_then(|mut read| read.pop());
+        let stays = |id: DeviceId| revoke.packets.iter().any(|(to, _)| *to == id);
+        let refusal = match &certificate {
+            None => Some("the certificate does not follow the group's keys"),
+            Some(link) if link.claims.by != device => Some("the certificate is another device's"),
+            Some(link) if link.claims.epoch as usize > limits::MAX_CERTIFICATES => {
+                Some("the group has changed its keys as often as it can")
+            }
+            Some(link) if link.claims.members != zerok_sync_aead::sha256(&[&revoke.members]) => {
+                Some("the member list is not that of the certificate")
+            }
+            Some(link) if link.claims.revoked.is_some_and(stays) || !stays(device) => {
+                Some("keys for a device that goes, or none for the one that stays")
+            }
+            Some(_) => None,
+        };
+        match (certificate, refusal) {
+            (Some(certificate), None) => {
+                self.rotating = true;
+                out.push(Output::Rotate(Box::new(NewRotation {
+                    group_id: self.group_id,
+                    certificate,
+                    after_cursor: revoke.after_cursor,
+                    members: revoke.members,
+                    packets: revoke.packets,
+                })));
+                Ok(())
+            }
+            (_, text) => Err(WireError::new(
+                ErrorCode::InvalidMessage,
+                text.unwrap_or_default(),
+            )),
+        }
+    }
+
     fn on_push(&mut self, push: Push, config: &SessionConfig, out: &mut Vec<Output>) {
         if self.refusing {
             return;

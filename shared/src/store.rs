@@ -1,21 +1,22 @@
 //! What a device keeps, and the writes that change it.
 //!
-//! A store holds, per group, one [`GroupState`] record and a log of [`LogRecord`]s; and once, the device's own secret key.
+//! A store holds, per group, one [`GroupState`] record, one [`Membership`] record and a log of [`LogRecord`]s; and once, the
+//! device's own secret key. All that is secret is in the membership and in that key.
 //! It never looks inside them. Everything that has to happen together is in one [`Batch`].
 
 use bytes::Bytes;
 
-use crate::codec::wire::{wire_struct, wire_struct_grown};
+use crate::codec::wire::wire_struct;
 use crate::crypto::blob::{Address, Kind};
-use crate::crypto::keys::Secret;
-use crate::crypto::token::AccessToken;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
 use crate::map::SortedMap;
 use crate::message::Mark;
 use crate::time::Timestamp;
 
+pub use membership::{Membership, Wish};
 pub use sequences::Sequences;
 
+mod membership;
 mod sequences;
 
 /// One entry of a group's log on this device, as sealed as it was on the wire.
@@ -63,19 +64,15 @@ wire_struct!(Bookmark {
     longest
 });
 wire_struct!(Known { mark, expires });
-wire_struct_grown!(
-    GroupState {
-        epochs,
-        relays,
-        founded,
-        position,
-        seen,
-        pins,
-        bookmarks,
-        last_synced,
-        own_seq,
-    } + tokens
-);
+wire_struct!(GroupState {
+    position,
+    seen,
+    pins,
+    bookmarks,
+    last_synced,
+    own_seq,
+    entries,
+});
 
 impl LogRecord {
     /// What the payload is bound to.
@@ -116,14 +113,8 @@ pub struct Bookmark {
 }
 
 /// The small, often changed part of what a device knows of a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupState {
-    /// Epochs and their secrets, oldest first. Empty only when the device has left the group.
-    pub epochs: Vec<(u32, Secret)>,
-    /// Relay URLs, in order of preference.
-    pub relays: Vec<String>,
-    /// Whether this device founded the group (nothing has to be fetched before it is complete).
-    pub founded: bool,
     /// Newest position of the log.
     pub position: u64,
     /// Sequences seen, own ones among them.
@@ -134,34 +125,21 @@ pub struct GroupState {
     pub bookmarks: SortedMap<RelayId, Bookmark>,
     /// When everything a relay had was last here.
     pub last_synced: Option<Timestamp>,
-    /// Own sequences up to here are taken, even if the log does not have them: by a membership that ended.
+    /// Own sequences up to here are taken, even if the log does not have them: by a membership that ended. All that stays of
+    /// a group that the device leaves; a device that came back and began at 1 again would have its blobs taken for old ones.
     pub own_seq: u64,
-    /// Access tokens of relays that ask for one, by URL.
-    pub tokens: SortedMap<String, AccessToken>,
+    /// Positions of own roster entries that wait to be sent: no app has pushed them, so none is told of them.
+    pub entries: Vec<u64>,
 }
 
 impl GroupState {
-    /// What stays of a group that this device leaves: no key and no data, only which own sequences are taken. A device
-    /// that came back and began at 1 again would have its blobs taken for old ones.
-    pub(crate) const fn tombstone(own_seq: u64) -> Self {
-        Self {
-            epochs: Vec::new(),
-            relays: Vec::new(),
-            founded: false,
-            position: 0,
-            seen: SortedMap::new(),
-            pins: SortedMap::new(),
-            bookmarks: SortedMap::new(),
-            last_synced: None,
-            own_seq,
-            tokens: SortedMap::new(),
-        }
-    }
-
-    /// Whether the device has left the group.
+    /// That of a group in which only some own sequences are taken.
     #[must_use]
-    pub const fn is_tombstone(&self) -> bool {
-        self.epochs.is_empty()
+    pub fn new(own_seq: u64) -> Self {
+        Self {
+            own_seq,
+            ..Self::default()
+        }
     }
 }
 
@@ -174,6 +152,13 @@ pub enum Write {
         group: GroupId,
         /// Its new state.
         state: Box<GroupState>,
+    },
+    /// Replaces the membership of a group that is there.
+    Membership {
+        /// The group.
+        group: GroupId,
+        /// Its new membership.
+        membership: Box<Membership>,
     },
     /// Adds to the end of the log.
     Append {
@@ -216,6 +201,8 @@ pub struct StoredGroup {
     pub group: GroupId,
     /// Its state.
     pub state: GroupState,
+    /// None once the device has left the group.
+    pub membership: Option<Membership>,
     /// Positions that wait to be sent with the lengths of their payloads, in order.
     pub unsent: Vec<(u64, u32)>,
 }

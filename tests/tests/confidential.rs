@@ -87,7 +87,12 @@ async fn secrets_of(who: &str, store: &MemoryStore) -> Vec<Needle> {
         &format!("device key of {who}"),
         loaded.device_key.unwrap().expose(),
     )];
-    for (_, secret) in loaded.groups.iter().flat_map(|group| &group.state.epochs) {
+    for (_, secret) in loaded
+        .groups
+        .iter()
+        .flat_map(|group| &group.membership)
+        .flat_map(|membership| &membership.epochs)
+    {
         needles.push(Needle::new("secret of the group", secret.expose()));
         for purpose in ["access", "blob", "content"] {
             let key = derive(secret.expose(), &format!("0k-sync/1 {purpose}"));

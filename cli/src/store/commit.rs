@@ -29,6 +29,18 @@ async fn one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Fai
                 .execute(connection)
                 .await?;
         }
+        Write::Membership { group, membership } => {
+            let done = sqlx::query("UPDATE groups SET membership = ? WHERE group_id = ?")
+                .bind(codec::to_bytes(membership.as_ref()))
+                .bind(group.0.to_vec())
+                .execute(connection)
+                .await?;
+            if done.rows_affected() != 1 {
+                return Err(Failure::Refused(
+                    "a membership is of a group that is not there",
+                ));
+            }
+        }
         Write::Append {
             group,
             record,

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `meta` | name | `device-key`: 32 bytes; `fence`: number |
 //! | `groups` | group id | MessagePack of its state |
+//! | `memberships` | group id | MessagePack of this device's membership |
 //! | `log` | group id, position | MessagePack of the record as it was appended |
 //! | `unsent` | group id, position | length of the payload, as a number |
 //! | `sent` | group id, position | position, cursor, timestamp |
@@ -23,11 +24,12 @@ use super::unreadable;
 
 pub(super) const META: &str = "meta";
 pub(super) const GROUPS: &str = "groups";
+pub(super) const MEMBERSHIPS: &str = "memberships";
 pub(super) const LOG: &str = "log";
 pub(super) const UNSENT: &str = "unsent";
 pub(super) const SENT: &str = "sent";
 /// All of them.
-pub(super) const STORES: [&str; 5] = [META, GROUPS, LOG, UNSENT, SENT];
+pub(super) const STORES: [&str; 6] = [META, GROUPS, MEMBERSHIPS, LOG, UNSENT, SENT];
 
 /// Key in `meta`: the device's secret key.
 pub(super) const DEVICE_KEY: &str = "device-key";

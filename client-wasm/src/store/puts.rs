@@ -6,18 +6,25 @@ use zerok_sync_client::store::StoreError;
 use zerok_sync_shared::codec;
 use zerok_sync_shared::store::{Batch, Write};
 
-use super::layout::{self, GROUPS, LOG, SENT, SentMark, UNSENT};
+use super::layout::{self, GROUPS, LOG, MEMBERSHIPS, SENT, SentMark, UNSENT};
 use super::transaction::{Writing, failed};
 
 /// Issues everything that the batch asks for; their results are the transaction's.
 pub(super) fn issue(writing: &Writing, batch: &Batch) -> Result<(), StoreError> {
     let (groups, log) = (writing.store(GROUPS)?, writing.store(LOG)?);
+    let memberships = writing.store(MEMBERSHIPS)?;
     let (unsent, sent) = (writing.store(UNSENT)?, writing.store(SENT)?);
     let issue = |write: &Write| -> Result<(), JsValue> {
         match write {
             Write::State { group, state } => {
                 groups.put_with_key(
                     &bytes(&codec::to_bytes(state.as_ref())),
+                    &layout::group_key(*group),
+                )?;
+            }
+            Write::Membership { group, membership } => {
+                memberships.put_with_key(
+                    &bytes(&codec::to_bytes(membership.as_ref())),
                     &layout::group_key(*group),
                 )?;
             }
@@ -48,7 +55,9 @@ pub(super) fn issue(writing: &Writing, batch: &Batch) -> Result<(), StoreError> 
                 unsent.delete(&key)?;
             }
             Write::Remove { group } => {
-                groups.delete(&layout::group_key(*group))?;
+                let key = layout::group_key(*group);
+                groups.delete(&key)?;
+                memberships.delete(&key)?;
                 let range = layout::log_range(*group)?;
                 for store in [&log, &unsent, &sent] {
                     store.delete(&range)?;

@@ -22,12 +22,17 @@ impl Tails {
         let mut touched: SortedMap<GroupId, Option<u64>> = SortedMap::new();
         for write in &batch.writes {
             let (Write::State { group, .. }
+            | Write::Membership { group, .. }
             | Write::Append { group, .. }
             | Write::Sent { group, .. }
             | Write::Remove { group }) = write;
             let tail = touched.get_or_insert_with(*group, || self.0.get(group).copied());
             match (write, tail.as_mut()) {
                 (Write::State { .. }, _) => *tail = Some(tail.unwrap_or_default()),
+                (Write::Membership { .. }, Some(_)) => {}
+                (Write::Membership { .. }, None) => {
+                    return Err(refused("a membership is of a group that is not there"));
+                }
                 (Write::Append { record, .. }, Some(last)) if record.position == *last + 1 => {
                     *last += 1
                 }

@@ -85,7 +85,10 @@ impl Client {
     {
         let (key, relay, offer) = invite::find(invitation, &self.inner.relays).await?;
         let group = offer.group_id;
-        if self.inner.mirror.group(group).is_some() {
+        // A member whose keys are older was left out of a change of keys: the invite brings the newer ones.
+        let held = self.inner.mirror.group(group);
+        let newest = held.and_then(|held| held.keys.last().map(EpochKeys::epoch));
+        if newest.is_some_and(|newest| newest >= offer.epoch) {
             return Ok(group);
         }
         let relays = offered_relays(&offer, &relay)?;
@@ -123,10 +126,10 @@ impl Client {
         check_secrets(&secrets, group)?;
         let mut tokens = secrets.tokens;
         tokens.retain(|url, _| relays.contains(url));
-        let state = self.fresh_state(secrets.epochs, relays, tokens, false);
+        let membership = self.membership(secrets.epochs, relays, tokens, false);
         self.request(|reply| Command::AddGroup {
             group,
-            state: Box::new(state),
+            membership: Box::new(membership),
             reply,
         })
         .await?;
@@ -242,7 +245,9 @@ impl Client {
         group: GroupId,
         options: InviteOptions,
     ) -> Result<Invite, SyncError> {
-        let GroupMirror { view, keys, tokens } = self.mirror(group)?;
+        let GroupMirror {
+            view, keys, tokens, ..
+        } = self.mirror(group)?;
         let relays: Vec<String> = view.relays.into_iter().map(|(url, _)| url).collect();
         let relay = view
             .relay

@@ -44,10 +44,10 @@ impl Client {
         let Found { keys, fresh } = self.find_or_found(&candidates, lacking, found).await?;
         let (group, secret) = (keys.founded_group(), keys.secret().clone());
         let relays = self.inner.relays.clone();
-        let state = self.fresh_state(vec![(0, secret)], relays, SortedMap::new(), fresh);
+        let membership = self.membership(vec![(0, secret)], relays, SortedMap::new(), fresh);
         self.request(|reply| Command::AddGroup {
             group,
-            state: Box::new(state),
+            membership: Box::new(membership),
             reply,
         })
         .await?;

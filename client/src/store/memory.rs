@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use zerok_sync_shared::crypto::keys::Secret;
 use zerok_sync_shared::ids::GroupId;
 use zerok_sync_shared::map::SortedMap;
-use zerok_sync_shared::store::{Batch, GroupState, LogRecord, StoredGroup, Write};
+use zerok_sync_shared::store::{Batch, GroupState, LogRecord, Membership, StoredGroup, Write};
 
 use super::{Loaded, Store, StoreError};
 
@@ -27,6 +27,7 @@ struct Kept {
 
 struct Held {
     state: GroupState,
+    membership: Option<Membership>,
     /// The record at index `i` is at position `i + 1`.
     log: Vec<LogRecord>,
     /// Positions and lengths of the payloads, in order. There may be many, and the first ones leave first.
@@ -76,7 +77,10 @@ impl Kept {
             let group = touched.get_or_insert_with(id, || self.groups.get(&id).map(Held::outline));
             match (write, group.as_mut()) {
                 (Write::State { .. }, None) => *group = Some(Outline::default()),
-                (Write::State { .. }, Some(_)) => {}
+                (Write::State { .. } | Write::Membership { .. }, Some(_)) => {}
+                (Write::Membership { .. }, None) => {
+                    return Err(refused("a membership is of a group that is not there"));
+                }
                 (Write::Append { record, .. }, Some(outline))
                     if record.position == outline.last + 1 =>
                 {
@@ -125,6 +129,11 @@ impl Kept {
                         self.groups.insert(*group, Held::new((**state).clone()));
                     }
                 },
+                Write::Membership { group, membership } => {
+                    if let Some(held) = self.groups.get_mut(group) {
+                        held.membership = Some((**membership).clone());
+                    }
+                }
                 Write::Append {
                     group,
                     record,
@@ -160,6 +169,7 @@ impl Held {
     const fn new(state: GroupState) -> Self {
         Self {
             state,
+            membership: None,
             log: Vec::new(),
             unsent: VecDeque::new(),
             payload_bytes: 0,
@@ -197,6 +207,7 @@ impl Store for MemoryStore {
         let groups = kept.groups.iter().map(|(group, held)| StoredGroup {
             group: *group,
             state: held.state.clone(),
+            membership: held.membership.clone(),
             unsent: held.unsent.iter().copied().collect(),
         });
         Ok(Loaded {
@@ -248,6 +259,7 @@ impl Store for MemoryStore {
 const fn group_of(write: &Write) -> GroupId {
     match write {
         Write::State { group, .. }
+        | Write::Membership { group, .. }
         | Write::Append { group, .. }
         | Write::Sent { group, .. }
         | Write::Remove { group } => *group,

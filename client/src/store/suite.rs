@@ -16,7 +16,7 @@ use zerok_sync_shared::store::{Batch, LogRecord, StoredGroup, Write};
 use zerok_sync_shared::time::Timestamp;
 
 use super::{Store, StoreError};
-use fixtures::{full_state, neighbour, sent};
+use fixtures::{full_membership, full_state, neighbour, sent};
 
 pub use fixtures::{append, batch, group, record, state};
 
@@ -76,12 +76,14 @@ cases! {
         let store = open("state").await;
         let (id, mut full) = (group(1), full_state());
         commit(&store, [Write::State { group: id, state: Box::new(full.clone()) }]).await;
-        assert_eq!(only_group(&store).await, StoredGroup { group: id, state: full.clone(), unsent: Vec::new() });
+        assert_eq!(only_group(&store).await, StoredGroup { group: id, state: full.clone(), membership: None, unsent: Vec::new() });
         full.position = 1;
         full.last_synced = None;
         full.bookmarks.clear();
-        commit(&store, [append(id, 1, 5), Write::State { group: id, state: Box::new(full.clone()) }]).await;
-        assert_eq!(only_group(&store).await, StoredGroup { group: id, state: full, unsent: vec![(1, 5)] });
+        let members = full_membership();
+        let joined = Write::Membership { group: id, membership: Box::new(members.clone()) };
+        commit(&store, [append(id, 1, 5), joined, Write::State { group: id, state: Box::new(full.clone()) }]).await;
+        assert_eq!(only_group(&store).await, StoredGroup { group: id, state: full, membership: Some(members), unsent: vec![(1, 5)] });
         assert_eq!(positions(&store, id, 0).await, [1]);
         store.close().await;
     }

@@ -142,6 +142,7 @@ export class ClientHandle implements SyncClient, CoreHandlers {
       case "group":
       case "pushed":
       case "device-joined":
+      case "device-revoked":
       case "gap":
         this.#group(event.group).apply(event);
         break;

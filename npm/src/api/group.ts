@@ -7,6 +7,7 @@ import { SyncError } from "../errors.js";
 import type {
   BlobsOptions,
   Group,
+  GroupDevice,
   GroupEvents,
   Invite,
   InviteOptions,
@@ -16,6 +17,7 @@ import type {
   PushedToRelay,
   PushOptions,
   ReceivedBlob,
+  RevokeOptions,
   SyncStatus,
   Unsubscribe,
   WaitOptions,
@@ -44,6 +46,7 @@ export class GroupHandle implements Group {
     pushed: new Set(),
     status: new Set(),
     "device-joined": new Set(),
+    "device-revoked": new Set(),
     gap: new Set(),
     error: new Set(),
   });
@@ -121,6 +124,23 @@ export class GroupHandle implements Group {
     return this.#events.on(event, handler);
   }
 
+  async devices(): Promise<GroupDevice[]> {
+    return this.#core.call("devices", [this.id]);
+  }
+
+  async revokeDevice(id: string, options: RevokeOptions = {}): Promise<void> {
+    const { reason = "lost", until = "local" } = options;
+    if (typeof id !== "string") throw invalidArgument("revokeDevice() needs the id of a device.");
+    if (!["local", "relay"].includes(until)) throw invalidArgument('until must be "local" or "relay".');
+    const revoking = this.#core.call("revoke", [this.id, id, reason, until === "relay"]);
+    await withTimeout(revoking, until === "relay" ? options.timeout : undefined, "Removing the device");
+  }
+
+  async renameDevice(name: string): Promise<void> {
+    if (typeof name !== "string") throw invalidArgument("renameDevice() needs a name.");
+    await this.#core.call("rename", [this.id, name]);
+  }
+
   async leave(): Promise<void> {
     await this.#core.call("leave", [this.id]);
   }
@@ -141,7 +161,10 @@ export class GroupHandle implements Group {
         this.#events.emit("pushed", { id: event.id, position: event.position, cursor: event.cursor });
         break;
       case "device-joined":
-        this.#events.emit("device-joined", { device: event.device });
+        this.#events.emit("device-joined", { device: event.device, name: event.name ?? null });
+        break;
+      case "device-revoked":
+        this.#events.emit("device-revoked", { device: event.device, by: event.by, reason: event.reason });
         break;
       case "gap":
         this.#events.emit("gap", { sender: event.sender, from: event.from, to: event.to });

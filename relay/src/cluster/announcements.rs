@@ -7,6 +7,7 @@ use data_encoding::BASE64URL_NOPAD;
 use tokio::sync::Notify;
 use zerok_sync_shared::ids::GroupId;
 
+use crate::groups::News;
 use crate::limits;
 
 /// A notice that tells to look at all groups.
@@ -21,7 +22,7 @@ pub(crate) struct Announcements {
 
 #[derive(Debug, Default)]
 struct Pending {
-    newest: HashMap<GroupId, u64>,
+    newest: HashMap<GroupId, News>,
     everything: bool,
 }
 
@@ -38,8 +39,17 @@ impl Announcements {
                 pending.newest.clear();
             }
             let newest = pending.newest.entry(*group).or_default();
-            *newest = (*newest).max(*cursor);
+            newest.cursor = newest.cursor.max(*cursor);
         }
+        drop(pending);
+        self.wake.notify_one();
+    }
+
+    /// A group has other keys.
+    pub fn changed(&self, group: GroupId, epoch: u32) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = pending.newest.entry(group).or_default();
+        newest.epoch = newest.epoch.max(epoch);
         drop(pending);
         self.wake.notify_one();
     }
@@ -71,11 +81,14 @@ impl Announcements {
 }
 
 /// As few notices as their length allows.
-fn write(newest: &HashMap<GroupId, u64>) -> Vec<String> {
+fn write(newest: &HashMap<GroupId, News>) -> Vec<String> {
     let mut notices = Vec::new();
     let mut notice = String::new();
-    for (group, cursor) in newest {
-        let entry = format!("{}:{cursor}", BASE64URL_NOPAD.encode(&group.0));
+    for (group, News { cursor, epoch }) in newest {
+        let mut entry = format!("{}:{cursor}", BASE64URL_NOPAD.encode(&group.0));
+        if *epoch > 0 {
+            entry.push_str(&format!(":{epoch}"));
+        }
         if notice.len() + 1 + entry.len() > limits::NOTICE {
             notices.push(std::mem::take(&mut notice));
         }
@@ -93,20 +106,25 @@ fn write(newest: &HashMap<GroupId, u64>) -> Vec<String> {
 pub(crate) enum Notice {
     /// Any group may have grown.
     Everything,
-    /// These have, up to these cursors.
-    Grown(Vec<(GroupId, u64)>),
+    /// This is new.
+    News(Vec<(GroupId, News)>),
 }
 
 impl Notice {
     /// Reads a notice. What is not understood, perhaps of a newer version, tells to look at everything.
     pub fn parse(text: &str) -> Self {
         let entry = |entry: &str| {
-            let (group, cursor) = entry.split_once(':')?;
-            let group = BASE64URL_NOPAD.decode(group.as_bytes()).ok()?;
-            Some((GroupId(group.try_into().ok()?), cursor.parse().ok()?))
+            let mut parts = entry.split(':');
+            let group = BASE64URL_NOPAD.decode(parts.next()?.as_bytes()).ok()?;
+            let news = News {
+                cursor: parts.next()?.parse().ok()?,
+                epoch: parts.next().map_or(Ok(0), str::parse).ok()?,
+            };
+            let whole = parts.next().is_none();
+            Some((GroupId(group.try_into().ok()?), news)).filter(|_| whole)
         };
         let entries: Option<Vec<_>> = text.split(',').map(entry).collect();
-        entries.map_or(Self::Everything, Self::Grown)
+        entries.map_or(Self::Everything, Self::News)
     }
 }
 
@@ -130,13 +148,16 @@ mod tests {
         assert!(notices.iter().all(|notice| notice.len() <= limits::NOTICE));
         let mut told = HashMap::new();
         for notice in &notices {
-            let Notice::Grown(groups) = Notice::parse(notice) else {
+            let Notice::News(groups) = Notice::parse(notice) else {
                 panic!("{notice}");
             };
             told.extend(groups);
         }
         assert_eq!(told.len(), 1000);
-        assert_eq!((told[&group(0)], told[&group(1)]), (u64::MAX, u64::MAX - 1));
+        assert_eq!(
+            (told[&group(0)].cursor, told[&group(1)].cursor),
+            (u64::MAX, u64::MAX - 1)
+        );
         let nothing = tokio::time::timeout(std::time::Duration::ZERO, announcements.take());
         assert!(nothing.await.is_err());
     }
@@ -160,12 +181,29 @@ mod tests {
             ":",
             &format!("{id}:-1"),
             &format!("{id}:1,"),
+            &format!("{id}:1:2:3"),
         ] {
             assert_eq!(Notice::parse(text), Notice::Everything, "{text}");
         }
         assert_eq!(
             Notice::parse(&format!("{id}:5")),
-            Notice::Grown(vec![(GroupId([7; 32]), 5)])
+            Notice::News(vec![(
+                GroupId([7; 32]),
+                News {
+                    cursor: 5,
+                    epoch: 0
+                }
+            )])
+        );
+        assert_eq!(
+            Notice::parse(&format!("{id}:0:3")),
+            Notice::News(vec![(
+                GroupId([7; 32]),
+                News {
+                    cursor: 0,
+                    epoch: 3
+                }
+            )])
         );
     }
 }

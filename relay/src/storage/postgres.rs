@@ -13,9 +13,10 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use tokio::time::timeout;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
 use zerok_sync_shared::message::{Blob, Mark};
-use zerok_sync_shared::session::{GroupInfo, Page};
+use zerok_sync_shared::session::{GroupInfo, KeysSince, NewRotation, Page};
 use zerok_sync_shared::time::Timestamp;
 
+use super::keys::{KeptKeys, RotateError};
 use super::{
     Batch, Census, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup, PutInviteError, Refused,
     Stats, Storage, StorageError, Sweep, Swept,
@@ -26,6 +27,7 @@ use crate::limits;
 
 mod commit;
 mod invites;
+mod keys;
 mod lane;
 mod nodes;
 mod notices;
@@ -157,6 +159,14 @@ impl Storage for PostgresStorage {
     async fn open_group(&self, open: OpenGroup) -> Result<GroupInfo, OpenError> {
         let found = reading!(self.readers, |connection| look_up(connection, &open))?;
         match found {
+            Some(info) if info.epoch < open.epoch && !open.chain.is_empty() => {
+                let advanced = in_transaction!(self.others, Retry::Lost, |connection| advance(
+                    connection, &open
+                ))?;
+                let info = advanced.ok_or(OpenError::Unknown)?;
+                self.announcements.changed(open.group_id, info.epoch);
+                return Ok(info);
+            }
             Some(info) => return Ok(info),
             None if !open.create => return Err(OpenError::Unknown),
             None => {}
@@ -165,6 +175,36 @@ impl Storage for PostgresStorage {
             connection, &open
         ))?;
         made.map(|(_, info)| info).ok_or(OpenError::TooMany)
+    }
+
+    async fn rotate(&self, rotation: NewRotation) -> Result<(), RotateError> {
+        // Not after a lost connection: whether it was this one that was kept, its author learns from the keys.
+        in_transaction!(self.others, Retry::Undone, |connection| keys::rotate(
+            connection, &rotation
+        ))??;
+        let epoch = rotation.certificate.claims.epoch;
+        self.announcements.changed(rotation.group_id, epoch);
+        Ok(())
+    }
+
+    async fn keys_since(
+        &self,
+        group_id: GroupId,
+        device: DeviceId,
+        after_epoch: u32,
+    ) -> Result<KeysSince, StorageError> {
+        reading!(self.readers, |connection| keys::since(
+            connection,
+            group_id,
+            device,
+            after_epoch
+        ))
+    }
+
+    async fn keep_keys(&self, keys: KeptKeys) -> Result<(), StorageError> {
+        in_transaction!(self.others, Retry::Lost, |connection| keys::keep(
+            connection, &keys
+        ))
     }
 
     async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Kept, Refused>>, StorageError> {
@@ -359,7 +399,7 @@ async fn look_up(
     connection: &mut PgConnection,
     open: &OpenGroup,
 ) -> Result<Option<GroupInfo>, sqlx::Error> {
-    let Some((key, mut info)) = find_group(connection, open.group_id).await? else {
+    let Some((key, mut info)) = find_group(connection, open).await? else {
         return Ok(None);
     };
     if !open.marks.is_empty() {
@@ -376,27 +416,45 @@ async fn make_group(
     let count = sqlx::query("SELECT count(*) FROM groups")
         .fetch_one(&mut *connection)
         .await?;
+    let mut made = None;
     if number(&count, 0)? < open.max_groups {
         let insert = "INSERT INTO groups (group_id, access_pub, epoch, created_at) \
-                      VALUES ($1, $2, $3, $4) ON CONFLICT (group_id) DO NOTHING";
-        sqlx::query(insert)
+                      VALUES ($1, $2, $3, $4) ON CONFLICT (group_id) DO NOTHING RETURNING id";
+        made = sqlx::query(insert)
             .bind(open.group_id.0.as_slice())
             .bind(open.access_pub.as_slice())
             .bind(i64::from(open.epoch))
             .bind(int(open.now.0))
-            .execute(&mut *connection)
+            .fetch_optional(&mut *connection)
             .await?;
     }
-    find_group(connection, open.group_id).await
+    if let Some(row) = made {
+        for link in &open.chain {
+            keys::add_link(connection, row.try_get(0)?, link, None).await?;
+        }
+    }
+    find_group(connection, open).await
+}
+
+/// Moves a group to the newest epoch of a chain, and finds it.
+async fn advance(
+    connection: &mut PgConnection,
+    open: &OpenGroup,
+) -> Result<Option<GroupInfo>, sqlx::Error> {
+    keys::advance(connection, open).await?;
+    look_up(connection, open).await
 }
 
 async fn find_group(
     connection: &mut PgConnection,
-    group_id: GroupId,
+    open: &OpenGroup,
 ) -> Result<Option<(i64, GroupInfo)>, sqlx::Error> {
-    let sql = "SELECT id, max_cursor, epoch, access_pub FROM groups WHERE group_id = $1";
+    let sql = "SELECT id, max_cursor, epoch, access_pub, EXISTS (\
+                   SELECT 1 FROM rotations WHERE group_ref = groups.id AND revoked = $2\
+               ) FROM groups WHERE group_id = $1";
     let row = sqlx::query(sql)
-        .bind(group_id.0.as_slice())
+        .bind(open.group_id.0.as_slice())
+        .bind(open.device.0.as_slice())
         .fetch_optional(connection)
         .await?;
     let Some(row) = row else { return Ok(None) };
@@ -405,6 +463,7 @@ async fn find_group(
         epoch: u32::try_from(number(&row, 2)?).map_err(|_| wrong("an epoch is too large"))?,
         access_pub: bytes(&row, 3)?,
         marks: Vec::new(),
+        revoked: row.try_get(4)?,
     };
     Ok(Some((row.try_get(0)?, info)))
 }

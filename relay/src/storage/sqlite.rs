@@ -12,9 +12,10 @@ use sqlx::{ConnectOptions as _, Connection as _, Row, SqliteConnection};
 use tokio::sync::Mutex;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
 use zerok_sync_shared::message::{Blob, Mark};
-use zerok_sync_shared::session::{GroupInfo, Page};
+use zerok_sync_shared::session::{GroupInfo, KeysSince, NewRotation, Page};
 use zerok_sync_shared::time::Timestamp;
 
+use super::keys::{KeptKeys, RotateError};
 use super::{
     Batch, Census, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup, Pending, PutInviteError,
     Refused, Stats, Storage, StorageError, Sweep, Swept,
@@ -26,6 +27,7 @@ use wal::{Reader, Wal};
 mod commit;
 mod invites;
 pub mod keeper;
+mod keys;
 mod retention;
 #[cfg(test)]
 mod tests;
@@ -173,14 +175,28 @@ impl Storage for SqliteStorage {
     }
 
     async fn open_group(&self, open: OpenGroup) -> Result<GroupInfo, OpenError> {
-        let find = "SELECT id, max_cursor, epoch, access_pub FROM groups WHERE group_id = ?";
-        let find = || sqlx::query(find).bind(open.group_id.0.to_vec());
+        let find = "SELECT id, max_cursor, epoch, access_pub, EXISTS (\
+                        SELECT 1 FROM rotations WHERE group_ref = groups.id AND revoked = ?2\
+                    ) FROM groups WHERE group_id = ?1";
+        let find = || {
+            let query = sqlx::query(find).bind(open.group_id.0.to_vec());
+            query.bind(open.device.0.to_vec())
+        };
         let found = find()
             .fetch_optional(&mut *self.reader().await?)
             .await
             .map_err(StorageError::from)?;
         if let Some(row) = found {
             let mut info = group_info(&row)?;
+            if info.epoch < open.epoch && !open.chain.is_empty() {
+                let find = &find;
+                info = self
+                    .write::<_, StorageError>(async |connection| {
+                        keys::advance(connection, &open).await?;
+                        group_info(&find().fetch_one(connection).await?)
+                    })
+                    .await?;
+            }
             let group_ref: i64 = row.try_get(0).map_err(StorageError::from)?;
             for cursor in &open.marks {
                 info.marks.extend(self.mark(group_ref, *cursor).await?);
@@ -193,9 +209,10 @@ impl Storage for SqliteStorage {
         self.write(async |connection| {
             let count = sqlx::query("SELECT count(*) FROM groups").fetch_one(&mut *connection);
             let count = number(&count.await.map_err(StorageError::from)?, 0)?;
-            if count < open.max_groups {
+            let before = find().fetch_optional(&mut *connection).await;
+            if count < open.max_groups && before.map_err(StorageError::from)?.is_none() {
                 let insert = "INSERT INTO groups (group_id, access_pub, epoch, created_at) \
-                              VALUES (?, ?, ?, ?) ON CONFLICT (group_id) DO NOTHING";
+                              VALUES (?, ?, ?, ?)";
                 sqlx::query(insert)
                     .bind(open.group_id.0.to_vec())
                     .bind(open.access_pub.to_vec())
@@ -204,6 +221,12 @@ impl Storage for SqliteStorage {
                     .execute(&mut *connection)
                     .await
                     .map_err(StorageError::from)?;
+                let group = sqlx::query("SELECT last_insert_rowid()").fetch_one(&mut *connection);
+                let group = group.await.map_err(StorageError::from)?;
+                let group: i64 = group.try_get(0).map_err(StorageError::from)?;
+                for link in &open.chain {
+                    keys::add_link(connection, group, link, None).await?;
+                }
             }
             // Another session may have made it in the meantime.
             let found = find().fetch_optional(&mut *connection).await;
@@ -211,6 +234,26 @@ impl Storage for SqliteStorage {
             Ok(group_info(&found.ok_or(OpenError::TooMany)?)?)
         })
         .await
+    }
+
+    async fn rotate(&self, rotation: NewRotation) -> Result<(), RotateError> {
+        self.write(async |connection| keys::rotate(connection, &rotation).await)
+            .await
+    }
+
+    async fn keys_since(
+        &self,
+        group_id: GroupId,
+        device: DeviceId,
+        after_epoch: u32,
+    ) -> Result<KeysSince, StorageError> {
+        let mut reader = self.reader().await?;
+        keys::since(&mut reader, group_id, device, after_epoch).await
+    }
+
+    async fn keep_keys(&self, keys: KeptKeys) -> Result<(), StorageError> {
+        self.write(async |connection| keys::keep(connection, &keys).await)
+            .await
     }
 
     async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Kept, Refused>>, StorageError> {
@@ -436,6 +479,7 @@ fn group_info(row: &SqliteRow) -> Result<GroupInfo, StorageError> {
         epoch: row.try_get(2)?,
         access_pub: bytes(row, 3)?,
         marks: Vec::new(),
+        revoked: row.try_get(4)?,
     })
 }
 

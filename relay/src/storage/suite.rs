@@ -17,6 +17,8 @@ use super::{
 };
 use crate::invites::{Invite, InviteState};
 
+/// The device that opens groups.
+const AUTHOR: DeviceId = DeviceId([4; 32]);
 const A: GroupId = GroupId([1; 32]);
 const B: GroupId = GroupId([2; 32]);
 pub(super) const NOW: Timestamp = Timestamp(1_000_000);
@@ -34,7 +36,10 @@ pub(super) async fn conformance<F: Future<Output = Arc<dyn Storage>>>(make: impl
     what_everybody_has_is_deleted(&*make().await).await;
     gone_devices_are_forgotten(&*make().await).await;
     invites_are_kept_changed_and_forgotten(&*make().await).await;
+    keys::conformance(&make).await;
 }
+
+mod keys;
 
 pub(crate) fn open(group_id: GroupId) -> OpenGroup {
     OpenGroup {
@@ -42,6 +47,8 @@ pub(crate) fn open(group_id: GroupId) -> OpenGroup {
         access_pub: [3; 32],
         epoch: 0,
         create: true,
+        device: AUTHOR,
+        chain: Vec::new(),
         max_groups: 10,
         now: NOW,
         marks: Vec::new(),

@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use zerok_sync_shared::ids::{BlobId, Incarnation, InviteLookup};
 use zerok_sync_shared::message::Mark;
-use zerok_sync_shared::session::{GroupInfo, Page};
+use zerok_sync_shared::session::{GroupInfo, KeysSince, NewRotation, Page};
 use zerok_sync_shared::time::Timestamp;
 
 use super::*;
 use crate::invites::Invite;
+use crate::storage::keys::{KeptKeys, RotateError};
 use crate::storage::{
     Census, InviteChange, OpenError, OpenGroup, PutInviteError, Stats, StorageError, Sweep, Swept,
 };
@@ -42,6 +43,15 @@ impl Storage for Fake {
     }
     async fn open_group(&self, _: OpenGroup) -> Result<GroupInfo, OpenError> {
         Err(OpenError::Unknown)
+    }
+    async fn rotate(&self, _: NewRotation) -> Result<(), RotateError> {
+        Err(RotateError::Stale)
+    }
+    async fn keys_since(&self, _: GroupId, _: DeviceId, _: u32) -> Result<KeysSince, StorageError> {
+        Ok(KeysSince::default())
+    }
+    async fn keep_keys(&self, _: KeptKeys) -> Result<(), StorageError> {
+        Ok(())
     }
     async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Kept, Refused>>, StorageError> {
         self.gate.0.acquire().await.unwrap().forget();
@@ -155,7 +165,7 @@ async fn what_waits_shares_a_transaction_and_is_announced_after_it() {
         assert_eq!(answers.recv().await.unwrap().unwrap().cursor, cursor);
     }
     assert_eq!(*storage.batches.lock().unwrap(), [1, 49]);
-    while member.grown().await < 50 {}
+    while member.news().await.cursor < 50 {}
     let page = member.recent(0, 100, 1 << 20).unwrap();
     assert_eq!(
         (page.blobs.len(), page.up_to, page.has_more),

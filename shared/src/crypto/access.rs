@@ -1,7 +1,6 @@
 //! Proof of membership: a relay learns that a device holds the group's access key, and can't use the proof elsewhere.
 
-use ed25519_dalek::{Signature, Signer, VerifyingKey};
-
+use super::device::signed;
 use super::domain;
 use super::keys::EpochKeys;
 use crate::ids::{DeviceId, GroupId, RelayId};
@@ -43,21 +42,14 @@ pub fn hello_proof(
     group: GroupId,
     exporter: &[u8; 32],
 ) -> [u8; 64] {
-    keys.access()
-        .sign(&proof_text(relay, device, group, keys.epoch(), exporter))
-        .to_bytes()
+    keys.sign(&proof_text(relay, device, group, keys.epoch(), exporter))
 }
 
 /// Whether the HELLO was made for this connection by a holder of the access key that it names.
 #[must_use]
 pub fn verify_hello(hello: &Hello, relay: RelayId, device: DeviceId, exporter: &[u8; 32]) -> bool {
-    let Ok(key) = VerifyingKey::from_bytes(&hello.access_pub) else {
-        return false;
-    };
     let text = proof_text(relay, device, hello.group_id, hello.epoch, exporter);
-    // Strict: no small-order keys, one encoding of each signature.
-    key.verify_strict(&text, &Signature::from_bytes(&hello.proof))
-        .is_ok()
+    signed(&hello.access_pub, &text, &hello.proof)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer as _, SigningKey};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
@@ -103,8 +103,8 @@ impl EpochKeys {
         access::group_id(&self.access_pub())
     }
 
-    pub(crate) const fn access(&self) -> &SigningKey {
-        &self.access
+    pub(crate) fn sign(&self, text: &[u8]) -> [u8; 64] {
+        self.access.sign(text).to_bytes()
     }
 
     pub(crate) const fn blob(&self) -> &Secret {

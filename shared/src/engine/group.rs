@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::keys::Change;
 use super::outbox::Outbox;
+use super::roster::Rename;
 use super::session::Session;
 use super::{Context, StreamId, Token};
 use crate::crypto::keys::EpochKeys;
@@ -14,7 +16,7 @@ use crate::ids::{BlobIds, DeviceId, GroupId, Incarnation, RelayId};
 use crate::limits;
 use crate::map::{SortedMap, SortedSet};
 use crate::message::{Blob, Mark, PushAck};
-use crate::store::{GroupState, Sequences, StoredGroup};
+use crate::store::{GroupState, Membership, Sequences, Wish};
 use crate::time::Timestamp;
 
 /// A push of the app that is not durable yet.
@@ -66,7 +68,15 @@ pub(super) struct Group {
     /// What the store holds.
     pub(super) state: GroupState,
     pub(super) blob_ids: BlobIds,
+    pub(super) membership: Membership,
+    /// Those of the membership's epochs.
     pub(super) keys: Vec<EpochKeys>,
+    /// What a relay told of newer keys, and the app's requests that change the membership: not durable yet.
+    pub(super) change: Option<Change>,
+    pub(super) wishes: Vec<(Wish, Token)>,
+    pub(super) rename: Option<Rename>,
+    /// The relay in use lacks rotations: the next HELLO brings them.
+    pub(super) send_chain: bool,
     pub(super) outbox: Outbox,
     pub(super) pushes: VecDeque<PendingPush>,
     pub(super) inbox: VecDeque<Received>,
@@ -87,18 +97,27 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn load(stored: StoredGroup) -> Self {
-        let keys = stored
-            .state
+    pub(super) fn load(
+        id: GroupId,
+        state: GroupState,
+        membership: Membership,
+        unsent: Vec<(u64, u32)>,
+    ) -> Self {
+        let keys = membership
             .epochs
             .iter()
             .map(|(epoch, secret)| EpochKeys::derive(*epoch, secret.clone()));
         Self {
-            id: stored.group,
+            id,
             keys: keys.collect(),
-            outbox: Outbox::new(stored.unsent),
-            state: stored.state,
+            outbox: Outbox::new(unsent),
+            state,
             blob_ids: BlobIds::default(),
+            membership,
+            change: None,
+            wishes: Vec::new(),
+            rename: None,
+            send_chain: false,
             pushes: VecDeque::new(),
             inbox: VecDeque::new(),
             inbox_bytes: 0,
@@ -121,17 +140,18 @@ impl Group {
 
     /// URL of the relay in use.
     pub(super) fn relay(&self) -> &str {
-        self.state.relays.get(self.relay).map_or("", String::as_str)
+        let relays = &self.membership.relays;
+        relays.get(self.relay).map_or("", String::as_str)
     }
 
     /// What the relay in use asks for.
     pub(super) fn token(&self) -> Option<&AccessToken> {
-        self.state.tokens.get(self.relay())
+        self.membership.tokens.get(self.relay())
     }
 
     /// After a failed attempt: the next one goes to the next relay, if there is another; whether there is.
     pub(super) fn try_next_relay(&mut self) -> bool {
-        let relays = self.state.relays.len();
+        let relays = self.membership.relays.len();
         self.relay = (self.relay + 1) % relays.max(1);
         relays > 1
     }
@@ -144,8 +164,12 @@ impl Group {
         self.keys.iter().find(|keys| keys.epoch() == epoch)
     }
 
-    pub(super) fn has_intents(&self) -> bool {
-        !self.pushes.is_empty() || !self.inbox.is_empty()
+    pub(super) fn has_intents(&self, device: DeviceId) -> bool {
+        !self.pushes.is_empty()
+            || !self.inbox.is_empty()
+            || self.change.is_some()
+            || !self.wishes.is_empty()
+            || self.entry_due(device)
     }
 
     pub(super) fn wants_frames(&self) -> bool {
@@ -178,13 +202,19 @@ impl Group {
     }
 
     pub(super) fn wants_session(&self, now: Timestamp) -> bool {
-        self.session.is_none() && self.staging == 0 && self.retry_at.is_none_or(|at| at <= now)
+        self.session.is_none()
+            && self.staging == 0
+            && self.change.is_none()
+            && !self.membership.expelled
+            && self.retry_at.is_none_or(|at| at <= now)
     }
 
     pub(super) fn next_wake(&self, connected: bool) -> Option<Timestamp> {
         match &self.session {
             Some(session) => session.next_wake(),
-            None => self.retry_at.filter(|_| connected && self.staging == 0),
+            None => self.retry_at.filter(|_| {
+                connected && self.staging == 0 && self.change.is_none() && !self.membership.expelled
+            }),
         }
     }
 

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use crate::codec::DecodeError;
+use crate::crypto::rotation::Reason;
 use crate::failure::SyncError;
 use crate::ids::{BlobId, DeviceId, GroupId, RelayId};
 use crate::message::Message;
-use crate::store::{Batch, GroupState, LogRecord};
+use crate::store::{Batch, LogRecord, Membership};
 
 /// Names one stream, and with it one attempt at a session. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,8 +34,8 @@ pub enum Input {
     AddGroup {
         /// The group.
         group: GroupId,
-        /// Its state.
-        state: Box<GroupState>,
+        /// The keys and where it lives. For a device that is in the group already, newer keys count.
+        membership: Box<Membership>,
         /// Answered by [`Output::Done`] or [`Output::Refused`].
         token: Token,
     },
@@ -42,6 +43,26 @@ pub enum Input {
     RemoveGroup {
         /// The group.
         group: GroupId,
+        /// Answered by [`Output::Done`] or [`Output::Refused`].
+        token: Token,
+    },
+    /// The app revokes another device.
+    Revoke {
+        /// In this group.
+        group: GroupId,
+        /// The device.
+        device: DeviceId,
+        /// Why.
+        reason: Reason,
+        /// Answered by [`Output::Done`] when it is certain to happen, or by [`Output::Refused`].
+        token: Token,
+    },
+    /// The app gives this device another name.
+    Rename {
+        /// In this group.
+        group: GroupId,
+        /// For people.
+        name: String,
         /// Answered by [`Output::Done`] or [`Output::Refused`].
         token: Token,
     },
@@ -204,6 +225,21 @@ pub enum Event {
         group: GroupId,
         /// The device.
         device: DeviceId,
+        /// What it calls itself, if it has said so.
+        name: Option<String>,
+    },
+    /// A device was revoked: whoever stays has new keys. It may be this one.
+    DeviceRevoked {
+        /// The group.
+        group: GroupId,
+        /// Who is out.
+        device: DeviceId,
+        /// Who revoked it.
+        by: DeviceId,
+        /// Why.
+        reason: Reason,
+        /// The first epoch without it.
+        epoch: u32,
     },
     /// Blobs that no relay has any more.
     Gap {

@@ -4,12 +4,15 @@
 //! HELLO ──► WELCOME ──► SUBSCRIBE, then pushes ──ERROR──► paused (still receiving) ──► closed and opened again
 //! ```
 
+use bytes::Bytes;
+
 use super::group::{Group, Received};
 use super::outbox::Next;
 use super::repair::Repair;
 use super::{Context, LoadPurpose, Output, StreamId, link};
-use crate::codec::DecodeError;
+use crate::codec::{self, DecodeError};
 use crate::crypto::access;
+use crate::crypto::blob::{self, Address};
 use crate::error::ErrorCode;
 use crate::failure::{SyncError, code};
 use crate::ids::RelayId;
@@ -30,6 +33,8 @@ pub(super) struct Session {
     pub(super) started_at: u64,
     pub(super) caught_up: bool,
     pub(super) repair: Option<Repair>,
+    /// A rotation of this device is at the relay.
+    pub(super) rotating: bool,
     /// The relay refused a push and ignores all further ones: open another session then.
     paused_until: Option<Timestamp>,
     acked: u64,
@@ -44,6 +49,11 @@ impl Session {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Ends it as soon as possible.
+    pub(super) const fn end(&mut self, now: Timestamp) {
+        self.paused_until = Some(now);
     }
 
     pub(super) const fn is_open(&self) -> bool {
@@ -120,8 +130,8 @@ impl Group {
             group_id: self.id,
             epoch: keys.epoch(),
             access_pub: keys.access_pub(),
-            certificates: Vec::new(),
-            proof: access::hello_proof(keys, relay_id, context.device, self.id, exporter),
+            certificates: self.chain_for_relay(),
+            proof: access::hello_proof(keys, relay_id, context.device(), self.id, exporter),
             after_cursor: known.map_or(0, |known| known.cursor),
             capabilities: Vec::new(),
             access_token: self.token().map(|token| token.expose().to_owned()),
@@ -156,6 +166,7 @@ impl Group {
             started_at: 0,
             caught_up: false,
             repair: None,
+            rotating: false,
             paused_until: None,
             acked: 0,
             acked_at: Timestamp::default(),
@@ -176,6 +187,8 @@ impl Group {
                 self.on_welcome(welcome, context)
             }
             Ok(Message::Error(error)) => self.on_error(&error, context),
+            Ok(Message::KeyPacket(keys)) => self.on_key_packet(keys, context),
+            Ok(Message::Revoked { certificates }) => self.on_revoked(&certificates, context),
             // The stream ends right after it.
             Ok(Message::Bye { .. }) => {}
             Ok(Message::Blob(blob)) if session.is_open() => {
@@ -215,6 +228,11 @@ impl Group {
             || welcome.relay_id != session.relay_id
         {
             return self.give_up("answered for another relay or another version", context);
+        }
+        if !self.membership.knows_chain() {
+            // Who has joined by an invite has the keys without the chain, which says who else is a member.
+            let stream = session.stream;
+            return context.send(stream, Message::Chain { after_epoch: 0 });
         }
         session.welcome_by = None;
         let pinned = self.state.pins.get(&relay_url).copied();
@@ -260,6 +278,9 @@ impl Group {
             stream,
             message: Message::Subscribe(subscribe),
         });
+        if core::mem::take(&mut self.send_chain) {
+            self.give_keys(context);
+        }
         let too_large = self.outbox.too_large(max_payload);
         if too_large > 0 {
             let text = format!(
@@ -279,14 +300,28 @@ impl Group {
             session.paused_until = Some(context.now.plus(wait));
             self.retry_at = session.paused_until;
         }
-        // A relay that says it is going is not an error that a person has to see.
-        if error.code != ErrorCode::RelayShuttingDown {
+        if error.code == ErrorCode::UnknownGroup && !self.send_chain && self.has_chain() {
+            self.send_chain = true;
+            self.retry_now();
+            if let Some(session) = &mut self.session {
+                session.end(context.now);
+            }
+            return;
+        }
+        // A relay that says it is going, and a rotation that somebody else's has overtaken, are not errors that a person
+        // has to see.
+        let overtaken = error.code == ErrorCode::StaleEpoch
+            && self
+                .session
+                .as_ref()
+                .is_some_and(|session| session.rotating);
+        if error.code != ErrorCode::RelayShuttingDown && !overtaken {
             self.fail(SyncError::from_relay(self.relay(), error), context);
         }
     }
 
     /// The relay does not behave: end the session and try again later.
-    fn give_up(&mut self, what: &str, context: &mut Context<'_>) {
+    pub(super) fn give_up(&mut self, what: &str, context: &mut Context<'_>) {
         let error = SyncError::passing(code::RELAY_UNREACHABLE, format!("{} {what}", self.relay()));
         if let Some(session) = &mut self.session {
             let wait = link::backoff(self.failures, context.entropy);
@@ -376,6 +411,10 @@ impl Group {
             if !session.is_open() || session.paused_until.is_some() {
                 return;
             }
+            // What was pushed since somebody was to go is sealed so that this device does not read it.
+            if !self.membership.wishes.is_empty() {
+                return self.fulfil_wish(context);
+            }
             if session.repair.is_some() {
                 return self.repair_more(context);
             }
@@ -399,18 +438,46 @@ impl Group {
 
     pub(super) fn send_record(&mut self, record: &LogRecord, context: &mut Context<'_>) {
         let Some(session) = &self.session else { return };
+        let stream = session.stream;
+        let (epoch, payload) = self
+            .sealed_anew(record, context)
+            .unwrap_or_else(|| (record.epoch, record.payload.clone()));
         let push = Push {
             blob_id: record.blob_id,
-            epoch: record.epoch,
+            epoch,
             ttl: record.ttl,
-            payload: record.payload.clone(),
-            origin: (record.sender != context.device).then_some(record.sender),
+            payload,
+            origin: (record.sender != context.device()).then_some(record.sender),
         };
-        context.out.push(Output::Send {
-            stream: session.stream,
-            message: Message::Push(push),
-        });
+        context.send(stream, Message::Push(push));
         self.outbox.sent(record);
+    }
+
+    /// What this device itself pushed before it learned of newer keys is sealed with them when it is sent: whoever was
+    /// revoked has the old ones.
+    fn sealed_anew(&self, record: &LogRecord, context: &mut Context<'_>) -> Option<(u32, Bytes)> {
+        let newest = self.current_keys()?;
+        if record.sender != context.device() || record.epoch == newest.epoch() {
+            return None;
+        }
+        let address = record.address(self.id);
+        let plain = blob::open(self.keys_of(record.epoch)?, &address, &record.payload).ok()?;
+        let address = Address {
+            epoch: newest.epoch(),
+            ..address
+        };
+        let payload = blob::seal(newest, &address, &plain, context.entropy);
+        Some((newest.epoch(), payload))
+    }
+
+    /// Whether this device can prove the newest epoch to a relay that does not know it.
+    fn has_chain(&self) -> bool {
+        self.membership.epoch() > 0 && self.membership.knows_chain()
+    }
+
+    fn chain_for_relay(&self) -> Vec<Bytes> {
+        let rotations = self.membership.rotations.iter().filter(|_| self.send_chain);
+        rotations.map(|link| codec::to_bytes(link).into()).collect()
     }
 
     pub(super) fn on_loaded(

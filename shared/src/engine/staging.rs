@@ -2,20 +2,32 @@
 //!
 //! A write is made from a copy of the group's state. Only when it is durable does the copy become the state.
 
+use bytes::Bytes;
+
 use super::group::{Group, PendingPush, Received};
-use super::{Context, Event, Output, Token};
+use super::{Context, Event, Output, Token, roster};
 use crate::crypto::blob::{self, Kind, OpenError, Plain};
+use crate::crypto::keys::EpochKeys;
 use crate::failure::{SyncError, code};
 use crate::ids::{BlobIds, DeviceId, RelayId};
 use crate::limits;
 use crate::message::{Blob, Mark, PushAck};
-use crate::store::{Batch, Bookmark, GroupState, Known, LogRecord, Sequences, Write};
+use crate::store::{Batch, Bookmark, GroupState, Known, LogRecord, Membership, Sequences, Write};
 
 /// What one write does to one group.
 #[derive(Debug)]
 pub(super) struct StagedGroup {
     state: GroupState,
     blob_ids: BlobIds,
+    /// If it changes.
+    membership: Option<Membership>,
+    /// Requests that the new membership fulfils.
+    wishes: usize,
+    renamed: bool,
+    /// It has what the relay told of newer keys.
+    changed: bool,
+    /// This device's entry is among `pushed`.
+    entry: Option<LogRecord>,
     pushed: Vec<(Token, LogRecord)>,
     sent: Vec<(u64, PushAck)>,
     /// Items of the inbox that it covers.
@@ -33,12 +45,17 @@ impl Group {
         batch: &mut Batch,
         context: &mut Context<'_>,
     ) -> Option<StagedGroup> {
-        if !self.has_intents() {
+        if !self.has_intents(context.device()) {
             return None;
         }
         let mut work = StagedGroup {
             state: self.state.clone(),
             blob_ids: self.blob_ids,
+            membership: None,
+            wishes: 0,
+            renamed: false,
+            changed: self.change.is_some(),
+            entry: None,
             pushed: Vec::new(),
             sent: Vec::new(),
             received: 0,
@@ -47,12 +64,33 @@ impl Group {
             caught_up: false,
         };
         let first = batch.writes.len();
+        if self.change.is_some() || !self.wishes.is_empty() {
+            let mut membership = self.membership.clone();
+            self.stage_keys(&mut membership, &mut work.events, context.device());
+            work.wishes = self.wishes.len();
+            work.membership = Some(membership);
+        }
+        // Before everything else that this device pushes, so that others know it when they see that.
+        if self.entry_due(context.device()) {
+            self.stage_entry(&mut work, batch, context);
+        }
         self.stage_pushes(&mut work, batch, context);
         for item in self.inbox.iter().take(limits::MAX_WRITE_BLOBS) {
             work.received += 1;
             self.stage_received(item, &mut work, batch, context);
         }
         self.stage_held(&mut work);
+        if let Some(membership) = &work.membership
+            && *membership != self.membership
+        {
+            batch.writes.insert(
+                first,
+                Write::Membership {
+                    group: self.id,
+                    membership: Box::new(membership.clone()),
+                },
+            );
+        }
         if work.state != self.state {
             batch.writes.insert(
                 first,
@@ -81,39 +119,76 @@ impl Group {
             if bytes > limits::MAX_UNWRITTEN_BYTES && !work.pushed.is_empty() {
                 break;
             }
-            let own = work
-                .state
-                .seen
-                .get_or_insert_with(context.device, Sequences::default);
-            let seq = own.highest().max(work.state.own_seq) + 1;
-            own.insert(seq);
-            work.state.position += 1;
-            let mut record = LogRecord {
-                position: work.state.position,
-                blob_id: work.blob_ids.draw(context.entropy),
-                sender: context.device,
-                epoch: keys.epoch(),
-                seq,
-                kind: Kind::App,
-                ttl: *ttl,
-                cursor: 0,
-                timestamp: context.now,
-                payload: bytes::Bytes::new(),
-            };
-            let plain = Plain {
-                kind: Kind::App,
-                seq,
-                witness: None,
-                body: body.clone(),
-            };
-            record.payload = blob::seal(keys, &record.address(self.id), &plain, context.entropy);
-            batch.writes.push(Write::Append {
-                group: self.id,
-                record: record.clone(),
-                unsent: true,
-            });
+            let record = self.append(keys, Kind::App, *ttl, body.clone(), work, batch, context);
             work.pushed.push((*token, record));
         }
+    }
+
+    /// Says who this device is.
+    fn stage_entry(&self, work: &mut StagedGroup, batch: &mut Batch, context: &mut Context<'_>) {
+        let Some(keys) = self.current_keys() else {
+            return;
+        };
+        let entry = self.own_entry(context);
+        let body = roster::body(&entry);
+        let ttl = limits::ROSTER_TTL;
+        let record = self.append(keys, Kind::Roster, ttl, body, work, batch, context);
+        work.state.entries.push(record.position);
+        work.entry = Some(record);
+        work.renamed = self.rename.is_some();
+        let membership = work
+            .membership
+            .get_or_insert_with(|| self.membership.clone());
+        membership.roster.insert(context.device(), entry);
+    }
+
+    /// Seals something and adds it to the log, to be sent.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what is sealed, and where it goes"
+    )]
+    fn append(
+        &self,
+        keys: &EpochKeys,
+        kind: Kind,
+        ttl: u32,
+        body: Bytes,
+        work: &mut StagedGroup,
+        batch: &mut Batch,
+        context: &mut Context<'_>,
+    ) -> LogRecord {
+        let own = work
+            .state
+            .seen
+            .get_or_insert_with(context.device(), Sequences::default);
+        let seq = own.highest().max(work.state.own_seq) + 1;
+        own.insert(seq);
+        work.state.position += 1;
+        let mut record = LogRecord {
+            position: work.state.position,
+            blob_id: work.blob_ids.draw(context.entropy),
+            sender: context.device(),
+            epoch: keys.epoch(),
+            seq,
+            kind,
+            ttl,
+            cursor: 0,
+            timestamp: context.now,
+            payload: Bytes::new(),
+        };
+        let plain = Plain {
+            kind,
+            seq,
+            witness: None,
+            body,
+        };
+        record.payload = blob::seal(keys, &record.address(self.id), &plain, context.entropy);
+        batch.writes.push(Write::Append {
+            group: self.id,
+            record: record.clone(),
+            unsent: true,
+        });
+        record
     }
 
     fn stage_received(
@@ -146,7 +221,7 @@ impl Group {
                 work.state.bookmarks.insert(relay_id, bookmark);
             }
             Received::Blob(blob) => {
-                self.stage_blob(blob, work, batch, context.device);
+                self.stage_blob(blob, work, batch, context.device());
                 advance(&mut work.state, relay_id, blob.cursor);
                 let mark = Mark {
                     cursor: blob.cursor,
@@ -183,6 +258,7 @@ impl Group {
                         cursor: ack.cursor,
                         timestamp: ack.timestamp,
                     });
+                    work.state.entries.retain(|entry| entry != position);
                     work.sent.push((*position, *ack));
                 }
             }
@@ -214,7 +290,10 @@ impl Group {
         if session.repair.is_some() {
             return;
         }
-        let first_pushed = work.pushed.first().map(|(_, record)| record.position);
+        let entry = work.entry.as_ref();
+        let first_pushed = entry
+            .or(work.pushed.first().map(|(_, record)| record))
+            .map(|record| record.position);
         let first_unsent = self.outbox.first_except(&work.sent).or(first_pushed);
         let held_to = first_unsent.map_or(work.state.position, |first| first - 1);
         if let Some(bookmark) = work.state.bookmarks.get_mut(&session.relay_id) {
@@ -239,10 +318,16 @@ impl Group {
             timestamp: blob.timestamp,
             payload: blob.payload.clone(),
         };
-        let opened = self
-            .keys_of(blob.epoch)
-            .ok_or(OpenError::UnknownEpoch)
-            .and_then(|keys| blob::open(keys, &record.address(self.id), &blob.payload));
+        let membership = work.membership.as_ref().unwrap_or(&self.membership);
+        let revocation = membership.revocation(blob.sender);
+        let opened = if revocation.is_some_and(|link| blob.epoch >= link.claims.epoch) {
+            Err("the blob is of a device that was revoked before".to_owned())
+        } else {
+            self.keys_of(blob.epoch)
+                .ok_or(OpenError::UnknownEpoch)
+                .and_then(|keys| blob::open(keys, &record.address(self.id), &blob.payload))
+                .map_err(|error| error.to_string())
+        };
         let plain = match opened {
             Ok(plain) => plain,
             Err(error) => {
@@ -271,16 +356,21 @@ impl Group {
         if late && blob.sender != device && !self.is_told(blob.sender, plain.seq) {
             work.late.push((blob.sender, blob.cursor));
         }
-        if newcomer && blob.sender != device {
-            work.events.push(Event::DeviceJoined {
-                group: self.id,
-                device: blob.sender,
-            });
-        }
         work.state.position += 1;
         record.position = work.state.position;
         record.seq = plain.seq;
         record.kind = plain.kind;
+        if plain.kind == Kind::Roster {
+            let membership = work
+                .membership
+                .get_or_insert_with(|| self.membership.clone());
+            roster::take_in(membership, self.id, &record, &plain.body);
+        }
+        if newcomer && blob.sender != device {
+            let membership = work.membership.as_ref().unwrap_or(&self.membership);
+            work.events
+                .push(roster::joined(self.id, &record, membership));
+        }
         batch.writes.push(Write::Append {
             group: self.id,
             record,
@@ -290,9 +380,25 @@ impl Group {
 
     /// The write is durable.
     pub(super) fn commit(&mut self, work: StagedGroup, context: &mut Context<'_>) {
-        self.state = work.state;
+        let entries = core::mem::replace(&mut self.state, work.state).entries;
         self.blob_ids = work.blob_ids;
         self.staging = 0;
+        for (_, token) in self.wishes.drain(..work.wishes) {
+            context.out.push(Output::Done { token });
+        }
+        if work.renamed
+            && let Some(rename) = self.rename.take()
+        {
+            context.out.push(Output::Done {
+                token: rename.token,
+            });
+        }
+        if let Some(entry) = work.entry {
+            self.outbox.add(entry);
+        }
+        if let Some(membership) = work.membership {
+            self.commit_keys(membership, work.changed, context);
+        }
         for item in self.inbox.drain(..work.received) {
             self.inbox_bytes -= item.len();
         }
@@ -307,6 +413,9 @@ impl Group {
         }
         for (position, ack) in work.sent {
             self.outbox.remove(position);
+            if entries.contains(&position) {
+                continue;
+            }
             let (
                 group,
                 PushAck {
@@ -351,12 +460,23 @@ impl Group {
         if self.session.is_none() {
             self.forget_received(0);
         }
-        for (token, _) in &work.pushed {
-            self.pushes.pop_front();
+        let mut refuse = |token| {
             context.out.push(Output::Refused {
-                token: *token,
+                token,
                 error: error.clone(),
             });
+        };
+        for (token, _) in &work.pushed {
+            self.pushes.pop_front();
+            refuse(*token);
+        }
+        self.wishes
+            .drain(..work.wishes)
+            .for_each(|(_, token)| refuse(token));
+        if work.renamed
+            && let Some(rename) = self.rename.take()
+        {
+            refuse(rename.token);
         }
     }
 

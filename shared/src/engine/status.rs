@@ -93,6 +93,8 @@ pub struct GroupView {
     pub state: State,
     /// Blobs that no relay has yet.
     pub pending: usize,
+    /// The same, with what this device has said of itself.
+    pub unsent: usize,
     /// While blobs are arriving.
     pub progress: Option<Progress>,
     /// URL of the relay in use, when it is connected.
@@ -151,7 +153,8 @@ impl Group {
     ) -> GroupView {
         let session = self.session.as_ref().filter(|session| session.is_open());
         let connected = session.is_some();
-        let ready = self.state.founded || self.state.last_synced.is_some();
+        let pending = self.outbox.len().saturating_sub(self.state.entries.len());
+        let ready = self.membership.founded || self.state.last_synced.is_some();
         let progress = session
             .filter(|session| !session.caught_up)
             .and_then(|session| {
@@ -192,18 +195,19 @@ impl Group {
             State::Offline
         } else if arriving || session.is_some_and(|session| session.repair.is_some()) {
             State::Syncing
-        } else if self.outbox.len() > 0 {
+        } else if pending > 0 {
             State::Pending
         } else {
             State::Synced
         };
         GroupView {
             state,
-            pending: self.outbox.len(),
+            pending,
+            unsent: self.outbox.len(),
             progress,
             relay: connected.then(|| self.relay().to_owned()),
             relays: self
-                .state
+                .membership
                 .relays
                 .iter()
                 .map(|url| (url.clone(), connected && url == self.relay()))

@@ -5,15 +5,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::crypto::blob::{self, Address, Kind, Plain};
 use crate::crypto::keys::Secret;
+use crate::crypto::roster::SignedEntry;
 use crate::ids::{BlobId, Incarnation, RelayId};
-use crate::map::SortedMap;
 use crate::message::{Blob, PushAck, RelayLimits, Welcome, WireError};
 
 mod nodes;
 
 const RELAY: &str = "http://relay.test";
 const RELAY_ID: RelayId = DeviceId([1; 32]);
-const DEVICE: DeviceId = DeviceId([2; 32]);
 const OTHER: DeviceId = DeviceId([3; 32]);
 
 fn keys() -> EpochKeys {
@@ -24,18 +23,22 @@ fn group() -> GroupId {
     keys().founded_group()
 }
 
-fn state() -> GroupState {
-    GroupState {
+fn device_keys() -> DeviceKeys {
+    DeviceKeys::derive(&Secret::new([2; 32]))
+}
+
+fn device() -> DeviceId {
+    device_keys().id()
+}
+
+/// That of a device that has said who it is.
+fn membership() -> Membership {
+    let entry = SignedEntry::sign(group(), &device_keys(), "Laptop", "test", Timestamp(0));
+    Membership {
         epochs: vec![(0, Secret::new([5; 32]))],
         relays: vec![RELAY.into()],
-        founded: false,
-        position: 0,
-        seen: SortedMap::new(),
-        pins: SortedMap::new(),
-        bookmarks: SortedMap::new(),
-        last_synced: None,
-        own_seq: 0,
-        tokens: SortedMap::new(),
+        roster: [(device(), entry)].into(),
+        ..Membership::default()
     }
 }
 
@@ -49,10 +52,16 @@ fn engine() -> Engine {
     };
     let stored = StoredGroup {
         group: group(),
-        state: state(),
+        state: GroupState::default(),
+        membership: Some(membership()),
         unsent: vec![],
     };
-    Engine::new(DEVICE, vec![stored], Box::new(entropy))
+    Engine::new(
+        device_keys(),
+        Profile::default(),
+        vec![stored],
+        Box::new(entropy),
+    )
 }
 
 fn welcome(incarnation: u8, max_cursor: u64) -> Message {
@@ -425,16 +434,19 @@ fn a_relay_that_says_when_to_come_back_is_left_alone_until_then() {
 
 #[test]
 fn the_token_of_the_relay_is_in_hello() {
-    let mut state = state();
     let token = AccessToken::new("0kt_x").unwrap();
-    state.tokens = [(RELAY.to_owned(), token.clone())].into();
     let stored = StoredGroup {
         group: group(),
-        state,
+        state: GroupState::default(),
+        membership: Some(Membership {
+            tokens: [(RELAY.to_owned(), token.clone())].into(),
+            ..membership()
+        }),
         unsent: vec![],
     };
     let mut engine = Engine::new(
-        DEVICE,
+        device_keys(),
+        Profile::default(),
         vec![stored],
         Box::new(|bytes: &mut [u8]| bytes.fill(1)),
     );
@@ -462,7 +474,7 @@ fn any_message() -> impl Strategy<Value = Message> {
         4 => (1u8..3, 0u64..30).prop_map(|(incarnation, max)| welcome(incarnation, max)),
         8 => (1u64..30, 1u64..20).prop_map(|(cursor, seq)| Message::Blob(sealed(cursor, seq))),
         2 => (1u64..30, 1u64..20).prop_map(|(cursor, seq)| Message::Blob(Blob { payload: Bytes::new(), ..sealed(cursor, seq) })),
-        2 => (1u64..30).prop_map(|cursor| Message::Blob(Blob { sender: DEVICE, payload: Bytes::new(), ..sealed(cursor, 1) })),
+        2 => (1u64..30).prop_map(|cursor| Message::Blob(Blob { sender: device(), payload: Bytes::new(), ..sealed(cursor, 1) })),
         1 => any::<u64>().prop_map(|cursor| Message::Blob(sealed(cursor, 250))),
         3 => any::<u64>().prop_map(|max_cursor| Message::CaughtUp { max_cursor: max_cursor % 40 }),
         2 => (any::<u8>(), any::<u64>()).prop_map(|(id, cursor)| Message::PushAck(PushAck { blob_id: BlobId([id; 16]), cursor, timestamp: Timestamp(1) })),
@@ -484,7 +496,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         4 => (0usize..2000, any::<u64>()).prop_map(|(len, token)| Input::Push { group: group(), body: vec![0; len].into(), ttl: 0, token }),
         1 => any::<u64>().prop_map(|token| Input::Push { group: GroupId([0; 32]), body: Bytes::new(), ttl: 0, token }),
         1 => any::<u64>().prop_map(|token| Input::RemoveGroup { group: group(), token }),
-        1 => any::<u64>().prop_map(|token| Input::AddGroup { group: group(), state: Box::new(state()), token }),
+        1 => any::<u64>().prop_map(|token| Input::AddGroup { group: group(), membership: Box::new(membership()), token }),
         5 => Just(Input::Connected { relay: RELAY.into(), relay_id: RELAY_ID, exporter: [0; 32] }),
         1 => Just(Input::Connected { relay: "http://other.test".into(), relay_id: OTHER, exporter: [0; 32] }),
         2 => Just(Input::Disconnected { relay: RELAY.into(), error: error() }),
@@ -556,7 +568,10 @@ proptest! {
                                     appended += 1;
                                     prop_assert_eq!(record.position, position + appended, "positions are gapless");
                                 }
-                                Write::Remove { .. } | Write::State { .. } | Write::Sent { .. } => {}
+                                Write::Remove { .. }
+                                | Write::State { .. }
+                                | Write::Membership { .. }
+                                | Write::Sent { .. } => {}
                             }
                         }
                     }

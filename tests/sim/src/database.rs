@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use zerok_sync_shared::ids::{BlobId, GroupId, Incarnation};
+use bytes::Bytes;
+use zerok_sync_shared::codec;
+use zerok_sync_shared::crypto::rotation::Certificate;
+use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation};
 use zerok_sync_shared::message::{Blob, Mark};
-use zerok_sync_shared::session::{GroupInfo, NewBlob, Page, Stored};
+use zerok_sync_shared::session::{GroupInfo, KeysSince, NewBlob, NewRotation, Page, Stored};
 use zerok_sync_shared::time::Timestamp;
 
 use crate::Rng;
@@ -17,6 +20,9 @@ struct Row {
 
 #[derive(Debug, Clone)]
 struct Group {
+    rotations: Vec<Certificate>,
+    members: Bytes,
+    packets: BTreeMap<DeviceId, Bytes>,
     epoch: u32,
     access_pub: [u8; 32],
     max_cursor: u64,
@@ -48,10 +54,14 @@ impl Database {
         access_pub: [u8; 32],
         epoch: u32,
         create: bool,
+        (device, chain): (DeviceId, &[Certificate]),
         marks: &[u64],
     ) -> Option<GroupInfo> {
         if create {
             self.groups.entry(group).or_insert_with(|| Group {
+                rotations: chain.to_vec(),
+                members: Bytes::new(),
+                packets: BTreeMap::new(),
                 epoch,
                 access_pub,
                 max_cursor: 0,
@@ -59,8 +69,18 @@ impl Database {
                 by_id: BTreeMap::new(),
             });
         }
-        let group = self.groups.get(&group)?;
+        let group = self.groups.get_mut(&group)?;
+        let newer = chain.get(group.epoch as usize..).unwrap_or_default();
+        let connects = |link: &Certificate| link.claims.previous_pub == group.access_pub;
+        if newer.first().is_some_and(connects) {
+            group.rotations.extend_from_slice(newer);
+            (group.epoch, group.access_pub) = (epoch, access_pub);
+            group.members = Bytes::new();
+            group.packets.clear();
+        }
+        let revoked = |link: &Certificate| link.claims.revoked == Some(device);
         Some(GroupInfo {
+            revoked: group.rotations.iter().any(revoked),
             max_cursor: group.max_cursor,
             epoch: group.epoch,
             access_pub: group.access_pub,
@@ -76,14 +96,62 @@ impl Database {
         })
     }
 
-    /// A certificate has moved the group to a newer epoch; false if it knew that one already.
-    pub fn rotate(&mut self, group: GroupId, epoch: u32, access_pub: [u8; 32]) -> bool {
-        let group = self.groups.get_mut(&group);
-        let Some(group) = group.filter(|group| group.epoch < epoch) else {
+    /// Changes the keys of a group; false if they are others by now, or if its author does not know a member.
+    pub fn rotate(&mut self, new: NewRotation) -> bool {
+        let claims = &new.certificate.claims;
+        let Some(group) = self.groups.get_mut(&new.group_id) else {
             return false;
         };
-        (group.epoch, group.access_pub) = (epoch, access_pub);
+        let follows = claims.previous_pub == group.access_pub && claims.epoch == group.epoch + 1;
+        let mut unseen = group.rows.range(new.after_cursor + 1..);
+        let known = |sender: DeviceId| {
+            claims.revoked == Some(sender) || new.packets.iter().any(|(to, _)| *to == sender)
+        };
+        if !follows || !unseen.all(|(_, row)| known(row.blob.sender)) {
+            return false;
+        }
+        (group.epoch, group.access_pub) = (claims.epoch, claims.access_pub);
+        group.rotations.push(new.certificate);
+        group.members = new.members;
+        group.packets = new.packets.into_iter().collect();
         true
+    }
+
+    /// The newest epoch of a group.
+    pub fn epoch(&self, group: GroupId) -> u32 {
+        self.groups.get(&group).map_or(0, |group| group.epoch)
+    }
+
+    /// How the keys have changed since an epoch.
+    pub fn keys_since(&self, group: GroupId, device: DeviceId, after: u32) -> KeysSince {
+        let Some(group) = self.groups.get(&group) else {
+            return KeysSince::default();
+        };
+        let newer = group.rotations.iter().skip(after as usize);
+        KeysSince {
+            certificates: newer.map(|link| codec::to_bytes(link).into()).collect(),
+            members: group.members.clone(),
+            packet: group.packets.get(&device).cloned(),
+        }
+    }
+
+    /// Keeps what is missing of the newest epoch's keys.
+    pub fn keep_keys(
+        &mut self,
+        group: GroupId,
+        epoch: u32,
+        members: Bytes,
+        packets: Vec<(DeviceId, Bytes)>,
+    ) {
+        let group = self.groups.get_mut(&group);
+        if let Some(group) = group.filter(|group| group.epoch == epoch) {
+            if group.members.is_empty() {
+                group.members = members;
+            }
+            for (device, packet) in packets {
+                group.packets.entry(device).or_insert(packet);
+            }
+        }
     }
 
     pub fn max_cursor(&self, group: GroupId) -> u64 {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use zerok_sync_shared::engine::{Engine, Output, StreamId};
+use zerok_sync_shared::crypto::device::DeviceKeys;
+use zerok_sync_shared::crypto::keys::Secret;
+use zerok_sync_shared::engine::{Engine, Output, Profile, StreamId};
 use zerok_sync_shared::ids::{DeviceId, GroupId};
 use zerok_sync_shared::time::Timestamp;
 
@@ -23,6 +25,8 @@ pub struct Writing {
 /// A device; between its start and its crash it has an engine.
 pub struct Device {
     pub id: DeviceId,
+    /// What its keys are derived from.
+    pub secret: Secret,
     pub disk: Disk,
     pub engine: Option<Engine>,
     /// Which life of the process this is: what an earlier one asked for comes to nothing.
@@ -48,9 +52,11 @@ pub struct Device {
 }
 
 impl Device {
-    pub fn new(id: DeviceId, delay: usize) -> Self {
+    pub fn new(number: u8, delay: usize) -> Self {
+        let secret = Secret::new([number; 32]);
         Self {
-            id,
+            id: DeviceKeys::derive(&secret).id(),
+            secret,
             disk: Disk::default(),
             engine: None,
             life: 0,
@@ -76,7 +82,8 @@ impl Device {
     pub fn boot(&mut self, rng: &mut Rng) {
         let mut entropy = Rng::new(rng.number());
         self.engine = Some(Engine::new(
-            self.id,
+            DeviceKeys::derive(&self.secret),
+            Profile::default(),
             self.disk.load(),
             Box::new(move |bytes: &mut [u8]| entropy.fill(bytes)),
         ));

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use zerok_sync_shared::codec;
 use zerok_sync_shared::ids::GroupId;
-use zerok_sync_shared::store::{Batch, GroupState, LogRecord, StoredGroup, Write};
+use zerok_sync_shared::store::{Batch, GroupState, LogRecord, Membership, StoredGroup, Write};
 use zerok_sync_shared::time::Timestamp;
 
 use crate::Rng;
@@ -18,6 +18,8 @@ use crate::Rng;
 #[derive(Debug, Clone, Default)]
 pub struct GroupDisk {
     pub state: Option<GroupState>,
+    /// None once the device has left the group.
+    pub membership: Option<Membership>,
     pub log: Vec<LogRecord>,
     pub unsent: BTreeMap<u64, u32>,
 }
@@ -62,6 +64,9 @@ impl Entry {
                     put(3, *group, &bytes);
                 }
                 Write::Remove { group } => put(4, *group, &[]),
+                Write::Membership { group, membership } => {
+                    put(5, *group, &codec::to_bytes(&**membership));
+                }
             }
         }
         let mut bytes = (content.len() as u32).to_le_bytes().to_vec();
@@ -138,6 +143,10 @@ impl Disk {
         let disk = self.groups.entry(group).or_default();
         match tag {
             0 => disk.state = Some(codec::from_bytes(bytes).expect("a state is readable")),
+            5 => {
+                let membership = codec::from_bytes(bytes).expect("a membership is readable");
+                disk.membership = Some(membership);
+            }
             1 | 2 => {
                 let record: LogRecord = codec::from_bytes(bytes).expect("a record is readable");
                 let next = disk.log.len() as u64 + 1;
@@ -167,6 +176,7 @@ impl Disk {
             Some(StoredGroup {
                 group: *group,
                 state,
+                membership: disk.membership.clone(),
                 unsent,
             })
         };

@@ -37,6 +37,10 @@ pub struct Ledger {
     pub tampered: BTreeSet<BlobId>,
     /// Altered blobs that devices reported.
     pub rejections: u64,
+    /// Devices that know that they were revoked.
+    pub expelled: BTreeSet<(DeviceId, GroupId)>,
+    /// Groups in which somebody was to be revoked.
+    pub revoking: BTreeSet<GroupId>,
     order: Order,
     /// Memberships that have ended.
     left: BTreeSet<(DeviceId, GroupId)>,
@@ -59,6 +63,10 @@ impl Ledger {
             return;
         };
         let disk = device.disk.groups.get(&group);
+        // Written together with the news that the device is out: it will never be sent.
+        if self.expelled.contains(&(device.id, group)) {
+            return;
+        }
         let stored = disk.is_some_and(|disk| disk.log.iter().rev().any(|r| r.blob_id == blob_id));
         assert!(stored, "a push resolves only when it is on the disk");
         let sender = device.id;
@@ -114,6 +122,24 @@ impl Ledger {
                 to,
             } => drop(self.gaps.insert((device, *group, *sender, *from, *to))),
             _ => {}
+        }
+    }
+
+    /// New keys are on their way to a disk: every epoch has one secret, whoever has it from whom.
+    pub fn learn(&mut self, batch: &Batch) {
+        for write in &batch.writes {
+            let Write::Membership { group, membership } = write else {
+                continue;
+            };
+            let Some(known) = self.groups.get_mut(group) else {
+                continue;
+            };
+            for (epoch, secret) in &membership.epochs {
+                match known.get(*epoch as usize) {
+                    Some(keys) => assert_eq!(keys.secret(), secret, "an epoch has two secrets"),
+                    None => known.push(EpochKeys::derive(*epoch, secret.clone())),
+                }
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use zerok_sync_shared::crypto::keys::{EpochKeys, Secret};
 use zerok_sync_shared::engine::{State, StreamId};
-use zerok_sync_shared::ids::{DeviceId, GroupId};
+use zerok_sync_shared::ids::GroupId;
 use zerok_sync_shared::session;
 use zerok_sync_shared::time::Timestamp;
 
@@ -62,8 +62,8 @@ pub(crate) enum Happening {
     },
     /// A device is switched on.
     Boot(usize),
-    /// A device learns of a new epoch.
-    KeyArrives(usize, GroupId, u32),
+    /// A device that was left without keys is invited again.
+    InviteAgain(usize, GroupId),
     /// An app asks to join until it has.
     Join(usize, GroupId),
     /// Apps do something.
@@ -173,7 +173,7 @@ impl World {
     pub fn add_device(&mut self) {
         let at = self.devices.len();
         let delay = [1, 5, 20, 80][self.rng.below(4)];
-        let mut device = Device::new(DeviceId([at as u8 + 1; 32]), delay);
+        let mut device = Device::new(at as u8 + 1, delay);
         device.boot(&mut self.rng);
         self.devices.push(device);
         let groups: Vec<_> = self.ledger.groups.keys().copied().collect();
@@ -264,7 +264,7 @@ impl World {
                     next.0.what,
                     Happening::RelayWork(..)
                         | Happening::RelayFeed(..)
-                        | Happening::KeyArrives(..)
+                        | Happening::InviteAgain(..)
                         | Happening::Join(..)
                         | Happening::Loaded { .. }
                 )
@@ -305,7 +305,7 @@ impl World {
             Happening::Written { device, life } => self.written(device, life),
             Happening::Loaded { device, life } => self.loaded(device, life),
             Happening::Boot(device) => self.boot(device),
-            Happening::KeyArrives(device, group, epoch) => self.key_arrives(device, group, epoch),
+            Happening::InviteAgain(device, group) => self.invite_again(device, group),
             Happening::Join(device, group) => self.join(device, group),
             // What was still planned when everything was to settle does not happen.
             Happening::App if !self.settling => self.app(),

@@ -48,6 +48,18 @@ impl Device {
         Self::open_with(config).await
     }
 
+    /// A device that the other members know by a name.
+    pub async fn named(url: &str, path: Path, name: &str) -> Self {
+        Self::named_on(url, path, name, Arc::new(MemoryStore::default())).await
+    }
+
+    pub async fn named_on(url: &str, path: Path, name: &str, store: Arc<dyn Store>) -> Self {
+        let mut config = Config::new(vec![url.to_owned()], store);
+        config.path = path;
+        config.device_name = name.to_owned();
+        Self::open_with(config).await
+    }
+
     pub async fn open_with(mut config: Config) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = events.clone();
@@ -108,13 +120,21 @@ impl Device {
 
     /// Waits until the log has so many blobs, and gives their texts.
     pub async fn wait_texts(&self, group: GroupId, count: usize) -> Vec<String> {
-        let has_all = || {
-            self.client
-                .group_view(group)
-                .is_some_and(|view| view.position >= count as u64)
+        let waiting = async {
+            loop {
+                let texts = self.texts(group).await;
+                if texts.len() >= count {
+                    return texts;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         };
-        wait_until("the log has all blobs", has_all).await;
-        self.texts(group).await
+        patient(waiting).await
+    }
+
+    /// What was told.
+    pub fn told(&self) -> Vec<ClientEvent> {
+        self.events.lock().unwrap().clone()
     }
 
     /// Codes of the errors that were told.

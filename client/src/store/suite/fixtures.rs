@@ -2,11 +2,16 @@
 
 use bytes::Bytes;
 use zerok_sync_shared::crypto::blob::Kind;
-use zerok_sync_shared::crypto::keys::Secret;
+use zerok_sync_shared::crypto::device::DeviceKeys;
+use zerok_sync_shared::crypto::keys::{EpochKeys, Secret};
+use zerok_sync_shared::crypto::roster::SignedEntry;
+use zerok_sync_shared::crypto::rotation::{self, Member, Reason};
 use zerok_sync_shared::crypto::token::AccessToken;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation};
 use zerok_sync_shared::message::Mark;
-use zerok_sync_shared::store::{Batch, Bookmark, GroupState, Known, LogRecord, Sequences, Write};
+use zerok_sync_shared::store::{
+    Batch, Bookmark, GroupState, Known, LogRecord, Membership, Sequences, Wish, Write,
+};
 use zerok_sync_shared::time::Timestamp;
 
 /// A group id.
@@ -32,21 +37,9 @@ pub fn batch(writes: impl IntoIterator<Item = Write>) -> Batch {
 /// Makes the group, with a small state.
 #[must_use]
 pub fn state(group: GroupId) -> Write {
-    let state = GroupState {
-        epochs: vec![(0, Secret::new([7; 32]))],
-        relays: Vec::new(),
-        founded: true,
-        position: 0,
-        seen: [].into(),
-        pins: [].into(),
-        bookmarks: [].into(),
-        last_synced: None,
-        own_seq: 0,
-        tokens: [].into(),
-    };
     Write::State {
         group,
-        state: Box::new(state),
+        state: Box::new(GroupState::default()),
     }
 }
 
@@ -118,12 +111,6 @@ pub(super) fn full_state() -> GroupState {
         longest: None,
     };
     GroupState {
-        epochs: vec![(0, Secret::new([1; 32])), (7, Secret::new([2; 32]))],
-        relays: vec![
-            "https://relay.example".to_owned(),
-            "https://ünïcode.example/path".to_owned(),
-        ],
-        founded: true,
         position: 0,
         seen: [(near, seen), (far, Sequences::up_to(u64::MAX))].into(),
         pins: [("https://relay.example".to_owned(), near)].into(),
@@ -141,9 +128,50 @@ pub(super) fn full_state() -> GroupState {
         .into(),
         last_synced: Some(Timestamp(1_700_000_000_000)),
         own_seq: 12,
+        entries: vec![4],
+    }
+}
+
+/// A membership that uses all of its fields.
+pub(super) fn full_membership() -> Membership {
+    let device = DeviceKeys::derive(&Secret::new([4; 32]));
+    let (mut entropy, now) = (|bytes: &mut [u8]| bytes.fill(3), Timestamp(7));
+    let founding = EpochKeys::derive(0, Secret::new([1; 32]));
+    let group = founding.founded_group();
+    let entry = SignedEntry::sign(group, &device, "Laptop", "Linux", now);
+    let gone = DeviceId([9; 32]);
+    let rotation = rotation::rotate(
+        &founding,
+        group,
+        &device,
+        &Secret::new([5; 32]),
+        (Some(gone), Reason::Lost),
+        [&entry.entry].into_iter(),
+        &mut entropy,
+    );
+    Membership {
+        epochs: vec![(0, Secret::new([1; 32])), (1, Secret::new([2; 32]))],
+        relays: vec![
+            "https://relay.example".to_owned(),
+            "https://ünïcode.example/path".to_owned(),
+        ],
+        founded: true,
         tokens: AccessToken::new("0kt_x")
             .map(|token| ("https://relay.example".to_owned(), token))
             .into_iter()
             .collect(),
+        members: vec![Member {
+            device: device.id(),
+            exchange: entry.entry.exchange_hash(),
+        }],
+        roster: [(device.id(), entry)].into(),
+        rotations: vec![rotation.certificate],
+        sealed_members: rotation.members,
+        wishes: vec![Wish {
+            device: gone,
+            reason: Reason::Compromised,
+            seed: Secret::new([6; 32]),
+        }],
+        expelled: true,
     }
 }

@@ -6,7 +6,8 @@ use tokio::time::timeout;
 use zerok_sync_shared::ids::GroupId;
 
 use super::lane::{self, Retry, in_transaction};
-use super::{PostgresStorage, bytes, number, reading};
+use super::{PostgresStorage, bytes, number, reading, wrong};
+use crate::groups::News;
 use crate::limits;
 use crate::storage::StorageError;
 
@@ -70,17 +71,22 @@ impl PostgresStorage {
         Ok(())
     }
 
-    /// The newest cursors of these groups.
+    /// The newest cursors and epochs of these groups.
     pub(crate) async fn newest(
         &self,
         groups: &[GroupId],
-    ) -> Result<Vec<(GroupId, u64)>, StorageError> {
+    ) -> Result<Vec<(GroupId, News)>, StorageError> {
         let ids: Vec<&[u8]> = groups.iter().map(|group| group.0.as_slice()).collect();
-        let sql = "SELECT group_id, max_cursor FROM groups WHERE group_id = ANY($1)";
+        let sql = "SELECT group_id, max_cursor, epoch FROM groups WHERE group_id = ANY($1)";
         let rows = reading!(self.readers, |connection| sqlx::query(sql)
             .bind(&ids)
             .fetch_all(connection))?;
-        let newest = |row: &PgRow| Ok((GroupId(bytes(row, 0)?), number(row, 1)?));
+        let newest = |row: &PgRow| {
+            let epoch =
+                u32::try_from(number(row, 2)?).map_err(|_| wrong("an epoch is too large"))?;
+            let cursor = number(row, 1)?;
+            Ok((GroupId(bytes(row, 0)?), News { cursor, epoch }))
+        };
         let newest: Result<_, sqlx::Error> = rows.iter().map(newest).collect();
         Ok(newest?)
     }

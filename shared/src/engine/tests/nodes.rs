@@ -164,15 +164,16 @@ fn where_a_relay_that_is_going_has_other_nodes_a_device_goes_on_there_at_once() 
 #[test]
 fn a_group_with_another_relay_goes_on_there_at_once() {
     let other = "http://other.test";
-    let mut state = state();
-    state.relays.push(other.into());
+    let mut membership = membership();
+    membership.relays.push(other.into());
     let stored = StoredGroup {
         group: group(),
-        state,
+        state: GroupState::default(),
+        membership: Some(membership),
         unsent: vec![],
     };
     let entropy = Box::new(|bytes: &mut [u8]| bytes.fill(1));
-    let mut engine = Engine::new(DEVICE, vec![stored], entropy);
+    let mut engine = Engine::new(device_keys(), Profile::default(), vec![stored], entropy);
     run(&mut engine, 0, Input::Tick);
     let found = |relay: &str, relay_id| Input::Connected {
         relay: relay.into(),

@@ -260,7 +260,11 @@ impl Device {
             .load()
             .await
             .map_err(|error| broken(&error.to_string()))?;
-        let epochs = loaded.groups.iter().flat_map(|group| &group.state.epochs);
+        let epochs = loaded
+            .groups
+            .iter()
+            .flat_map(|group| &group.membership)
+            .flat_map(|membership| &membership.epochs);
         let secrets: Vec<_> = epochs
             .map(|(_, secret)| HEXLOWER.encode(secret.expose()))
             .chain(

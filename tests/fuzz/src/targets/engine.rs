@@ -5,22 +5,25 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use zerok_sync_shared::codec;
 use zerok_sync_shared::crypto::blob::{self, Address, Kind, Plain};
+use zerok_sync_shared::crypto::device::DeviceKeys;
 use zerok_sync_shared::crypto::keys::{EpochKeys, Secret};
-use zerok_sync_shared::engine::{Engine, Event, Input, LoadPurpose, Output, StreamId};
+use zerok_sync_shared::engine::{Engine, Event, Input, LoadPurpose, Output, Profile, StreamId};
 use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation};
 use zerok_sync_shared::limits;
-use zerok_sync_shared::map::SortedMap;
 use zerok_sync_shared::message::{Blob, Mark, Message, PushAck, RelayLimits, Welcome, WireError};
-use zerok_sync_shared::store::{GroupState, LogRecord, StoredGroup, Write};
+use zerok_sync_shared::store::{GroupState, LogRecord, Membership, StoredGroup, Write};
 use zerok_sync_shared::time::Timestamp;
 
 use crate::source::Source;
 
 const RELAY: &str = "https://relay.test";
 const RELAY_ID: DeviceId = DeviceId([1; 32]);
-const DEVICE: DeviceId = DeviceId([2; 32]);
 const OTHER: DeviceId = DeviceId([3; 32]);
+
+fn device_keys() -> DeviceKeys {
+    DeviceKeys::derive(&Secret::new([2; 32]))
+}
 
 fn keys() -> EpochKeys {
     EpochKeys::derive(0, Secret::new([5; 32]))
@@ -40,21 +43,20 @@ fn engine() -> Engine {
     };
     let stored = StoredGroup {
         group: group(),
-        state: GroupState {
+        state: GroupState::default(),
+        membership: Some(Membership {
             epochs: vec![(0, Secret::new([5; 32]))],
             relays: vec![RELAY.into()],
-            founded: false,
-            position: 0,
-            seen: SortedMap::new(),
-            pins: SortedMap::new(),
-            bookmarks: SortedMap::new(),
-            last_synced: None,
-            own_seq: 0,
-            tokens: SortedMap::new(),
-        },
+            ..Membership::default()
+        }),
         unsent: vec![],
     };
-    Engine::new(DEVICE, vec![stored], Box::new(entropy))
+    Engine::new(
+        device_keys(),
+        Profile::default(),
+        vec![stored],
+        Box::new(entropy),
+    )
 }
 
 fn welcome(source: &mut Source<'_>) -> Message {
@@ -147,7 +149,7 @@ impl World {
                             appended.push(record);
                         }
                         Write::Remove { .. } => self.leaves = true,
-                        Write::State { .. } | Write::Sent { .. } => {}
+                        Write::State { .. } | Write::Membership { .. } | Write::Sent { .. } => {}
                     }
                 }
                 self.writing = Some(appended);

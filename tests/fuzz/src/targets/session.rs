@@ -280,6 +280,7 @@ impl Run {
                     epoch: 0,
                     access_pub: keys().access_pub(),
                     marks: Vec::new(),
+                    revoked: source.u8() == 1,
                 }),
             };
             self.feed(Input::GroupOpened(result, Timestamp(1)));

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use zerok_sync_shared::crypto::rotation::Reason;
 use zerok_sync_shared::engine::Input;
 use zerok_sync_shared::failure::SyncError;
 use zerok_sync_shared::ids::GroupId;
-use zerok_sync_shared::map::SortedMap;
-use zerok_sync_shared::store::GroupState;
+use zerok_sync_shared::store::Membership;
 
 use super::{Happening, World};
 use crate::faults::Fault;
@@ -73,33 +73,18 @@ impl World {
         let device = &self.devices[at];
         let wanted = device.groups.contains(&group);
         let stored = device.disk.groups.get(&group);
-        let stored = stored.and_then(|disk| disk.state.as_ref());
-        let is_member = stored.is_some_and(|state| !state.is_tombstone());
-        if !wanted || is_member {
+        let is_member = stored.is_some_and(|disk| disk.membership.is_some());
+        let expelled = self.ledger.expelled.contains(&(device.id, group));
+        if !wanted || is_member || expelled {
             return;
         }
-        let keys = &self.ledger.groups[&group];
-        let epochs = keys
-            .iter()
-            .map(|keys| (keys.epoch(), keys.secret().clone()));
-        let state = GroupState {
-            epochs: epochs.collect(),
-            relays: self.relays.iter().map(|relay| relay.url.clone()).collect(),
-            founded: at == 0,
-            position: 0,
-            seen: SortedMap::new(),
-            pins: SortedMap::new(),
-            bookmarks: SortedMap::new(),
-            last_synced: None,
-            own_seq: 0,
-            tokens: SortedMap::new(),
-        };
+        let membership = self.invited(at, group);
         let token = self.token(at);
         self.feed(
             at,
             Input::AddGroup {
                 group,
-                state: Box::new(state),
+                membership: Box::new(membership),
                 token,
             },
         );
@@ -120,10 +105,88 @@ impl World {
     pub(super) fn rejoin(&mut self, at: usize) {
         let groups: Vec<_> = self.ledger.groups.keys().copied().collect();
         let group = groups[self.rng.below(groups.len())];
-        if !self.devices[at].groups.contains(&group) {
+        let id = self.devices[at].id;
+        if !self.ledger.expelled.contains(&(id, group)) && !self.devices[at].groups.contains(&group)
+        {
             self.devices[at].groups.push(group);
             self.join(at, group);
         }
+    }
+
+    /// A device that was left without keys gets an invite from somebody who has the newest.
+    pub(super) fn invite_again(&mut self, at: usize, group: GroupId) {
+        let device = &self.devices[at];
+        let held = device.disk.groups.get(&group);
+        let held = held.and_then(|disk| disk.membership.as_ref());
+        let known = &self.ledger.groups[&group];
+        if device.engine.is_none()
+            || held.is_none_or(|held| held.expelled || held.epoch() as usize + 1 >= known.len())
+        {
+            return;
+        }
+        let membership = self.invited(at, group);
+        let token = self.token(at);
+        self.feed(
+            at,
+            Input::AddGroup {
+                group,
+                membership: Box::new(membership),
+                token,
+            },
+        );
+        self.after(ASK_AGAIN, Happening::InviteAgain(at, group));
+    }
+
+    /// What an invite gives.
+    fn invited(&self, at: usize, group: GroupId) -> Membership {
+        let keys = self.ledger.groups[&group].iter();
+        Membership {
+            epochs: keys
+                .map(|keys| (keys.epoch(), keys.secret().clone()))
+                .collect(),
+            relays: self.relays.iter().map(|relay| relay.url.clone()).collect(),
+            founded: at == 0,
+            ..Membership::default()
+        }
+    }
+
+    /// Somebody revokes somebody.
+    pub(super) fn revoke(&mut self) {
+        let groups: Vec<_> = self.ledger.groups.keys().copied().collect();
+        let group = groups[self.rng.below(groups.len())];
+        // A relay that is set back between two authors' rotations leaves the group with two sets of keys.
+        let again = !self.ledger.revoking.insert(group);
+        if again && !self.ledger.relay_is_safe {
+            return;
+        }
+        let members = (0..self.devices.len()).filter(|at| {
+            let disk = self.devices[*at].disk.groups.get(&group);
+            let membership = disk.and_then(|disk| disk.membership.as_ref());
+            membership.is_some_and(|membership| !membership.expelled)
+        });
+        let members: Vec<_> = members.collect();
+        let author = members.get(self.rng.below(members.len().max(1))).copied();
+        let victim = members.get(self.rng.below(members.len().max(1))).copied();
+        // The founder stays, so that the group is never without anybody.
+        let (Some(author), Some(victim)) = (author, victim) else {
+            return;
+        };
+        if members.len() < 3 || victim == 0 || victim == author {
+            self.ledger.revoking.remove(&group);
+            return;
+        }
+        let reasons = [Reason::Lost, Reason::Decommissioned, Reason::Compromised];
+        let reason = reasons[self.rng.below(reasons.len())];
+        let (device, token) = (self.devices[victim].id, self.token(author));
+        self.feed(
+            author,
+            Input::Revoke {
+                group,
+                device,
+                reason,
+                token,
+            },
+        );
     }
 
     pub(super) fn refused(&mut self, at: usize, token: u64, error: &SyncError) {

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use zerok_sync_shared::crypto::keys::{EpochKeys, Secret};
 use zerok_sync_shared::engine::Input;
 use zerok_sync_shared::error::ErrorCode;
-use zerok_sync_shared::ids::GroupId;
 use zerok_sync_shared::session;
 use zerok_sync_shared::time::Timestamp;
 
@@ -13,7 +11,6 @@ use super::{Happening, IDLE_TIMEOUT, World};
 use crate::database::Database;
 use crate::faults::{Fault, Faults};
 use crate::network::{Blocked, End, Frame};
-use crate::relay::Serving;
 use crate::rng::Rng;
 
 /// Devices that one run can have.
@@ -102,7 +99,7 @@ impl World {
                     self.rejoin(at);
                 }
             }
-            Fault::Rotation => self.rotate(),
+            Fault::Rotation => self.revoke(),
         }
     }
 
@@ -276,74 +273,6 @@ impl World {
         self.crash_relay(at);
         let which = self.rng.below(self.relays[at].backups.len());
         self.relays[at].database = self.relays[at].backups[which].clone();
-    }
-
-    /// A group gets a new epoch. The relay knows it at once; how the key travels is not simulated yet, only that it
-    /// takes its time.
-    fn rotate(&mut self) {
-        let groups: Vec<_> = self.ledger.groups.keys().copied().collect();
-        let group = groups[self.rng.below(groups.len())];
-        let mut secret = [0; 32];
-        self.rng.fill(&mut secret);
-        let epoch = self.ledger.groups[&group].len() as u32;
-        let keys = EpochKeys::derive(epoch, Secret::new(secret));
-        let access_pub = keys.access_pub();
-        if let Some(all) = self.ledger.groups.get_mut(&group) {
-            all.push(keys);
-        }
-        self.apply_epoch(0, group, epoch, access_pub);
-        for at in 0..self.devices.len() {
-            let longest = [1, 60_000, HOUR][self.rng.below(3)];
-            let wait = self.millis(longest);
-            self.after(wait, Happening::KeyArrives(at, group, epoch));
-        }
-    }
-
-    /// The relay has seen the certificate of an epoch: sessions of older ones end.
-    pub(super) fn apply_epoch(
-        &mut self,
-        at: usize,
-        group: GroupId,
-        epoch: u32,
-        access_pub: [u8; 32],
-    ) {
-        let relay = &mut self.relays[at];
-        if !relay.database.rotate(group, epoch, access_pub) {
-            return;
-        }
-        let of_group = |serving: &Serving| serving.session.group() == Some(group);
-        let cut = relay
-            .sessions
-            .iter()
-            .filter(|(_, serving)| of_group(serving));
-        let cut: Vec<_> = cut.map(|(key, _)| *key).collect();
-        for key in cut {
-            self.relays[at].sessions.remove(&key);
-            self.send(key.0, key.1, End::Device, Frame::End);
-        }
-    }
-
-    /// Stands in for the key packet: the device stops, its state gets the new secret, and it starts again.
-    pub(super) fn key_arrives(&mut self, at: usize, group: GroupId, epoch: u32) {
-        let was_on = self.devices[at].engine.is_some();
-        self.crash(at, 1);
-        let keys = self.ledger.groups[&group].clone();
-        let Some(disk) = self.devices[at].disk.groups.get_mut(&group) else {
-            return;
-        };
-        if let Some(state) = &mut disk.state
-            && !state.is_tombstone()
-        {
-            for keys in &keys {
-                let (known, _) = state.epochs.last().expect("never empty");
-                if keys.epoch() > *known && keys.epoch() <= epoch {
-                    state.epochs.push((keys.epoch(), keys.secret().clone()));
-                }
-            }
-        }
-        if !was_on {
-            self.after(Duration::from_millis(1), Happening::Boot(at));
-        }
     }
 
     /// No more faults; what is broken is mended, and whoever is away comes back.

@@ -1,14 +1,16 @@
 //! The devices' side of the world: what their engines ask for, and their disks.
 
 use zerok_sync_shared::engine::{self, Event, LoadPurpose};
+use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::failure::{SyncError, code};
+use zerok_sync_shared::ids::GroupId;
 use zerok_sync_shared::store::{Batch, Write};
 
 use super::wire::encode;
 use super::{Happening, World};
 use crate::coverage;
 use crate::device::Writing;
-use crate::disk::{Disk, Entry};
+use crate::disk::{Disk, Entry, GroupDisk};
 use crate::network::{End, Frame};
 
 impl World {
@@ -100,6 +102,17 @@ impl World {
         self.trace
             .note(self.now, 1, || format!("    device {}: {event:?}", at + 1));
         self.ledger.event(self.devices[at].id, event);
+        // Keys were made without it, by somebody who did not know it yet.
+        if let Event::Error {
+            group: Some(group),
+            error,
+            ..
+        } = event
+            && error.code == ErrorCode::StaleEpoch.name()
+        {
+            let wait = self.millis(60_000);
+            self.after(wait, Happening::InviteAgain(at, *group));
+        }
     }
 
     pub(super) fn schedule_wake(&mut self, at: usize) {
@@ -129,6 +142,7 @@ impl World {
     pub(super) fn start_write(&mut self, at: usize, batch: &Batch) {
         let device = &mut self.devices[at];
         assert!(device.writing.is_none(), "one write at a time");
+        self.ledger.learn(batch);
         let order = self.ledger.check_batch(device.id, batch);
         let removes = batch.writes.iter().filter_map(|write| match write {
             Write::Remove { group } => Some(*group),
@@ -185,16 +199,32 @@ impl World {
         }
         self.ledger.written(writing.order);
         for (group, disk) in removed {
-            self.devices[at].groups.retain(|of| *of != group);
-            let logs = self
-                .devices
-                .iter()
-                .filter_map(|d| d.disk.groups.get(&group));
-            let elsewhere = logs.flat_map(|disk| disk.log.iter().map(|record| record.blob_id));
-            let elsewhere = elsewhere.collect();
-            let id = self.devices[at].id;
-            self.ledger.leave(id, group, &disk, &elsewhere);
+            self.left(at, group, &disk);
         }
+        let disk = &self.devices[at].disk.groups;
+        let expelled = disk.iter().filter(|(_, disk)| {
+            let membership = disk.membership.as_ref();
+            membership.is_some_and(|membership| membership.expelled)
+        });
+        let expelled: Vec<_> = expelled
+            .map(|(group, disk)| (*group, disk.clone()))
+            .collect();
+        for (group, disk) in expelled {
+            if self.ledger.expelled.insert((self.devices[at].id, group)) {
+                self.left(at, group, &disk);
+            }
+        }
+    }
+
+    /// A device is not in a group any more, by its own will or by another's.
+    fn left(&mut self, at: usize, group: GroupId, disk: &GroupDisk) {
+        self.devices[at].groups.retain(|of| *of != group);
+        let others = self.devices.iter().enumerate().filter(|(n, _)| *n != at);
+        let logs = others.filter_map(|(_, d)| d.disk.groups.get(&group));
+        let elsewhere = logs.flat_map(|disk| disk.log.iter().map(|record| record.blob_id));
+        let elsewhere = elsewhere.collect();
+        let id = self.devices[at].id;
+        self.ledger.leave(id, group, disk, &elsewhere);
     }
 
     pub(super) fn loaded(&mut self, at: usize, life: u64) {

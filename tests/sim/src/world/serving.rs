@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use zerok_sync_shared::codec;
+use zerok_sync_shared::crypto::rotation::Certificate;
 use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId};
 use zerok_sync_shared::message::{Message, WireError};
-use zerok_sync_shared::session::{Input, NewBlob, Output, Purpose, Session};
+use zerok_sync_shared::session::{Input, NewBlob, NewRotation, Output, Purpose, Session};
 
 use super::wire::{encode, short};
 use super::{Happening, World};
@@ -27,8 +28,16 @@ pub(crate) enum Work {
         access_pub: [u8; 32],
         epoch: u32,
         create: bool,
+        device: DeviceId,
+        chain: Vec<Certificate>,
         marks: Vec<u64>,
     },
+    Keys {
+        group: GroupId,
+        device: DeviceId,
+        after_epoch: u32,
+    },
+    Rotate(Box<NewRotation>),
     Read {
         group: GroupId,
         purpose: Purpose,
@@ -128,7 +137,9 @@ impl World {
     fn serve(&mut self, at: usize, key: Key, output: Output) {
         let life = self.relays[at].life;
         let group = self.relays[at].sessions.get(&key);
-        let group = group.and_then(|serving| serving.session.group());
+        let serving = group.expect("it is being served");
+        let device = self.devices[serving.device].id;
+        let group = serving.session.group();
         let work = match output {
             Output::Send(message) => return self.answer(at, key, &message),
             Output::Close => {
@@ -146,9 +157,12 @@ impl World {
                 access_pub,
                 epoch,
                 create,
+                chain,
                 marks,
                 ..
             } => Some(Work::Open {
+                device,
+                chain,
                 group: group_id,
                 access_pub,
                 epoch,
@@ -167,6 +181,25 @@ impl World {
                 max_blobs,
                 max_bytes,
             }),
+            Output::Keys {
+                group_id,
+                after_epoch,
+            } => Some(Work::Keys {
+                group: group_id,
+                device,
+                after_epoch,
+            }),
+            Output::Rotate(rotation) => Some(Work::Rotate(rotation)),
+            Output::KeepKeys {
+                group_id,
+                epoch,
+                members,
+                packets,
+            } => {
+                let database = &mut self.relays[at].database;
+                database.keep_keys(group_id, epoch, members, packets);
+                None
+            }
             Output::Has(ids) => group.map(|group| Work::Has { group, ids }),
         };
         if let Some(work) = work {
@@ -229,19 +262,15 @@ impl World {
                 access_pub,
                 epoch,
                 create,
+                device,
+                chain,
                 marks,
             } => {
-                // Stands in for the chain of certificates: it proves every epoch that the group has ever had.
-                let keys = self.ledger.groups.get(&group).and_then(|keys| keys.last());
-                let proven = keys
-                    .is_some_and(|keys| keys.epoch() == epoch && keys.access_pub() == access_pub);
-                let create = create || proven;
-                if proven {
-                    self.apply_epoch(at, group, epoch, access_pub);
-                }
                 let unknown = || WireError::new(ErrorCode::UnknownGroup, "no such group");
                 let database = &mut self.relays[at].database;
-                let opened = database.open(group, access_pub, epoch, create, &marks);
+                let opened =
+                    database.open(group, access_pub, epoch, create, (device, &chain), &marks);
+                self.tell_epoch(at, group);
                 Input::GroupOpened(opened.ok_or_else(unknown), local)
             }
             Work::Read { purpose, .. } if unreadable => Input::Read(purpose, Err(failed())),
@@ -256,6 +285,23 @@ impl World {
                 let page = database.page(group, after, max_blobs, max_bytes);
                 Input::Read(purpose, Ok(page))
             }
+            Work::Keys { .. } if unreadable => Input::Keys(Err(failed())),
+            Work::Keys {
+                group,
+                device,
+                after_epoch,
+            } => {
+                let database = &self.relays[at].database;
+                Input::Keys(Ok(database.keys_since(group, device, after_epoch)))
+            }
+            Work::Rotate(_) if unreadable => Input::Rotated(Err(failed())),
+            Work::Rotate(rotation) => {
+                let group = rotation.group_id;
+                let done = self.relays[at].database.rotate(*rotation);
+                self.tell_epoch(at, group);
+                let stale = || WireError::new(ErrorCode::StaleEpoch, "not the newest keys");
+                Input::Rotated(done.then_some(()).ok_or_else(stale))
+            }
             Work::Has { .. } if unreadable => Input::HasResult(Err(failed())),
             Work::Has { group, ids } => {
                 let database = &self.relays[at].database;
@@ -267,6 +313,19 @@ impl World {
         let slow = [5, 5, 5, 2_000][self.rng.below(4)];
         let wait = self.millis(slow);
         self.after(wait, Happening::RelayFeed(at, life, key, input));
+    }
+
+    /// Tells the sessions of a group which epoch is its newest.
+    fn tell_epoch(&mut self, at: usize, group: GroupId) {
+        let (life, epoch) = (self.relays[at].life, self.relays[at].database.epoch(group));
+        let sessions = self.relays[at].sessions.iter();
+        let of_group = sessions.filter(|(_, serving)| serving.session.group() == Some(group));
+        let keys: Vec<_> = of_group.map(|(key, _)| *key).collect();
+        for key in keys {
+            let wait = self.millis(5);
+            let input = Input::EpochChanged(epoch);
+            self.after(wait, Happening::RelayFeed(at, life, key, input));
+        }
     }
 
     fn start_commit(&mut self, at: usize) {
