@@ -10,12 +10,12 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Device, patient, world, world_with};
+use common::{Device, patient, wait_until, world, world_with};
 use zerok_sync_client::shared::crypto::passphrase::{Passphrase, Profile};
+use zerok_sync_client::shared::crypto::rotation::Reason;
 use zerok_sync_client::shared::ids::GroupId;
 use zerok_sync_client::store::MemoryStore;
 use zerok_sync_client::{Client, Config, Path, SyncError};
-use zerok_sync_tests::relay::RelayProcess;
 
 const WORDS: &str = "gravel ozone cactus tidal mustard plywood";
 
@@ -150,20 +150,22 @@ async fn every_relay_has_to_answer_before_there_is_no_group() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_whose_keys_were_changed_is_closed_to_its_passphrase() {
     let world = world().await;
-    let founder = client(&[world.relay.url()]).await;
-    found(&founder, "family", Profile::Low).await.unwrap();
-    founder.close().await;
-    let mut options = world.relay.terminate().await.unwrap();
-    options.args = Vec::new();
-    rusqlite::Connection::open(options.data.join("relay.db"))
-        .unwrap()
-        .execute(
-            "UPDATE groups SET epoch = 1, access_pub = randomblob(32)",
-            [],
-        )
-        .unwrap();
-    let relay = RelayProcess::start(options).await.unwrap();
-    let device = client(&[relay.url()]).await;
+    let relays = [world.relay.url()];
+    let founder = client(&relays).await;
+    let group = found(&founder, "family", Profile::Low).await.unwrap();
+    let lost = client(&relays).await;
+    join(&lost, "family", WORDS).await.unwrap();
+    let gone = lost.device_id();
+    let knows = || {
+        let devices = founder.devices(group).unwrap();
+        devices.iter().any(|info| info.device == gone)
+    };
+    wait_until("the founder knows who has joined", knows).await;
+    founder.revoke(group, gone, Reason::Lost).await.unwrap();
+    patient(founder.wait_revoked(group, gone)).await.unwrap();
+
+    // Whoever has the lost device has the passphrase, and can make a new device of it.
+    let device = client(&relays).await;
     for answer in [
         join(&device, "family", WORDS).await,
         found(&device, "family", Profile::High).await,
@@ -171,5 +173,7 @@ async fn a_group_whose_keys_were_changed_is_closed_to_its_passphrase() {
         assert_eq!(answer.unwrap_err().code, "GROUP_CLOSED");
     }
     assert!(device.groups().is_empty());
-    device.close().await;
+    for client in [founder, lost, device] {
+        client.close().await;
+    }
 }

@@ -18,10 +18,15 @@ use zerok_sync_client::{ClientEvent, Path};
 use zerok_sync_shared::codec;
 use zerok_sync_shared::crypto::blob;
 use zerok_sync_shared::crypto::device::DeviceKeys;
-use zerok_sync_shared::crypto::keys::EpochKeys;
-use zerok_sync_shared::crypto::rotation::{self, Certificate, Reason};
+use zerok_sync_shared::crypto::keys::{EpochKeys, Secret};
+use zerok_sync_shared::crypto::roster::SignedEntry;
+use zerok_sync_shared::crypto::rotation::{self, Certificate, Reason, Rotation};
+use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId};
+use zerok_sync_shared::message::{Hello, Message, Revoke};
+use zerok_sync_shared::time::Timestamp;
 use zerok_sync_tests::proxy::Proxy;
+use zerok_sync_tests::raw::{Peer, keys};
 
 fn has_new_keys(device: &Device, group: GroupId) -> bool {
     let devices = device.client.devices(group).unwrap();
@@ -290,4 +295,137 @@ async fn a_revoked_device_and_its_relay_together_read_nothing_newer() {
         .await;
     let guess = old[0].secret().clone();
     assert!(rotation::follow(&[newest], guess, &members[0]).is_err());
+}
+
+async fn peer(url: &str, number: u8) -> Peer {
+    let key = iroh::SecretKey::from_bytes(&[number; 32]);
+    Peer::connect_as(url, key).await.unwrap()
+}
+
+/// What somebody who was revoked, or never was a member, can send to the relay by hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_takes_no_rotation_and_no_return_that_is_not_a_members() {
+    let world = world().await;
+    let url = world.relay.url();
+    let founding = keys(1);
+    let group = founding.founded_group();
+    let (author, lost) = (peer(url, 11).await, peer(url, 12).await);
+    let entry = |number: u8| {
+        let keys = DeviceKeys::derive(&Secret::new([number; 32]));
+        SignedEntry::sign(group, &keys, "x", "y", Timestamp(0)).entry
+    };
+    let made = |by: u8, current: &EpochKeys, gone: u8, stay: &[u8]| {
+        let author = DeviceKeys::derive(&Secret::new([by; 32]));
+        let gone = DeviceKeys::derive(&Secret::new([gone; 32])).id();
+        let stay: Vec<_> = stay.iter().map(|number| entry(*number)).collect();
+        let mut next = 0u8;
+        rotation::rotate(
+            current,
+            group,
+            &author,
+            &Secret::new([by; 32]),
+            (Some(gone), Reason::Lost),
+            stay.iter(),
+            &mut move |bytes: &mut [u8]| {
+                next = next.wrapping_add(1);
+                bytes.fill(next);
+            },
+        )
+    };
+    let message = |rotation: &Rotation| {
+        Message::Revoke(Revoke {
+            certificate: codec::to_bytes(&rotation.certificate).into(),
+            after_cursor: 0,
+            members: rotation.members.clone(),
+            packets: rotation.packets.clone(),
+        })
+    };
+    let refused = async |peer: &Peer, message: Message| {
+        let (mut stream, _) = peer.session(&founding).await.unwrap();
+        stream.send(&message).await.unwrap();
+        stream.refused().await.unwrap().code
+    };
+
+    let right = made(11, &founding, 12, &[11]);
+    let stranger = EpochKeys::derive(0, Secret::new([99; 32]));
+    let wrong = [
+        (
+            "by a key that is not the group's",
+            message(&made(11, &stranger, 12, &[11])),
+        ),
+        (
+            "in another's name",
+            message(&made(12, &founding, 11, &[12])),
+        ),
+        (
+            "with keys for the one who goes",
+            message(&made(11, &founding, 12, &[11, 12])),
+        ),
+        (
+            "without keys for its author",
+            message(&made(11, &founding, 12, &[13])),
+        ),
+        ("with another's member list", {
+            let other = made(11, &founding, 13, &[11, 14]);
+            let mut mixed = message(&right);
+            if let Message::Revoke(mixed) = &mut mixed {
+                mixed.members = other.members;
+            }
+            mixed
+        }),
+    ];
+    for (what, message) in wrong {
+        let code = refused(&author, message).await;
+        assert_eq!(code, ErrorCode::InvalidMessage, "{what}");
+    }
+
+    let (mut session, _) = author.session(&founding).await.unwrap();
+    let (mut theirs, _) = lost.session(&founding).await.unwrap();
+    session.send(&message(&right)).await.unwrap();
+    let told = session.receive().await.unwrap();
+    assert!(matches!(told, Message::KeyPacket(_)), "{told:?}");
+    let told = theirs.receive().await.unwrap();
+    assert!(matches!(told, Message::Revoked { .. }), "{told:?}");
+
+    // The same again, and a concurrent one: the group has moved on.
+    for rotation in [&right, &made(11, &founding, 13, &[11])] {
+        let mut stream = author.open().await.unwrap();
+        let hello = author.hello(&founding).unwrap();
+        stream.send(&Message::Hello(hello)).await.unwrap();
+        let told = stream.receive().await.unwrap();
+        assert!(matches!(told, Message::KeyPacket(_)), "{told:?}");
+        assert!(stream.send(&message(rotation)).await.is_err() || stream.receive().await.is_err());
+    }
+    // Back under its own name, and under a new one, with the keys that it had.
+    let mut stream = lost.open().await.unwrap();
+    let hello = lost.hello(&founding).unwrap();
+    stream.send(&Message::Hello(hello)).await.unwrap();
+    let told = stream.receive().await.unwrap();
+    assert!(matches!(told, Message::Revoked { .. }), "{told:?}");
+    let disguised = peer(url, 77).await;
+    let mut stream = disguised.open().await.unwrap();
+    let hello = disguised.hello(&founding).unwrap();
+    stream.send(&Message::Hello(hello)).await.unwrap();
+    assert_eq!(stream.refused().await.unwrap().code, ErrorCode::StaleEpoch);
+    // With a rotation of its own making, as if it had come first.
+    let own = made(12, &founding, 11, &[12]);
+    let device = DeviceKeys::derive(&Secret::new([12; 32]));
+    let claims = &own.certificate.claims;
+    let secret = rotation::open_packet(&device, claims, &own.packets[0].1).unwrap();
+    let next = EpochKeys::derive(1, secret);
+    let exporter = lost.exporter().unwrap();
+    let hello = lost.hello_for(&next, group, lost.relay(), lost.device(), &exporter);
+    let hello = Hello {
+        certificates: vec![codec::to_bytes(&own.certificate).into()],
+        ..hello.unwrap()
+    };
+    let mut stream = lost.open().await.unwrap();
+    stream.send(&Message::Hello(hello)).await.unwrap();
+    let code = stream.refused().await.unwrap().code;
+    let refusals = [
+        ErrorCode::Unauthorized,
+        ErrorCode::DeviceRevoked,
+        ErrorCode::StaleEpoch,
+    ];
+    assert!(refusals.contains(&code), "{code:?}");
 }

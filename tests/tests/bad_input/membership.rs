@@ -1,10 +1,15 @@
 //! Who is not a member, or cannot show it.
 
 use zerok_sync_client::Path;
+use zerok_sync_client::shared::codec;
+use zerok_sync_client::shared::crypto::device::DeviceKeys;
 use zerok_sync_client::shared::crypto::keys::{EpochKeys, Secret};
+use zerok_sync_client::shared::crypto::roster::SignedEntry;
+use zerok_sync_client::shared::crypto::rotation::{self, Reason};
 use zerok_sync_client::shared::error::ErrorCode;
 use zerok_sync_client::shared::ids::GroupId;
 use zerok_sync_client::shared::message::{Hello, Message, VERSION};
+use zerok_sync_client::shared::time::Timestamp;
 use zerok_sync_tests::raw::{Peer, keys, push};
 
 use crate::common::{Device, wait_until, world, world_with};
@@ -119,7 +124,7 @@ async fn a_stranger_who_knows_the_group_id_gets_nothing_and_leaves_nothing() {
         "a key that does not hash to the group id"
     );
 
-    // At another epoch the key need not hash to the id; the relay compares it with the one it knows.
+    // At another epoch the key need not hash to the id, but it takes a chain of certificates to get there.
     let later = EpochKeys::derive(1, Secret::new([1; 32]));
     let hello = stranger
         .hello_for(
@@ -130,7 +135,39 @@ async fn a_stranger_who_knows_the_group_id_gets_nothing_and_leaves_nothing() {
             &exporter,
         )
         .unwrap();
-    assert_eq!(refusal(&stranger, hello).await, ErrorCode::StaleEpoch);
+    assert_eq!(
+        refusal(&stranger, hello.clone()).await,
+        ErrorCode::UnknownGroup
+    );
+    // One of the stranger's own making does not begin with the group's founding key.
+    let own_group = own.founded_group();
+    let author = DeviceKeys::derive(&Secret::new([9; 32]));
+    let entry = SignedEntry::sign(own_group, &author, "x", "y", Timestamp(0)).entry;
+    let forged = rotation::rotate(
+        &own,
+        group,
+        &author,
+        &Secret::new([8; 32]),
+        (None, Reason::Lost),
+        [&entry].into_iter(),
+        &mut |bytes: &mut [u8]| bytes.fill(7),
+    );
+    let (_, packet) = &forged.packets[0];
+    let secret = rotation::open_packet(&author, &forged.certificate.claims, packet).unwrap();
+    let later = EpochKeys::derive(1, secret);
+    let hello = Hello {
+        certificates: vec![codec::to_bytes(&forged.certificate).into()],
+        ..stranger
+            .hello_for(
+                &later,
+                group,
+                stranger.relay(),
+                stranger.device(),
+                &exporter,
+            )
+            .unwrap()
+    };
+    assert_eq!(refusal(&stranger, hello).await, ErrorCode::Unauthorized);
 
     let mut frame_after = stranger.open().await.unwrap();
     frame_after.send(&push(1, b"intruding")).await.unwrap();
