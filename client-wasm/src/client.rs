@@ -37,7 +37,7 @@ impl CoreClient {
     /// Opens the device of this name, or makes a new one. Works without a network.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`, `STORAGE_FAILED`
+    /// `INVALID_ARGUMENT`, `STORAGE_FAILED`, `STORAGE_NOT_PERSISTENT`
     pub async fn open(
         config: CoreConfig,
         #[wasm_bindgen(js_name = onEvent)] on_event: OnEvent,

@@ -10,8 +10,9 @@
 //! **One owner.** Opening the database raises its `fence`. Each write transaction reads the fence first and undoes
 //! itself if another owner has raised it since: a tab that slept through its replacement can't write.
 //!
-//! **Secrets.** The device key and the secrets of groups are stored as they are. Whoever can read this origin's
-//! IndexedDB, such as a script in the page, or someone with the browser's profile folder, can read them.
+//! **Secrets.** The device key and the memberships, which hold the keys of groups and access tokens, are wrapped (`wrapping`).
+//! Whoever reads the records gets none of them. It does not stop a script in the page, which can have them unwrapped while the
+//! page is open, nor somebody with the browser's whole profile folder: Chromium keeps the wrapping key there as it is.
 
 use async_trait::async_trait;
 use futures_util::lock::Mutex;
@@ -28,6 +29,7 @@ use connection::Connection;
 use layout::{GROUPS, LOG, MEMBERSHIPS, META, SENT, UNSENT};
 use tails::Tails;
 use transaction::{Reading, Writing, answer, failed};
+use wrapping::{Place, Wrapping};
 
 mod connection;
 mod layout;
@@ -36,6 +38,7 @@ mod page;
 mod puts;
 mod tails;
 mod transaction;
+mod wrapping;
 
 /// What every database of this package is called, before its own name.
 const NAME_PREFIX: &str = "0k-sync:";
@@ -47,6 +50,7 @@ pub struct IndexedDbStore {
     connection: Connection,
     /// What `fence` was set to when this owner came.
     fence: f64,
+    wrapping: Wrapping,
     /// Where each log ends; `None` until it is needed and after a commit of which it isn't known whether it happened.
     /// The lock is what makes commits wait for each other.
     tails: Mutex<Option<Tails>>,
@@ -57,13 +61,16 @@ impl IndexedDbStore {
     ///
     /// # Errors
     /// [`StoreError::Failed`] with what the user can do: there is no IndexedDB here, this window may not store
-    /// anything, a tab with an older version is in the way, or the data was written by a newer version.
+    /// anything, a tab with an older version is in the way, or the data was written by a newer version;
+    /// [`StoreError::NotPersistent`] where data can be stored, but not the key that secrets are wrapped with.
     pub async fn open(name: &str) -> Result<Self, StoreError> {
         let connection = Connection::open(&database_name(name)).await?;
         let fence = take_over(&connection).await?;
+        let wrapping = Wrapping::open(connection.database()?, fence).await?;
         Ok(Self {
             connection,
             fence,
+            wrapping,
             tails: Mutex::new(None),
         })
     }
@@ -82,6 +89,14 @@ impl IndexedDbStore {
 
     fn begin_read(&self, stores: &[&str]) -> Result<Reading, StoreError> {
         Reading::begin(self.connection.database()?, stores)
+    }
+
+    async fn read_device_key(&self, wrapped: &JsValue) -> Result<Option<Secret>, StoreError> {
+        if wrapped.is_undefined() {
+            return Ok(None);
+        }
+        let bytes = self.wrapping.unwrap(Place::DeviceKey, wrapped).await?;
+        Ok(Some(Secret::new(bytes.try_into().map_err(unreadable)?)))
     }
 
     /// Fails for an owner that was replaced: it must not take another's log for its own.
@@ -147,7 +162,7 @@ impl Store for IndexedDbStore {
         let (ids, states) = (answer(groups.get_all_keys())?, answer(groups.get_all())?);
         let (waiting, lengths) = (answer(unsent.get_all_keys())?, answer(unsent.get_all())?);
 
-        let device_key = read_secret(&device_key.await?)?;
+        let device_key = self.read_device_key(&device_key.await?).await?;
         let mut loaded = Loaded {
             device_key,
             groups: Vec::new(),
@@ -172,8 +187,10 @@ impl Store for IndexedDbStore {
         let records = members.1.await?.unchecked_into::<Array>();
         let keys = members.0.await?.unchecked_into::<Array>();
         for (key, record) in keys.iter().zip(records.iter()) {
-            let membership = codec::from_bytes(&Uint8Array::new(&record).to_vec());
-            let at = position_of(&loaded.groups, layout::read_group_key(&key)?)?;
+            let group = layout::read_group_key(&key)?;
+            let place = Place::Membership(group);
+            let membership = codec::from_bytes(&self.wrapping.unwrap(place, &record).await?);
+            let at = position_of(&loaded.groups, group)?;
             loaded.groups[at].membership = Some(membership.map_err(unreadable)?);
         }
         let lengths = lengths.await?.unchecked_into::<Array>();
@@ -193,6 +210,7 @@ impl Store for IndexedDbStore {
     }
 
     async fn keep_device_key(&self, key: &Secret) -> Result<Secret, StoreError> {
+        let wrapped = self.wrapping.wrap(Place::DeviceKey, key.expose()).await?;
         let writing = self.write()?;
         let meta = writing.store(META)?;
         // Write transactions wait for each other, so nobody adds a key between these two requests.
@@ -200,15 +218,13 @@ impl Store for IndexedDbStore {
             Ok(kept) => kept,
             Err(error) => return Err(writing.finish().await.err().unwrap_or(error)),
         };
-        if let Some(kept) = read_secret(&kept)? {
-            writing.finish().await?;
-            return Ok(kept);
+        if kept.is_undefined() {
+            meta.put_with_key(&wrapped, &layout::DEVICE_KEY.into())
+                .map_err(failed)?;
         }
-        let bytes = Uint8Array::from(key.expose().as_slice());
-        meta.put_with_key(&bytes, &layout::DEVICE_KEY.into())
-            .map_err(failed)?;
         writing.finish().await?;
-        Ok(key.clone())
+        let kept = self.read_device_key(&kept).await?;
+        Ok(kept.unwrap_or_else(|| key.clone()))
     }
 
     async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
@@ -227,8 +243,9 @@ impl Store for IndexedDbStore {
                 return Err(error);
             }
         };
+        let values = puts::prepare(batch, &self.wrapping).await?;
         let writing = self.write()?;
-        puts::issue(&writing, batch)?;
+        puts::issue(&writing, batch, &values)?;
         writing.finish().await?;
         tails.apply(changes);
         *kept = Some(tails);
@@ -260,17 +277,6 @@ fn position_of(groups: &[StoredGroup], group: GroupId) -> Result<usize, StoreErr
 
 fn database_name(name: &str) -> String {
     format!("{NAME_PREFIX}{name}")
-}
-
-fn read_secret(value: &JsValue) -> Result<Option<Secret>, StoreError> {
-    if value.is_undefined() {
-        return Ok(None);
-    }
-    let bytes = Uint8Array::new(value)
-        .to_vec()
-        .try_into()
-        .map_err(|_| unreadable(()))?;
-    Ok(Some(Secret::new(bytes)))
 }
 
 /// Something is there that this version didn't write.

@@ -40,6 +40,12 @@ pub async fn run_store_suite(prefix: String) -> Result<Vec<String>, Failure> {
     commits_wait_for_each_other(&open).await;
     passed.push("commits_wait_for_each_other");
 
+    log("owners_that_race_end_with_one_key");
+    let raced = format!("{prefix}race");
+    owners_that_race_end_with_one_key(&raced).await;
+    names.borrow_mut().insert(raced);
+    passed.push("owners_that_race_end_with_one_key");
+
     let names = names.into_inner();
     for name in &names {
         IndexedDbStore::delete(name).await?;
@@ -87,6 +93,28 @@ async fn only_the_last_owner_writes(open: &impl AsyncFn(&str) -> IndexedDbStore)
     for store in [idle, zombie, owner] {
         store.close().await;
     }
+}
+
+/// Of several that make a new database at once, one is left, and what it wraps can be read by whoever comes next.
+#[expect(clippy::expect_used, reason = "it is a test")]
+async fn owners_that_race_end_with_one_key(name: &str) {
+    let opened = futures_util::future::join_all((0..4).map(|_| IndexedDbStore::open(name))).await;
+    let mut kept = Vec::new();
+    for (number, store) in (1..).zip(opened) {
+        let key = match &store {
+            Ok(store) => store.keep_device_key(&Secret::new([number; 32])).await,
+            Err(error) => Err(error.clone()),
+        };
+        match key {
+            Ok(key) => kept.push(key),
+            Err(error) => assert_eq!(error, StoreError::Taken),
+        }
+    }
+    let next = IndexedDbStore::open(name).await.expect("opens");
+    let found = next.load().await.expect("loads").device_key;
+    assert_eq!(kept, found.into_iter().collect::<Vec<_>>());
+    assert_eq!(kept.len(), 1, "one of them owned it");
+    next.close().await;
 }
 
 /// Whoever stops waiting for a commit can go on with the store, whether or not it happened.

@@ -2,9 +2,9 @@
 //!
 //! | object store | key | value |
 //! |---|---|---|
-//! | `meta` | name | `device-key`: 32 bytes; `fence`: number |
+//! | `meta` | name | `wrap-key`: a key of WebCrypto's; `device-key`: 32 bytes, wrapped; `fence`: number |
 //! | `groups` | group id | MessagePack of its state |
-//! | `memberships` | group id | MessagePack of this device's membership |
+//! | `memberships` | group id | MessagePack of this device's membership, wrapped |
 //! | `log` | group id, position | MessagePack of the record as it was appended |
 //! | `unsent` | group id, position | length of the payload, as a number |
 //! | `sent` | group id, position | position, cursor, timestamp |
@@ -33,6 +33,8 @@ pub(super) const STORES: [&str; 6] = [META, GROUPS, MEMBERSHIPS, LOG, UNSENT, SE
 
 /// Key in `meta`: the device's secret key.
 pub(super) const DEVICE_KEY: &str = "device-key";
+/// Key in `meta`: what secrets are wrapped with.
+pub(super) const WRAP_KEY: &str = "wrap-key";
 /// Key in `meta`: how often the database was taken over.
 pub(super) const FENCE: &str = "fence";
 

@@ -8,25 +8,56 @@ use zerok_sync_shared::store::{Batch, Write};
 
 use super::layout::{self, GROUPS, LOG, MEMBERSHIPS, SENT, SentMark, UNSENT};
 use super::transaction::{Writing, failed};
+use super::wrapping::{Place, Wrapping};
+
+/// What each write of a batch puts into its object store. Before the transaction, which would end while a secret is wrapped.
+pub(super) async fn prepare(batch: &Batch, keys: &Wrapping) -> Result<Vec<JsValue>, StoreError> {
+    let mut values = Vec::with_capacity(batch.writes.len());
+    for write in &batch.writes {
+        values.push(match write {
+            Write::State { state, .. } => bytes(&codec::to_bytes(state.as_ref())),
+            Write::Membership { group, membership } => keys
+                .wrap(
+                    Place::Membership(*group),
+                    &codec::to_bytes(membership.as_ref()),
+                )
+                .await?
+                .into(),
+            Write::Append { record, .. } => bytes(&codec::to_bytes(record)),
+            Write::Sent {
+                position,
+                cursor,
+                timestamp,
+                ..
+            } => SentMark {
+                position: *position,
+                cursor: *cursor,
+                timestamp: *timestamp,
+            }
+            .pack()
+            .into(),
+            Write::Remove { .. } => JsValue::UNDEFINED,
+        });
+    }
+    Ok(values)
+}
 
 /// Issues everything that the batch asks for; their results are the transaction's.
-pub(super) fn issue(writing: &Writing, batch: &Batch) -> Result<(), StoreError> {
+pub(super) fn issue(
+    writing: &Writing,
+    batch: &Batch,
+    values: &[JsValue],
+) -> Result<(), StoreError> {
     let (groups, log) = (writing.store(GROUPS)?, writing.store(LOG)?);
     let memberships = writing.store(MEMBERSHIPS)?;
     let (unsent, sent) = (writing.store(UNSENT)?, writing.store(SENT)?);
-    let issue = |write: &Write| -> Result<(), JsValue> {
+    let issue = |(write, value): (&Write, &JsValue)| -> Result<(), JsValue> {
         match write {
-            Write::State { group, state } => {
-                groups.put_with_key(
-                    &bytes(&codec::to_bytes(state.as_ref())),
-                    &layout::group_key(*group),
-                )?;
+            Write::State { group, .. } => {
+                groups.put_with_key(value, &layout::group_key(*group))?;
             }
-            Write::Membership { group, membership } => {
-                memberships.put_with_key(
-                    &bytes(&codec::to_bytes(membership.as_ref())),
-                    &layout::group_key(*group),
-                )?;
+            Write::Membership { group, .. } => {
+                memberships.put_with_key(value, &layout::group_key(*group))?;
             }
             Write::Append {
                 group,
@@ -34,24 +65,16 @@ pub(super) fn issue(writing: &Writing, batch: &Batch) -> Result<(), StoreError> 
                 unsent: waits,
             } => {
                 let key = layout::log_key(*group, record.position);
-                log.put_with_key(&bytes(&codec::to_bytes(record)), &key)?;
+                log.put_with_key(value, &key)?;
                 if *waits {
                     unsent.put_with_key(&JsValue::from_f64(record.payload.len() as f64), &key)?;
                 }
             }
             Write::Sent {
-                group,
-                position,
-                cursor,
-                timestamp,
+                group, position, ..
             } => {
                 let key = layout::log_key(*group, *position);
-                let mark = SentMark {
-                    position: *position,
-                    cursor: *cursor,
-                    timestamp: *timestamp,
-                };
-                sent.put_with_key(&mark.pack(), &key)?;
+                sent.put_with_key(value, &key)?;
                 unsent.delete(&key)?;
             }
             Write::Remove { group } => {
@@ -66,9 +89,10 @@ pub(super) fn issue(writing: &Writing, batch: &Batch) -> Result<(), StoreError> 
         }
         Ok(())
     };
-    batch.writes.iter().try_for_each(issue).map_err(failed)
+    let mut puts = batch.writes.iter().zip(values);
+    puts.try_for_each(issue).map_err(failed)
 }
 
-fn bytes(bytes: &[u8]) -> Uint8Array {
-    Uint8Array::from(bytes)
+fn bytes(bytes: &[u8]) -> JsValue {
+    Uint8Array::from(bytes).into()
 }
