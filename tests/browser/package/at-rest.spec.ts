@@ -4,36 +4,27 @@ import { expect, test } from "../support/fixtures.js";
 import { Bare, pairBare } from "../support/bare.js";
 import { PAGE_DIST } from "../support/paths.js";
 import { records, secretsIn, unwrap } from "../support/records.js";
+import { encodingsOf, findIn } from "../support/search.js";
 
-/** Changes the database from the page, with `saved` for what has to be put back. */
+/** Runs statements on the database in the page, with `saved` for what has to be put back. */
 const tamper = (page: Page, change: string): Promise<void> =>
-  page.evaluate(async (body) => {
-    const database = await new Promise<IDBDatabase>((resolve) => {
-      const request = indexedDB.open("0k-sync:0k-sync");
-      request.onsuccess = () => resolve(request.result);
-    });
+  page.evaluate(`(async () => {
+    const wait = (request) => new Promise((resolve) => { request.onsuccess = () => resolve(request.result); });
+    const database = await wait(indexedDB.open("0k-sync:0k-sync"));
     const transaction = database.transaction(["meta", "memberships"], "readwrite");
+    const done = new Promise((resolve) => { transaction.oncomplete = resolve; });
     const [meta, memberships] = [transaction.objectStore("meta"), transaction.objectStore("memberships")];
-    const get = (from: IDBObjectStore, key: IDBValidKey): Promise<unknown> =>
-      new Promise((resolve) => {
-        const request = from.get(key) as IDBRequest<unknown>;
-        request.onsuccess = () => resolve(request.result);
-      });
-    const keys = await new Promise<IDBValidKey[]>((resolve) => {
-      const request = memberships.getAllKeys();
-      request.onsuccess = () => resolve(request.result);
+    const keys = await wait(memberships.getAllKeys());
+    const saved = (window.saved ??= {
+      device: await wait(meta.get("device-key")),
+      wrap: await wait(meta.get("wrap-key")),
+      memberships: await wait(memberships.getAll()),
     });
-    const kept = ((window as unknown as { saved?: Record<string, unknown> }).saved ??= {
-      device: await get(meta, "device-key"),
-      wrap: await get(meta, "wrap-key"),
-      memberships: await Promise.all(keys.map((key) => get(memberships, key))),
-    });
-    new Function("meta", "memberships", "keys", "saved", "other", body)(meta, memberships, keys, kept, (window as unknown as { other?: CryptoKey }).other);
-    await new Promise<void>((resolve) => {
-      transaction.oncomplete = () => resolve();
-    });
+    const flip = (bytes, at) => bytes.map((byte, i) => (i === (at < 0 ? bytes.length + at : at) ? byte ^ 1 : byte));
+    ${change}
+    await done;
     database.close();
-  }, change);
+  })()`);
 
 const RESTORE = `
   meta.put(saved.device, "device-key");
@@ -56,13 +47,18 @@ test("no record holds the device's key or a group's secret, and the key that wra
     const groups = await each.page.evaluate(() => window.zerok.harness.sync.groups().map((group) => group.id));
     const { bytes, others } = await records(each.page);
     expect(new Set(bytes.map(({ store }) => store))).toEqual(new Set(["groups", "log", "memberships", "meta", "sent"]));
-    expect(bytes.flatMap(({ key, value }) => [...secretsIn(key, id, groups), ...secretsIn(value, id, groups)])).toEqual([]);
     expect(others).toEqual({ "meta fence": "[object Number]", "meta wrap-key": "[object CryptoKey]" });
 
-    // Not because the search is blind.
+    // What to look for: the page can unwrap it.
     const wrapped = bytes.filter(({ store }) => store === "meta" || store === "memberships");
     const plain = await Promise.all(wrapped.map((record) => unwrap(each.page, record)));
-    expect(plain.flatMap((secret) => secretsIn(secret, id, groups)).sort()).toEqual(["device key", `secret of ${groups[0] ?? ""}`]);
+    const secrets = plain.flatMap((secret) => secretsIn(secret, id, groups));
+    expect(secrets.map(({ what }) => what).sort()).toEqual(["device key", `group ${groups[0] ?? ""}`]);
+
+    const places = new Map(bytes.map(({ store, key, value }) => [`${store} ${key.toString("hex")}`, Buffer.concat([key, value])]));
+    expect(findIn(places, secrets.flatMap(({ secret }) => encodingsOf(secret)))).toEqual([]);
+    // Not because the search is blind: the keys of groups are public.
+    expect(findIn(places, groups.flatMap((group) => encodingsOf(Buffer.from(group, "hex"))))).not.toEqual([]);
   }
 
   const refused = await a.page.evaluate(async () => {
@@ -102,20 +98,16 @@ test("wrapped secrets that were altered or swapped, and another key or none, are
   await a.flush();
   await a.close();
   await a.page.evaluate(async () => {
-    const other = await crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
-    (window as unknown as { other: CryptoKey }).other = other;
+    (window as unknown as { other: CryptoKey }).other = await crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
   });
 
-  const flip = (put: string): string => `
-    const flip = (bytes, at) => bytes.map((byte, i) => (i === (at < 0 ? bytes.length + at : at) ? byte ^ 1 : byte));
-    ${put}`;
   const spoiled = {
-    "the version of the device key": flip('meta.put(flip(saved.device, 0), "device-key");'),
-    "the nonce of the device key": flip('meta.put(flip(saved.device, 1), "device-key");'),
-    "the tag of the device key": flip('meta.put(flip(saved.device, -1), "device-key");'),
+    "the version of the device key": 'meta.put(flip(saved.device, 0), "device-key");',
+    "the nonce of the device key": 'meta.put(flip(saved.device, 1), "device-key");',
+    "the tag of the device key": 'meta.put(flip(saved.device, -1), "device-key");',
     "the end of the device key": 'meta.put(saved.device.slice(0, 12), "device-key");',
     "a device key that is not wrapped": 'meta.put(new Uint8Array(32), "device-key");',
-    "a bit of a membership": flip("memberships.put(flip(saved.memberships[1], 20), keys[1]);"),
+    "a bit of a membership": "memberships.put(flip(saved.memberships[1], 20), keys[1]);",
     "memberships in each other's place": "memberships.put(saved.memberships[0], keys[1]); memberships.put(saved.memberships[1], keys[0]);",
     "a membership as device key": 'meta.put(saved.memberships[0], "device-key");',
     "another key": 'meta.put(other, "wrap-key");',
@@ -139,29 +131,24 @@ test("wrapped secrets that were altered or swapped, and another key or none, are
   expect(texts.sort()).toEqual(["one", "two"]);
 });
 
-/** What browsers do that store data, but no keys: they throw, or store something else. */
-const REFUSALS = {
-  "throws, as in some private windows": 'throw new DOMException("not here", "DataCloneError");',
-  "stores nothing": "return put.call(this, null, key);",
-  "stores something useless": "return put.call(this, {}, key);",
-};
-for (const [what, instead] of Object.entries(REFUSALS)) {
+/** What browsers do that store data, but no keys. */
+for (const what of ["throws", "stores null", "stores something useless"]) {
   test(`where a browser can't keep a key, open says STORAGE_NOT_PERSISTENT: it ${what}`, async ({ startRelay, device }) => {
     const relay = await startRelay({ web: PAGE_DIST });
     const a = await Bare.visit(await device(), relay.url);
-    await a.page.evaluate((body) => {
+    await a.page.evaluate((how) => {
       const { prototype } = IDBObjectStore;
       // eslint-disable-next-line @typescript-eslint/unbound-method
       const put = prototype.put;
-      const replaced = new Function("put", "key", body);
       prototype.put = function (value: unknown, key?: IDBValidKey): IDBRequest<IDBValidKey> {
-        if (value instanceof CryptoKey) return replaced.call(this, put, key) as IDBRequest<IDBValidKey>;
-        return put.call(this, value, key);
+        if (!(value instanceof CryptoKey)) return put.call(this, value, key);
+        if (how === "throws") throw new DOMException("not here", "DataCloneError");
+        return put.call(this, how === "stores null" ? null : {}, key);
       };
       (window as unknown as { undo: () => void }).undo = () => {
         prototype.put = put;
       };
-    }, instead);
+    }, what);
     const refusal = await a.refusedOpen({ relays: [relay.url], worker: false });
     expect(refusal).toMatchObject({ code: "STORAGE_NOT_PERSISTENT", retryable: false });
     expect(refusal?.message).toContain('storage: "memory"');

@@ -17,7 +17,7 @@ export async function records(page: Page): Promise<{ bytes: Bytes[]; others: Rec
     const wait = <T>(request: IDBRequest<T>): Promise<T> =>
       new Promise((resolve, reject) => {
         request.onsuccess = () => resolve(request.result);
-        request.onerror = () => reject(request.error as DOMException);
+        request.onerror = () => reject(new Error(String(request.error)));
       });
     const list = (value: unknown): number[] | undefined => {
       if (value instanceof ArrayBuffer) return [...new Uint8Array(value)];
@@ -32,9 +32,10 @@ export async function records(page: Page): Promise<{ bytes: Bytes[]; others: Rec
       for (const [index, key] of keys.entries()) {
         const value = values[index];
         const given = list(value);
-        const text = [...new TextEncoder().encode(String(key))];
-        if (given === undefined) others[`${store} ${typeof key === "string" ? key : ""}`] = Object.prototype.toString.call(value);
-        else bytes.push({ store, key: list(key) ?? text, value: given });
+        const text = typeof key === "string" ? key : "";
+        // The lengths of what waits to be sent are numbers, the rest of this kind lies in `meta`.
+        if (given === undefined) others[`${store} ${text}`] = Object.prototype.toString.call(value);
+        else bytes.push({ store, key: list(key) ?? [...new TextEncoder().encode(text)], value: given });
       }
     }
     database.close();
@@ -73,15 +74,15 @@ function publicHalf(seed: Buffer): Buffer {
   return key.export({ format: "der", type: "spki" }).subarray(-32);
 }
 
-/** Which secrets of a device are somewhere in these bytes: its key, and the secrets of the first epochs of its groups. */
-export function secretsIn(bytes: Buffer, deviceId: string, groups: string[]): string[] {
-  const found: string[] = [];
+/** The secrets in these bytes: the device's key, and what its groups were founded with. */
+export function secretsIn(bytes: Buffer, deviceId: string, groups: string[]): { what: string; secret: Buffer }[] {
+  const found: { what: string; secret: Buffer }[] = [];
   for (let at = 0; at + 32 <= bytes.length; at++) {
-    const window = bytes.subarray(at, at + 32);
-    if (publicHalf(window).toString("hex") === deviceId) found.push("device key");
-    const access = Buffer.from(hkdfSync("sha256", window, Buffer.alloc(0), "0k-sync/1 access", 32));
+    const secret = bytes.subarray(at, at + 32);
+    if (publicHalf(secret).toString("hex") === deviceId) found.push({ what: "device key", secret });
+    const access = Buffer.from(hkdfSync("sha256", secret, Buffer.alloc(0), "0k-sync/1 access", 32));
     const group = createHash("sha256").update(publicHalf(access)).digest("hex");
-    if (groups.includes(group)) found.push(`secret of ${group}`);
+    if (groups.includes(group)) found.push({ what: `group ${group}`, secret });
   }
   return found;
 }
