@@ -33,7 +33,6 @@ export async function records(page: Page): Promise<{ bytes: Bytes[]; others: Rec
         const value = values[index];
         const given = list(value);
         const text = typeof key === "string" ? key : "";
-        // The lengths of what waits to be sent are numbers, the rest of this kind lies in `meta`.
         if (given === undefined) others[`${store} ${text}`] = Object.prototype.toString.call(value);
         else bytes.push({ store, key: list(key) ?? [...new TextEncoder().encode(text)], value: given });
       }
