@@ -30,6 +30,13 @@ pub const MAX_CERTIFICATE: usize = 640;
 /// Devices that a rotation can give keys to, so that their packets fit one frame.
 pub const MAX_MEMBERS: usize = 512;
 
+/// Rotations that are sent for members whom their author has not seen yet; then those are left out.
+pub const ROTATION_ATTEMPTS: u32 = 3;
+
+/// How far a sequence may be ahead of what is known of its sender. Whoever pushed in another's name could otherwise leave it
+/// no sequence.
+pub const MAX_SEQUENCE_JUMP: u64 = 1 << 32;
+
 /// Longest sealed member list.
 pub const MAX_SEALED_MEMBERS: usize = 96 * MAX_MEMBERS;
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::codec;
 use crate::crypto::blob::{Address, Kind, Plain, Witness};
+use crate::crypto::device::DeviceKeys;
 use crate::crypto::exchange::ExchangeSecret;
 use crate::crypto::invite::{
     InviteCode, InviteKey, InviteOwner, JoinRequest, Offer, Pair, Secrets,
@@ -17,14 +18,16 @@ use crate::crypto::invite::{
 use crate::crypto::keys::{EpochKeys, Secret};
 use crate::crypto::padme::padded_len;
 use crate::crypto::passphrase::{self, Passphrase, Profile};
+use crate::crypto::roster::SignedEntry;
+use crate::crypto::rotation::{self, Reason, Rotation};
 use crate::crypto::token::{AccessToken, TokenHash};
 use crate::crypto::{access, blob};
 use crate::error::ErrorCode;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
 use crate::map::SortedMap;
 use crate::message::{
-    Blob, Hello, Mark, Message, Pull, PullResponse, Push, PushAck, RelayLimits, Subscribe, Welcome,
-    WireError,
+    Blob, Hello, KeyPacket, KeyPackets, Mark, Message, Pull, PullResponse, Push, PushAck,
+    RelayLimits, Revoke, Subscribe, Welcome, WireError,
 };
 use crate::time::Timestamp;
 
@@ -336,6 +339,18 @@ fn passphrases_json() {
 
 /// One message of every type, and of every shape of its optional fields.
 fn messages() -> Vec<(&'static str, Message)> {
+    let made = rotation();
+    let certificate: Bytes = codec::to_bytes(&made.certificate).into();
+    let revoke = Revoke {
+        certificate: certificate.clone(),
+        after_cursor: 300,
+        members: made.members.clone(),
+        packets: made.packets[..1].to_vec(),
+    };
+    let keys = KeyPackets {
+        members: made.members,
+        packets: made.packets[..1].to_vec(),
+    };
     let blob = Blob {
         cursor: 5,
         blob_id: BlobId(counting(0x80)),
@@ -464,6 +479,23 @@ fn messages() -> Vec<(&'static str, Message)> {
                 }],
             },
         ),
+        ("REVOKE_DEVICE", Message::Revoke(revoke)),
+        (
+            "DEVICE_REVOKED",
+            Message::Revoked {
+                certificates: vec![certificate.clone()],
+            },
+        ),
+        (
+            "KEY_PACKET",
+            Message::KeyPacket(KeyPacket {
+                certificates: vec![certificate],
+                members: keys.members.clone(),
+                packet: keys.packets[0].1.clone(),
+            }),
+        ),
+        ("KEY_PACKETS", Message::KeyPackets(keys)),
+        ("CHAIN", Message::Chain { after_epoch: 0 }),
         (
             "BYE",
             Message::Bye {
@@ -501,6 +533,84 @@ fn frames_json() {
         })
         .collect();
     check("frames.json", &json!(frames));
+}
+
+fn device_keys(from: u8) -> DeviceKeys {
+    DeviceKeys::derive(&Secret::new(counting(from)))
+}
+
+/// Device 10… revokes device 30…; device 20… stays.
+fn rotation() -> Rotation {
+    let founding = keys();
+    let group = founding.founded_group();
+    let entries = [0x10, 0x20].map(|from| {
+        SignedEntry::sign(
+            group,
+            &device_keys(from),
+            "Laptop",
+            "Linux",
+            Timestamp(1_000),
+        )
+        .entry
+    });
+    let mut next = 0u8;
+    rotation::rotate(
+        &founding,
+        group,
+        &device_keys(0x10),
+        &Secret::new(counting(0x40)),
+        (Some(device_keys(0x30).id()), Reason::Lost),
+        entries.iter(),
+        &mut |bytes: &mut [u8]| {
+            for byte in bytes {
+                *byte = next;
+                next = next.wrapping_add(1);
+            }
+        },
+    )
+}
+
+#[test]
+fn rotation_json() {
+    let founding = keys();
+    let group = founding.founded_group();
+    let devices = [0x10, 0x20, 0x30].map(|from| {
+        let keys = device_keys(from);
+        let public = keys.exchange_public();
+        json!({
+            "secret": hex(counting::<32>(from)),
+            "device_id": keys.id().to_string(),
+            "exchange_public_sha256": hex(zerok_sync_aead::sha256(&[public.as_bytes()])),
+        })
+    });
+    let author = device_keys(0x10);
+    let entry = SignedEntry::sign(group, &author, "Laptop", "Linux", Timestamp(1_000));
+    let made = rotation();
+    let claims = &made.certificate.claims;
+    let secret = rotation::open_packet(&device_keys(0x20), claims, &made.packets[1].1).unwrap();
+    let chain = [made.certificate.clone()];
+    let followed = rotation::follow(&chain, secret.clone(), &made.members).unwrap();
+    assert_eq!(followed.members.len(), 2);
+    check(
+        "rotation.json",
+        &json!({
+            "group_id": group.to_string(),
+            "epoch_0_secret": hex(founding.secret().expose()),
+            "devices": devices,
+            "roster_entry": hex(codec::to_bytes(&entry)),
+            "seed": hex(counting::<32>(0x40)),
+            "nonces_and_encapsulations": "00 01 02 …: two packets of 64 and 24 bytes, member list 24, secret before 24",
+            "epoch_1_secret": hex(secret.expose()),
+            "certificate": hex(codec::to_bytes(&made.certificate)),
+            "member_list": hex(codec::to_bytes(&followed.members)),
+            "sealed_members": hex(&made.members),
+            "packets": made
+                .packets
+                .iter()
+                .map(|(to, packet)| json!({ "device_id": to.to_string(), "packet": hex(packet) }))
+                .collect::<Vec<_>>(),
+        }),
+    );
 }
 
 #[test]

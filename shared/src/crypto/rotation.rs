@@ -88,7 +88,7 @@ pub struct Claims {
     pub previous_pub: [u8; 32],
     /// Public access key of this epoch.
     pub access_pub: [u8; 32],
-    /// Who may not go on.
+    /// Who may not go on. A certificate without anybody holds for nobody: every change of keys has to be one that people see.
     pub revoked: Option<DeviceId>,
     /// The author.
     pub by: DeviceId,
@@ -170,6 +170,17 @@ pub enum ChainError {
 }
 
 impl Claims {
+    /// The hash of what is said, without what is sealed. The secret before and the member list are bound to it, by keys that
+    /// nobody has who is out: a certificate that says something else opens neither.
+    fn said(&self) -> [u8; 32] {
+        let said = Self {
+            previous: Bytes::new(),
+            members: [0; 32],
+            ..self.clone()
+        };
+        zerok_sync_aead::sha256(&[&said.text()])
+    }
+
     fn text(&self) -> Vec<u8> {
         [domain::CERTIFICATE, codec::to_bytes(self).as_slice()].concat()
     }
@@ -182,6 +193,7 @@ impl Certificate {
         let claims = &self.claims;
         let text = claims.text();
         claims.epoch > 0
+            && claims.revoked.is_some()
             && (claims.epoch > 1 || access::group_id(&claims.previous_pub) == claims.group_id)
             && claims.previous.len() == SEALED_SECRET
             && signed(&claims.previous_pub, &text, &self.by_access)
@@ -301,31 +313,33 @@ pub fn rotate<'a>(
             packets.push((entry.device, packet));
         }
     }
-    let sealed_members: Bytes = seal(
-        &next.secret().derive(domain::MEMBERS),
-        &bound(domain::MEMBERS, group, epoch, &[]),
-        &codec::to_bytes(&members),
-        entropy,
-    )
-    .into();
-    let previous_pub = current.access_pub();
-    let previous = seal(
-        &next.secret().derive(domain::PREVIOUS),
-        &bound(domain::PREVIOUS, group, epoch, &previous_pub),
-        current.secret().expose(),
-        entropy,
-    );
-    let claims = Claims {
+    let mut claims = Claims {
         group_id: group,
         epoch,
-        previous_pub,
+        previous_pub: current.access_pub(),
         access_pub: next.access_pub(),
         revoked,
         by: author.id(),
         reason,
-        previous: previous.into(),
-        members: zerok_sync_aead::sha256(&[&sealed_members]),
+        previous: Bytes::new(),
+        members: [0; 32],
     };
+    let said = claims.said();
+    let sealed_members: Bytes = seal(
+        &next.secret().derive(domain::MEMBERS),
+        &bound(domain::MEMBERS, group, epoch, &said),
+        &codec::to_bytes(&members),
+        entropy,
+    )
+    .into();
+    claims.previous = seal(
+        &next.secret().derive(domain::PREVIOUS),
+        &bound(domain::PREVIOUS, group, epoch, &said),
+        current.secret().expose(),
+        entropy,
+    )
+    .into();
+    claims.members = zerok_sync_aead::sha256(&[&sealed_members]);
     let text = claims.text();
     let certificate = Certificate {
         by_access: current.sign(&text),
@@ -371,7 +385,7 @@ pub fn follow(
     if zerok_sync_aead::sha256(&[sealed_members]) != last.members {
         return Err(ChainError::Keys);
     }
-    let aad = bound(domain::MEMBERS, last.group_id, last.epoch, &[]);
+    let aad = bound(domain::MEMBERS, last.group_id, last.epoch, &last.said());
     let members = open(&newest.derive(domain::MEMBERS), &aad, sealed_members)?;
     let members: Vec<Member> = codec::from_bytes(&members).map_err(|_| ChainError::Keys)?;
     let mut secrets = Vec::with_capacity(chain.len());
@@ -385,7 +399,7 @@ pub fn follow(
             domain::PREVIOUS,
             claims.group_id,
             claims.epoch,
-            &claims.previous_pub,
+            &claims.said(),
         );
         let before = open_secret(&secret.derive(domain::PREVIOUS), &aad, &claims.previous)?;
         secrets.push((claims.epoch, secret));

@@ -75,6 +75,8 @@ pub(super) struct Group {
     pub(super) change: Option<Change>,
     pub(super) wishes: Vec<(Wish, Token)>,
     pub(super) rename: Option<Rename>,
+    /// Rotations of this device that were sent in this epoch.
+    pub(super) rotation_attempts: u32,
     /// The relay in use lacks rotations: the next HELLO brings them.
     pub(super) send_chain: bool,
     pub(super) outbox: Outbox,
@@ -117,6 +119,7 @@ impl Group {
             change: None,
             wishes: Vec::new(),
             rename: None,
+            rotation_attempts: 0,
             send_chain: false,
             pushes: VecDeque::new(),
             inbox: VecDeque::new(),

@@ -65,6 +65,13 @@ impl Group {
         let current = self.current_keys().ok_or(ChainError::Keys)?;
         let access_pub = current.access_pub();
         let only_chain = keys.packet.is_empty();
+        let asked = self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.chain_asked);
+        if only_chain && !asked {
+            return Err(ChainError::Certificate);
+        }
         let (after, from) = if only_chain {
             (0, None)
         } else {
@@ -165,6 +172,7 @@ impl Group {
         let expelled = membership.expelled && !self.membership.expelled;
         self.membership = membership;
         if changed {
+            self.rotation_attempts = 0;
             let epochs = self.membership.epochs.iter();
             self.keys = epochs
                 .map(|(epoch, secret)| EpochKeys::derive(*epoch, secret.clone()))
@@ -200,6 +208,12 @@ impl Group {
         }
         session.rotating = true;
         let bookmark = self.state.bookmarks.get(&session.relay_id);
+        // Somebody who pushes without a pause under ever new names must not keep the keys from changing.
+        let after_cursor = match self.rotation_attempts {
+            0..limits::ROTATION_ATTEMPTS => bookmark.map_or(0, |bookmark| bookmark.cursor),
+            _ => u64::MAX,
+        };
+        self.rotation_attempts = self.rotation_attempts.saturating_add(1);
         let roster = self.membership.roster.iter();
         let stay = roster
             .filter(|(id, _)| **id != wish.device)
@@ -215,7 +229,7 @@ impl Group {
         );
         let revoke = Revoke {
             certificate: codec::to_bytes(&rotation.certificate).into(),
-            after_cursor: bookmark.map_or(0, |bookmark| bookmark.cursor),
+            after_cursor,
             members: rotation.members,
             packets: rotation.packets,
         };

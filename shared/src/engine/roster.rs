@@ -7,6 +7,7 @@ use super::{Context, Event, Token};
 use crate::codec;
 use crate::crypto::roster::SignedEntry;
 use crate::ids::{DeviceId, GroupId};
+use crate::limits;
 use crate::store::{LogRecord, Membership};
 
 /// What a device calls itself, until it is renamed.
@@ -104,6 +105,8 @@ pub(super) fn take_in(
     let may = match membership.roster.get(&entry.device) {
         Some(known) if known.entry.exchange != entry.exchange => false,
         Some(known) => known.entry.said < entry.said,
+        // More than keys can be changed for: who was here first stays.
+        None if membership.roster.len() >= limits::MAX_MEMBERS => false,
         None if record.epoch == membership.epoch() => true,
         None => {
             let hash = entry.exchange_hash();

@@ -35,6 +35,8 @@ pub(super) struct Session {
     pub(super) repair: Option<Repair>,
     /// A rotation of this device is at the relay.
     pub(super) rotating: bool,
+    /// The relay was asked for the chain.
+    pub(super) chain_asked: bool,
     /// The relay refused a push and ignores all further ones: open another session then.
     paused_until: Option<Timestamp>,
     acked: u64,
@@ -167,6 +169,7 @@ impl Group {
             caught_up: false,
             repair: None,
             rotating: false,
+            chain_asked: false,
             paused_until: None,
             acked: 0,
             acked_at: Timestamp::default(),
@@ -231,6 +234,7 @@ impl Group {
         }
         if !self.membership.knows_chain() {
             // Who has joined by an invite has the keys without the chain, which says who else is a member.
+            session.chain_asked = true;
             let stream = session.stream;
             return context.send(stream, Message::Chain { after_epoch: 0 });
         }

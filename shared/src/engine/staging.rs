@@ -161,7 +161,7 @@ impl Group {
             .state
             .seen
             .get_or_insert_with(context.device(), Sequences::default);
-        let seq = own.highest().max(work.state.own_seq) + 1;
+        let seq = own.highest().max(work.state.own_seq).saturating_add(1);
         own.insert(seq);
         work.state.position += 1;
         let mut record = LogRecord {
@@ -341,6 +341,17 @@ impl Group {
             }
         };
         let seen = work.state.seen.get(&blob.sender);
+        let highest = seen.map_or(0, Sequences::highest);
+        if plain.seq > highest.saturating_add(limits::MAX_SEQUENCE_JUMP) {
+            let text =
+                "the blob has a sequence that its sender cannot have reached; it was skipped";
+            work.events.push(Event::Error {
+                group: Some(self.id),
+                error: SyncError::new(code::BLOB_REJECTED, text),
+                cursor: Some(blob.cursor),
+            });
+            return;
+        }
         let newcomer = seen.is_none();
         let late = seen.is_some_and(|seen| plain.seq < seen.highest());
         // A device that has not been here before may start late, when relays have forgotten its first blobs.

@@ -469,6 +469,57 @@ fn the_token_of_the_relay_is_in_hello() {
     assert_eq!(said, Some("0kt_x"));
 }
 
+#[test]
+fn nobody_can_leave_a_sender_without_sequences() {
+    let (mut engine, stream) = connected(0);
+    for sender in [device(), OTHER] {
+        let blob_id = BlobId([9; 16]);
+        let address = Address {
+            group_id: group(),
+            epoch: 0,
+            sender,
+            blob_id,
+        };
+        let plain = Plain {
+            kind: Kind::App,
+            seq: u64::MAX,
+            witness: None,
+            body: Bytes::from_static(b"forged by a member"),
+        };
+        let payload = blob::seal(&keys(), &address, &plain, &mut |bytes: &mut [u8]| {
+            bytes.fill(1)
+        });
+        let message = Ok(Message::Blob(Blob {
+            sender,
+            blob_id,
+            payload,
+            ..sealed(1, 1)
+        }));
+        let mut out = run(&mut engine, 0, Input::Frame { stream, message });
+        out.extend(run(&mut engine, 0, Input::Written(Ok(()))));
+        let rejected = out.iter().any(|output| {
+            matches!(output, Output::Event(Event::Error { error, .. }) if error.code == code::BLOB_REJECTED)
+        });
+        assert!(rejected, "{out:?}");
+    }
+    let push = Input::Push {
+        group: group(),
+        body: Bytes::from_static(b"mine"),
+        ttl: 0,
+        token: 1,
+    };
+    run(&mut engine, 0, Input::Written(Ok(())));
+    let out = run(&mut engine, 0, push);
+    let sequence = out.iter().find_map(|output| match output {
+        Output::Write(batch) => batch.writes.iter().find_map(|write| match write {
+            Write::Append { record, .. } => Some(record.seq),
+            _ => None,
+        }),
+        _ => None,
+    });
+    assert_eq!(sequence, Some(1));
+}
+
 fn any_message() -> impl Strategy<Value = Message> {
     prop_oneof![
         4 => (1u8..3, 0u64..30).prop_map(|(incarnation, max)| welcome(incarnation, max)),

@@ -148,7 +148,7 @@ async fn a_stranger_who_knows_the_group_id_gets_nothing_and_leaves_nothing() {
         group,
         &author,
         &Secret::new([8; 32]),
-        (None, Reason::Lost),
+        (Some(author.id()), Reason::Lost),
         [&entry].into_iter(),
         &mut |bytes: &mut [u8]| bytes.fill(7),
     );

@@ -126,9 +126,9 @@ fn a_revoked_device_gets_nothing_and_opens_nothing() {
         domain::ACCESS,
     ] {
         let key = old.derive(info);
-        let aad = bound(domain::MEMBERS, scene.group, 1, &[]);
+        let aad = bound(domain::MEMBERS, scene.group, 1, &claims.said());
         assert!(open(&key, &aad, &rotation.members).is_err());
-        let aad = bound(domain::PREVIOUS, scene.group, 1, &claims.previous_pub);
+        let aad = bound(domain::PREVIOUS, scene.group, 1, &claims.said());
         assert!(open(&key, &aad, &claims.previous).is_err());
     }
 }
@@ -163,6 +163,67 @@ fn packets_and_lists_are_bound_to_their_rotation() {
         follow(&chain, secret, &other.members),
         Err(ChainError::Keys)
     );
+}
+
+/// Who holds the keys of the epoch that ended can sign for it again, but cannot make the rest say what it then says.
+#[test]
+fn a_rotation_that_is_signed_anew_with_other_words_opens_nothing() {
+    let scene = Scene::new();
+    let first = scene.rotate(&scene.founding, 3);
+    let secret = open_packet(
+        &device(1),
+        &first.certificate.claims,
+        packet(&first, 1).unwrap(),
+    );
+    let secret = secret.unwrap();
+    let one = EpochKeys::derive(1, secret.clone());
+    let second = scene.rotate(&one, 2);
+    let newest = open_packet(
+        &device(1),
+        &second.certificate.claims,
+        packet(&second, 1).unwrap(),
+    );
+    let rewritten = |certificate: &Certificate, keys: &EpochKeys| {
+        let claims = Claims {
+            revoked: Some(device(1).id()),
+            by: device(3).id(),
+            ..certificate.claims.clone()
+        };
+        let text = claims.text();
+        Certificate {
+            by_access: keys.sign(&text),
+            by_device: device(3).sign(&text),
+            claims,
+        }
+    };
+    let alone = rewritten(&first.certificate, &scene.founding);
+    assert!(alone.holds(), "its signatures are right");
+    assert_eq!(
+        follow(std::slice::from_ref(&alone), secret, &first.members),
+        Err(ChainError::Keys)
+    );
+    let within = [alone, second.certificate];
+    let followed = follow(&within, newest.unwrap(), &second.members);
+    assert_eq!(
+        followed,
+        Err(ChainError::Keys),
+        "also in the middle of a chain"
+    );
+}
+
+#[test]
+fn a_rotation_without_anybody_who_goes_holds_for_nobody() {
+    let scene = Scene::new();
+    let silent = rotate(
+        &scene.founding,
+        scene.group,
+        &device(1),
+        &Secret::new([4; 32]),
+        (None, Reason::Lost),
+        scene.without(3),
+        &mut random(),
+    );
+    assert!(!silent.certificate.holds());
 }
 
 #[test]
