@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::keys::Change;
+use super::keys::{Change, expulsion};
 use super::outbox::Outbox;
 use super::roster::Rename;
 use super::session::Session;
@@ -109,6 +109,7 @@ impl Group {
             .epochs
             .iter()
             .map(|(epoch, secret)| EpochKeys::derive(*epoch, secret.clone()));
+        let last_error = membership.expelled.then(expulsion);
         Self {
             id,
             keys: keys.collect(),
@@ -128,7 +129,7 @@ impl Group {
             session: None,
             retry_at: None,
             failures: 0,
-            last_error: None,
+            last_error,
             told_gaps: SortedMap::new(),
             told_late: SortedSet::default(),
             relay: 0,

@@ -187,8 +187,7 @@ impl Group {
             }
         }
         if expelled {
-            let text = "this device was removed from the group; what it has stays readable here, and nothing new comes";
-            self.fail(SyncError::new(code::DEVICE_REVOKED, text), context);
+            self.fail(expulsion(), context);
         }
     }
 
@@ -254,6 +253,12 @@ impl Group {
         };
         context.send(session.stream, Message::KeyPackets(keys));
     }
+}
+
+/// What a device that was removed is told, at once and whenever it starts again.
+pub(super) fn expulsion() -> SyncError {
+    let text = "this device was removed from the group; what it has stays readable here, and nothing new comes";
+    SyncError::new(code::DEVICE_REVOKED, text)
 }
 
 /// The membership of a device that was invited again, because keys were made without it.
