@@ -6,6 +6,7 @@ export type SyncErrorCode =
   | "UNAUTHORIZED"
   | "UNKNOWN_GROUP"
   | "DEVICE_REVOKED"
+  | "NOT_FOUND"
   | "WEAK_PASSPHRASE"
   | "GROUP_NOT_FOUND"
   | "GROUP_CLOSED"

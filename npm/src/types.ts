@@ -62,7 +62,7 @@ export interface SyncStatus {
 export interface ReceivedBlob {
   /** Unique within the group. */
   readonly id: string;
-  /** Place in this device's log: rising, gapless, the same for ever. Save the last one you processed. */
+  /** Place in this device's log: rising, the same for ever; what devices say of themselves takes places, too. Save the last one you processed. */
   readonly position: number;
   /** Device that pushed it, 64 hex digits. */
   readonly sender: string;
@@ -251,7 +251,7 @@ export interface GroupEvents {
   pushed: PushedToRelay;
   /** The group's status changed. */
   status: SyncStatus;
-  /** A device is in the group that was not there before: tell the user. */
+  /** A device is in the group that was not there before: tell the user. To a device that has just joined, that is every other one. */
   "device-joined": { readonly device: string; readonly name: string | null };
   /** A device was removed, by this or another one; it may be this one. Everybody else has new keys. */
   "device-revoked": { readonly device: string; readonly by: string; readonly reason: RevocationReason | "other" };
@@ -268,9 +268,9 @@ export type RevocationReason = "lost" | "decommissioned" | "compromised";
 export interface GroupDevice {
   /** 64 hex digits. */
   readonly id: string;
-  /** What it calls itself; empty if it has not said yet. */
+  /** What it calls itself; empty if it has not said yet, or was removed. */
   readonly name: string;
-  /** What it runs on; empty if it has not said. */
+  /** What it runs on; empty like the name. */
   readonly platform: string;
   /** This one. */
   readonly self: boolean;
@@ -344,7 +344,7 @@ export interface Group {
   flush(options?: WaitOptions): Promise<void>;
   /** Resolves after the first complete sync: only then "empty" means empty. */
   ready(options?: WaitOptions): Promise<void>;
-  /** How many blobs of each device this log holds, by device id. */
+  /** How many blobs of each device this log holds, by device id, with what it has said of itself. */
   versionVector(): Record<string, number>;
   /** Makes a link and a QR code for one more device. Needs the relay. */
   createInvite(options?: InviteOptions): Promise<Invite>;

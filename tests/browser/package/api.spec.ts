@@ -4,6 +4,10 @@ import { Bare, pairBare } from "../support/bare.js";
 import { sql } from "../support/database.js";
 import { PAGE_DIST } from "../support/paths.js";
 
+/** How many blobs of a device are in the log, with what it has said of itself. */
+const sequence = (of: Bare, id: string): Promise<number> =>
+  of.page.evaluate((given) => window.zerok.harness.group.versionVector()[given] ?? 0, id);
+
 test("a device keeps its identity, groups and log, and opens them without any relay", async ({ startRelay, device }) => {
   const relay = await startRelay({ web: PAGE_DIST });
   const phone = await device({ durable: true });
@@ -22,7 +26,8 @@ test("a device keeps its identity, groups and log, and opens them without any re
   expect(await again.deviceId()).toBe(id);
   expect(await again.page.evaluate(() => window.zerok.harness.sync.groups().map((each) => each.id))).toEqual([group]);
   expect(await again.texts()).toEqual(["one", "two"]);
-  expect(await again.page.evaluate(() => window.zerok.harness.group.versionVector())).toEqual({ [id]: 2 });
+  // And what it has said of itself.
+  expect(await again.page.evaluate(() => window.zerok.harness.group.versionVector())).toEqual({ [id]: 3 });
 });
 
 test("two databases on one page are two devices", async ({ startRelay, device }) => {
@@ -46,9 +51,10 @@ test("push until the relay has it gives the relay's cursor, and the pushed event
     const { group } = window.zerok.harness;
     return [await group.push("text", { until: "relay" }), await group.push(new Uint8Array([1, 2, 3]), { until: "relay", ttl: 60 })];
   });
-  expect(pushed.map(({ cursor, position }) => [cursor, position])).toEqual([[1, 1], [2, 2]]);
+  // The first of all is what the device says of itself.
+  expect(pushed.map(({ cursor, position }) => [cursor, position])).toEqual([[2, 2], [3, 3]]);
   expect(await a.told("group", "pushed")).toEqual(pushed);
-  const rows = sql(relay.database, "SELECT lower(hex(blob_id)), expires_at - timestamp < 1000 * 3600 FROM blobs ORDER BY cursor");
+  const rows = sql(relay.database, "SELECT lower(hex(blob_id)), expires_at - timestamp < 1000 * 3600 FROM blobs WHERE cursor > 1 ORDER BY cursor");
   expect(rows).toEqual([[pushed[0]?.id, 0], [pushed[1]?.id, 1]]);
   expect(await a.page.evaluate(() => window.zerok.harness.group.pending)).toBe(0);
 });
@@ -56,14 +62,18 @@ test("push until the relay has it gives the relay's cursor, and the pushed event
 test("blobs() replays, then goes live, and can be stopped", async ({ startRelay, device }) => {
   const relay = await startRelay({ web: PAGE_DIST });
   const [a, b] = await pairBare(relay.url, await device(), await device());
+  const idB = await b.deviceId();
+  // What it says of itself has a place in its log, too.
+  await expect.poll(() => sequence(b, idB)).toBe(1);
   await a.push("1", "2", "3");
   await b.hasTexts(["1", "2", "3"]);
-  await b.page.evaluate(() => {
+  const [first = 0, second, third] = await b.page.evaluate(async () => (await window.zerok.harness.log()).map(({ position }) => position));
+  await b.page.evaluate((after) => {
     const seen: string[] = [];
     const stop = new AbortController();
     const read = async (): Promise<unknown> => {
       try {
-        for await (const blob of window.zerok.harness.group.blobs({ after: 1, signal: stop.signal })) {
+        for await (const blob of window.zerok.harness.group.blobs({ after, signal: stop.signal })) {
           seen.push(`${blob.position} ${blob.text()} ${blob.own ? "own" : "other"}`);
         }
         return "ended";
@@ -72,13 +82,15 @@ test("blobs() replays, then goes live, and can be stopped", async ({ startRelay,
       }
     };
     Object.assign(window, { seen, stop, reading: read() });
-  });
+  }, first);
   const seen = (): Promise<string[]> => b.page.evaluate(() => (window as unknown as { seen: string[] }).seen);
-  await expect.poll(seen).toEqual(["2 2 other", "3 3 other"]);
+  const replayed = [`${second} 2 other`, `${third} 3 other`];
+  await expect.poll(seen).toEqual(replayed);
   await a.push("4");
   await expect.poll(seen).toHaveLength(3);
   await b.push("mine");
-  await expect.poll(seen).toEqual(["2 2 other", "3 3 other", "4 4 other", "5 mine own"]);
+  const live = (third ?? 0) + 1;
+  await expect.poll(seen).toEqual([...replayed, `${live} 4 other`, `${live + 1} mine own`]);
   const reason = await b.page.evaluate(async () => {
     const scope = window as unknown as { stop: AbortController; reading: Promise<unknown> };
     scope.stop.abort("enough");
@@ -122,7 +134,7 @@ test("pull() gives pages that continue where the last one ended", async ({ start
     return found;
   });
   expect(pages.map(({ texts, hasMore }) => [texts.length, hasMore])).toEqual([[10, true], [10, true], [5, false]]);
-  expect(pages.flatMap(({ positions }) => positions)).toEqual(Array.from({ length: 25 }, (_, i) => i + 1));
+  expect(pages.flatMap(({ positions }) => positions)).toEqual(Array.from({ length: 25 }, (_, i) => i + 2));
   expect(pages.flatMap(({ texts }) => texts)).toEqual(Array.from({ length: 25 }, (_, i) => `n${i}`));
 });
 
@@ -130,12 +142,14 @@ test("the events of client and group tell what happened, once", async ({ startRe
   const relay = await startRelay({ web: PAGE_DIST });
   const [a, b] = await pairBare(relay.url, await device(), await device());
   const [idA, idB] = [await a.deviceId(), await b.deviceId()];
+  await expect.poll(() => a.told("group", "device-joined")).toHaveLength(1);
+  const before = { [idA]: await sequence(a, idA), [idB]: await sequence(a, idB) };
   await b.push("hello", "again");
   await a.hasTexts(["hello", "again"]);
   await a.push("hi");
   await b.hasTexts(["hello", "again", "hi"]);
   await expect.poll(() => a.told("group", "blob")).toEqual(["hello", "again", "hi"]);
-  expect(await a.told("group", "device-joined")).toContainEqual({ device: idB });
+  expect(await a.told("group", "device-joined")).toContainEqual({ device: idB, name: "Chrome on Linux" });
   expect((await a.told("group", "device-joined")).filter((each) => (each as { device: string }).device === idB)).toHaveLength(1);
   await expect.poll(() => b.told("group", "pushed")).toHaveLength(2);
   expect(await b.told("client", "group-joined")).toEqual([await b.page.evaluate(() => window.zerok.harness.group.id)]);
@@ -143,9 +157,9 @@ test("the events of client and group tell what happened, once", async ({ startRe
   for (const each of [a, b]) {
     expect(await each.told("client", "error")).toEqual([]);
     expect(await each.told("group", "error")).toEqual([]);
-    expect(await each.page.evaluate(() => window.zerok.harness.group.versionVector())).toEqual({ [idA]: 1, [idB]: 2 });
+    expect(await each.page.evaluate(() => window.zerok.harness.group.versionVector())).toEqual({ [idA]: (before[idA] ?? 0) + 1, [idB]: (before[idB] ?? 0) + 2 });
   }
-  expect(await b.told("group", "device-joined")).toContainEqual({ device: idA });
+  expect(await b.told("group", "device-joined")).toContainEqual({ device: idA, name: "Chrome on Linux" });
 });
 
 test("a group that was left is gone, and its calls reject", async ({ startRelay, device }) => {
