@@ -1,9 +1,12 @@
 /** Ties the device, its lists, and the screens together. */
 import { SyncError, type Group, type PassphraseGroup, type SyncClient } from "@0k-sync/client";
 import { appUrl, relayUrl } from "./location.js";
-import { awaitedGroups, currentGroup } from "./memory.js";
+import { awaitedGroups, currentGroup, deviceNames } from "./memory.js";
+import { DeviceBook, shownName } from "./model/devices.js";
 import { ListStore } from "./model/store.js";
+import { offerToStartAfresh } from "./ui/afresh.js";
 import { joinComparing } from "./ui/compare.js";
+import { openDevices } from "./ui/devices.js";
 import { confirm } from "./ui/dialog.js";
 import { fill } from "./ui/dom.js";
 import { openInviteDialog } from "./ui/invite.js";
@@ -19,6 +22,8 @@ export class App {
   readonly #sync: SyncClient;
   readonly #stores = new Map<string, ListStore>();
   readonly #listeners = new Set<() => void>();
+  /** Devices that this one was asked about: the invitation tells of them. */
+  readonly #welcomed = new Set<string>();
   #screen: { store: ListStore; view: ListScreen } | undefined;
   #updateQueued = false;
 
@@ -76,9 +81,10 @@ export class App {
     this.#screen?.view.dispose();
     currentGroup.set(store.group.id);
     const view = new ListScreen(store, {
-      invite: () => openInviteDialog(store.group, appUrl),
+      invite: () => this.#invite(store.group),
       relay: () => openRelayDrawer(store, (changed) => this.#subscribe(changed)),
       settings: () => this.#openSettings(store),
+      startAfresh: () => void offerToStartAfresh(this.#stores.size - 1),
     });
     this.#screen = { store, view };
     fill(this.#root, view.element);
@@ -117,6 +123,7 @@ export class App {
     }
     store.stop();
     this.#stores.delete(store.group.id);
+    deviceNames.forget(store.group.id);
     awaitedGroups.delete(store.group.id);
     this.#showSome();
     toast("You left the list.");
@@ -128,14 +135,48 @@ export class App {
     const store = new ListStore(group, this.#sync.deviceId, () => this.#changed(), toastError);
     this.#stores.set(group.id, store);
     group.on("status", () => this.#changed());
+    this.#tellOfDevices(store);
     await store.load();
     return store;
+  }
+
+  #tellOfDevices(store: ListStore): void {
+    const { group } = store;
+    const book = new DeviceBook(group);
+    const which = (): string => (this.#stores.size > 1 && store.title !== "" ? `“${store.title}”` : "the list");
+    // Names are learned while their devices are there.
+    const learn = (): void => void book.list().catch(() => undefined);
+    group.on("status", ({ state }) => {
+      if (state === "synced") learn();
+    });
+    group.on("device-joined", ({ device, name }) => {
+      learn();
+      // To a device that has just joined all the others are new.
+      if (this.#welcomed.has(device) || awaitedGroups.has(group.id)) return;
+      toast(`${shownName(name ?? "")} joined ${which()}.`);
+    });
+    group.on("device-revoked", ({ device, by }) => {
+      // The screen of a device that was removed says so, and stays.
+      if (device === this.#sync.deviceId) return;
+      const tell = async (): Promise<void> => {
+        const whom = await book.nameOf(device);
+        const who = by === this.#sync.deviceId ? "you" : await book.nameOf(by);
+        toast(`${whom} was removed from ${which()} by ${who}.`);
+      };
+      tell().catch(toastError);
+    });
+    learn();
+  }
+
+  #invite(group: Group): void {
+    openInviteDialog(group, appUrl, (device) => this.#welcomed.add(device));
   }
 
   #openSettings(store: ListStore): void {
     openSettings(this.#sync, [...this.#stores.values()], store, relayUrl, {
       select: (chosen) => this.#show(chosen),
       create: () => void this.#create().catch(toastError),
+      devices: () => openDevices(store.group, () => this.#invite(store.group)),
       leave: () => void this.#leave(store),
     });
   }
@@ -159,8 +200,8 @@ export class App {
   }
 
   #backgroundError(error: SyncError): void {
-    // The banner says so already, and stays as long as it is true.
-    if (error.code === "RELAY_UNREACHABLE") return;
+    // The screen says so already, and as long as it is true.
+    if (error.code === "RELAY_UNREACHABLE" || error.code === "DEVICE_REVOKED") return;
     toastError(error);
   }
 }

@@ -2,6 +2,9 @@
 
 const params = new URLSearchParams(location.search);
 
+/** Where the browser keeps the lists. */
+export const DATABASE = "0k-list";
+
 /** The relay that serves this page, or `?relay=` while developing. */
 export const relayUrl = params.get("relay") ?? location.origin;
 

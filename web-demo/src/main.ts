@@ -1,12 +1,14 @@
 import { open, SyncError } from "@0k-sync/client";
 import { App } from "./app.js";
-import { relayUrl, takeInviteLink } from "./location.js";
+import { DATABASE, relayUrl, takeInviteLink } from "./location.js";
 import { keepOffline } from "./service-worker.js";
 import "./styles/base.css";
 import "./styles/welcome.css";
 import "./styles/list.css";
 import "./styles/dialog.css";
+import "./styles/devices.css";
 import "./styles/toast.css";
+import { clearIfAsked } from "./ui/afresh.js";
 import { fill } from "./ui/dom.js";
 import { messageOf } from "./ui/toast.js";
 import { fatalScreen } from "./ui/welcome.js";
@@ -16,7 +18,8 @@ const root = document.querySelector("#app") ?? document.body;
 /** Opens this device and shows the app; `invitation` is kept over a failed start. */
 async function start(invitation: string | undefined): Promise<void> {
   try {
-    const sync = await open({ relays: [relayUrl], name: "0k-list", appId: "0k-list" });
+    await clearIfAsked();
+    const sync = await open({ relays: [relayUrl], name: DATABASE, appId: "0k-list" });
     const app = new App(root, sync);
     await app.start(invitation);
     // A link that is opened in a tab that is already here changes only the fragment.

@@ -17,7 +17,7 @@ export function createBadge(): { element: HTMLElement; show(status: SyncStatus):
 }
 
 function words(status: SyncStatus): string {
-  const { state, pending, progress } = status;
+  const { state, pending, progress, error } = status;
   switch (state) {
     case "synced":
       return "Synced";
@@ -32,6 +32,6 @@ function words(status: SyncStatus): string {
     case "restoring":
       return progress === null ? "Getting your list…" : `Getting ${progress.done} of ${progress.total}`;
     case "error":
-      return "Sync problem";
+      return error?.code === "DEVICE_REVOKED" ? "Removed" : "Sync problem";
   }
 }

@@ -5,8 +5,11 @@ import { openDialog } from "./dialog.js";
 import { fill, h, icon, setText } from "./dom.js";
 import { messageOf, toast } from "./toast.js";
 
-/** Opens the dialog and makes an invitation. Closing it ends the invitation: nobody could say yes any more. */
-export function openInviteDialog(group: Group, appUrl: string): void {
+/**
+ * Opens the dialog and makes an invitation. Closing it ends the invitation: nobody could say yes any more. `asked` gets the id of each device
+ * that the person is asked about.
+ */
+export function openInviteDialog(group: Group, appUrl: string, asked: (device: string) => void): void {
   const content = h("div", { class: "invite" });
   let invite: Invite | undefined;
   let timer: ReturnType<typeof setInterval> | undefined;
@@ -47,7 +50,9 @@ export function openInviteDialog(group: Group, appUrl: string): void {
   /** What happens to an invitation matters for as long as it is the one that is shown. */
   const watch = (made: Invite): void => {
     made.on("request", (request) => {
-      if (invite === made) ask(request);
+      if (invite !== made) return;
+      asked(request.device);
+      ask(request);
     });
     made.on("claimed", (device) => {
       if (invite !== made) return;

@@ -11,6 +11,8 @@ export interface ListActions {
   invite(): void;
   relay(): void;
   settings(): void;
+  /** This device was removed from the list: the way out. */
+  startAfresh(): void;
 }
 
 /** How long "getting your list" may take before the screen says what to look at. */
@@ -28,6 +30,12 @@ export class ListScreen {
   readonly #items = h("ul", { class: "items", "aria-label": "Items" });
   readonly #below = h("div", { class: "below" });
   readonly #banner = h("div", { class: "banner", role: "status", "data-testid": "offline-banner", hidden: true });
+  /** What a device that was removed can't do. Fields in it stay readable when it is disabled. */
+  readonly #editing: HTMLFieldSetElement;
+  readonly #inviteButton: HTMLElement;
+  readonly #composerForm = this.#composer();
+  readonly #removed: HTMLElement;
+  readonly #startAfresh: () => void;
   readonly #itemActions: ItemActions;
   #restoring = false;
   #slow = false;
@@ -46,6 +54,10 @@ export class ListScreen {
     this.#title.addEventListener("keydown", (event) => {
       if (event.key === "Enter") this.#title.blur();
     });
+    this.#editing = h("fieldset", { class: "editing", "aria-label": "The list" }, this.#composerForm, this.#items, this.#below);
+    this.#inviteButton = h("button", { class: "button primary", type: "button", "data-testid": "invite-button", onclick: () => actions.invite() }, icon("device"), "Add a device");
+    this.#removed = h("div", { role: "alert" });
+    this.#startAfresh = () => actions.startAfresh();
     this.element = h(
       "div",
       { class: "page" },
@@ -61,6 +73,7 @@ export class ListScreen {
           tool("more", "Settings", "settings-button", () => actions.settings()),
         ),
       ),
+      this.#removed,
       this.#banner,
       h(
         "main",
@@ -69,12 +82,10 @@ export class ListScreen {
           "div",
           { class: "list-head" },
           h("h1", {}, this.#title),
-          h("button", { class: "button primary", type: "button", "data-testid": "invite-button", onclick: () => actions.invite() }, icon("device"), "Add a device"),
+          this.#inviteButton,
           this.#count,
         ),
-        this.#composer(),
-        this.#items,
-        this.#below,
+        this.#editing,
       ),
     );
     this.update();
@@ -99,6 +110,7 @@ export class ListScreen {
     const { status } = this.#store.group;
     this.#badge.show(status);
     this.#showBanner(status);
+    this.#showRemoved(isRemoved(status));
     if (document.activeElement !== this.#title && this.#title.value !== this.#store.title) this.#title.value = this.#store.title;
     document.title = this.#store.title === "" ? "0k list" : `${this.#store.title} · 0k list`;
     const items = this.#store.items();
@@ -193,8 +205,30 @@ export class ListScreen {
     );
   }
 
-  #showBanner({ state, pending }: SyncStatus): void {
-    const offline = state === "offline" || !navigator.onLine;
+  /** Says that this device is out. What it has stays readable; changes would go nowhere. */
+  #showRemoved(removed: boolean): void {
+    if (removed === this.#editing.disabled) return;
+    this.#editing.disabled = removed;
+    this.#composerForm.hidden = removed;
+    this.#inviteButton.hidden = removed;
+    this.#title.readOnly = removed;
+    fill(
+      this.#removed,
+      removed &&
+        h(
+          "section",
+          { class: "removed", "data-testid": "removed-notice" },
+          h("h2", {}, "This device was removed from the list"),
+          h("p", {}, "What it had is still here to read. It gets nothing new, and changes can’t be made here any more."),
+          h("p", {}, "To be in the list again, let this device start afresh: that clears everything this site keeps here. Then ask somebody in the list for a new invitation."),
+          h("button", { class: "button danger", type: "button", "data-testid": "start-afresh", onclick: () => this.#startAfresh() }, "Start afresh…"),
+        ),
+    );
+  }
+
+  #showBanner(status: SyncStatus): void {
+    const { state, pending } = status;
+    const offline = (state === "offline" || !navigator.onLine) && !isRemoved(status);
     if (!offline) {
       clearTimeout(this.#bannerTimer);
       this.#bannerTimer = undefined;
@@ -229,6 +263,8 @@ export class ListScreen {
     });
   }
 }
+
+const isRemoved = ({ error }: SyncStatus): boolean => error?.code === "DEVICE_REVOKED";
 
 function tool(name: "eye" | "more", label: string, testid: string, run: () => void): HTMLElement {
   return h("button", { class: "icon-button", type: "button", "aria-label": label, title: label, "data-testid": testid, onclick: run }, icon(name));

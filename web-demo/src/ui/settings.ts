@@ -1,12 +1,13 @@
-/** Settings: which list, which device, which relay; leaving. */
+/** Settings: which list, which devices, which relay; leaving. */
 import type { SyncClient } from "@0k-sync/client";
 import type { ListStore } from "../model/store.js";
 import { confirm, openDialog } from "./dialog.js";
-import { h } from "./dom.js";
+import { h, icon } from "./dom.js";
 
 export interface SettingsActions {
   select(store: ListStore): void;
   create(): void;
+  devices(): void;
   leave(): void;
 }
 
@@ -34,6 +35,17 @@ export function openSettings(sync: SyncClient, stores: ListStore[], current: Lis
     h("h3", {}, stores.length > 1 ? "Lists on this device" : "List"),
     h("ul", { class: "choices" }, ...stores.map((store) => choice(store, store === current, then(() => actions.select(store))))),
     h("button", { class: "button quiet", type: "button", "data-testid": "another-list", onclick: then(() => actions.create()) }, "Start another list"),
+    h("h3", {}, "Sharing"),
+    h(
+      "div",
+      { class: "choices" },
+      h(
+        "button",
+        { class: "choice", type: "button", "data-testid": "devices-button", onclick: then(() => actions.devices()) },
+        h("span", {}, "Devices of this list"),
+        icon("forward"),
+      ),
+    ),
     h("h3", {}, "Sync"),
     h(
       "dl",
