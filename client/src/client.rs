@@ -220,6 +220,8 @@ impl Client {
                 reply,
             })
             .await?;
+        let places = self.mirror(group)?.view.places;
+        let position = places.position_of(position);
         Ok(Pushed { blob_id, position })
     }
 
@@ -290,11 +292,9 @@ impl Client {
         let mut changes = self.inner.mirror.changed.clone();
         loop {
             changes.borrow_and_update();
-            self.mirror(group)?;
-            let records = self.read(group, position.saturating_sub(1), 1, 1).await?;
-            let record = records
-                .into_iter()
-                .find(|record| record.position == position);
+            let place = self.mirror(group)?.view.places.place_of(position);
+            let records = self.read(group, place.saturating_sub(1), 1, 1).await?;
+            let record = records.into_iter().find(|record| record.position == place);
             match record {
                 None => {
                     return Err(SyncError::new(
@@ -328,20 +328,26 @@ impl Client {
             next: after,
         };
         let mut bytes = 0;
+        let mut place = self.mirror(group)?.view.places.place_of(after);
         loop {
             let wanted = limit - page.blobs.len();
-            if wanted == 0 || bytes >= MAX_PAGE_BYTES {
-                page.has_more = self.mirror(group)?.view.position > page.next;
-                return Ok(page);
+            let full = wanted == 0 || bytes >= MAX_PAGE_BYTES;
+            let mut records = Vec::new();
+            if !full {
+                let room = MAX_PAGE_BYTES - bytes;
+                records = self.read(group, place, wanted, room).await?;
             }
-            let records = self
-                .read(group, page.next, wanted, MAX_PAGE_BYTES - bytes)
-                .await?;
+            // Asked for after the read, and nothing beyond it is given: which places are the app's is known for those only.
+            let view = self.mirror(group)?.view;
+            records.retain(|record| record.position <= view.place);
             if records.is_empty() {
+                page.next = page.next.max(view.places.position_of(place));
+                page.has_more = full && view.position > page.next;
                 return Ok(page);
             }
-            for record in records {
-                page.next = record.position;
+            for mut record in records {
+                place = record.position;
+                record.position = view.places.position_of(place);
                 bytes += record.payload.len();
                 if record.kind == Kind::App && (include_own || record.sender != self.inner.device) {
                     match open_record(group, record, &keys, self.inner.device) {
@@ -435,7 +441,7 @@ impl Client {
         }
         if mirror
             .group(group)
-            .is_some_and(|group| after >= group.view.position)
+            .is_some_and(|group| after >= group.view.place)
         {
             return Ok(Vec::new());
         }

@@ -427,12 +427,17 @@ impl Driver {
                     blob_id,
                     position,
                     cursor,
-                } => ClientEvent::Pushed {
-                    group,
-                    blob_id,
-                    position,
-                    cursor,
-                },
+                } => {
+                    let shown = self.mirror.group(group);
+                    let position =
+                        shown.map_or(position, |shown| shown.view.places.position_of(position));
+                    ClientEvent::Pushed {
+                        group,
+                        blob_id,
+                        position,
+                        cursor,
+                    }
+                }
                 Event::DeviceJoined {
                     group,
                     device,

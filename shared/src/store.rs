@@ -72,6 +72,7 @@ wire_struct!(GroupState {
     last_synced,
     own_seq,
     entries,
+    hidden,
 });
 
 impl LogRecord {
@@ -130,6 +131,8 @@ pub struct GroupState {
     pub own_seq: u64,
     /// Positions of own roster entries that wait to be sent: no app has pushed them, so none is told of them.
     pub entries: Vec<u64>,
+    /// Positions of everything in the log that is not a blob of the app.
+    pub hidden: Vec<u64>,
 }
 
 impl GroupState {

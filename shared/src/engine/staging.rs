@@ -134,6 +134,7 @@ impl Group {
         let ttl = limits::ROSTER_TTL;
         let record = self.append(keys, Kind::Roster, ttl, body, work, batch, context);
         work.state.entries.push(record.position);
+        work.state.hidden.push(record.position);
         work.entry = Some(record);
         work.renamed = self.rename.is_some();
         let membership = work
@@ -371,6 +372,9 @@ impl Group {
         record.position = work.state.position;
         record.seq = plain.seq;
         record.kind = plain.kind;
+        if plain.kind != Kind::App {
+            work.state.hidden.push(record.position);
+        }
         if plain.kind == Kind::Roster {
             let membership = work
                 .membership

@@ -1,5 +1,6 @@
 //! What an app sees of a group and of the device.
 
+use super::Places;
 use super::group::{Group, Received};
 use super::link::Link;
 use crate::failure::SyncError;
@@ -107,8 +108,12 @@ pub struct GroupView {
     pub error: Option<SyncError>,
     /// Highest contiguous sequence per device.
     pub version_vector: SortedMap<DeviceId, u64>,
-    /// Newest position of the log.
+    /// The app's newest position.
     pub position: u64,
+    /// Newest place in the log.
+    pub place: u64,
+    /// Which places are not the app's.
+    pub places: Places,
     /// Whether an app may take an empty log for an empty group.
     pub ready: bool,
 }
@@ -200,6 +205,7 @@ impl Group {
         } else {
             State::Synced
         };
+        let places = Places(self.state.hidden.clone());
         GroupView {
             state,
             pending,
@@ -220,7 +226,9 @@ impl Group {
                 .iter()
                 .map(|(device, seen)| (*device, seen.contiguous()))
                 .collect(),
-            position: self.state.position,
+            position: places.position_of(self.state.position),
+            place: self.state.position,
+            places,
             ready,
         }
     }

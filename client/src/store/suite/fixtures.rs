@@ -129,6 +129,7 @@ pub(super) fn full_state() -> GroupState {
         last_synced: Some(Timestamp(1_700_000_000_000)),
         own_seq: 12,
         entries: vec![4],
+        hidden: vec![2, 4],
     }
 }
 
