@@ -79,6 +79,9 @@ pub enum Command {
     Status,
     /// The groups that this device is in
     Groups,
+    Devices(Devices),
+    Revoke(Revoke),
+    Rename(Rename),
     Leave(Leave),
     /// Print completions for a shell
     Completions {
@@ -247,6 +250,45 @@ pub struct Pull {
     /// Print the blobs' bytes as they are, with nothing between them
     #[arg(long, conflicts_with = "json")]
     pub raw: bool,
+}
+
+/// The devices of the group.
+///
+/// With the beginning of their id, the name that they gave themselves, what they run on, and whether they were removed. Fetches
+/// what is new first; without a relay it shows what is known here. A device that was removed has no name any more.
+#[derive(Debug, Args)]
+pub struct Devices {}
+
+/// Remove another device from the group, for ever.
+///
+/// The others get new keys, without noticing; it reads nothing that is pushed from then on, and can't come back. What it has it
+/// keeps. When no relay can be reached the exit code is 3, and the next command that reaches one removes it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  zerok revoke phone                                  by its name; `zerok devices` lists them
+  zerok revoke 81cc50da --reason compromised --yes    by the beginning of its id, without a question")]
+pub struct Revoke {
+    /// The device: the beginning of its id, or its name
+    #[arg(value_name = "ID|NAME")]
+    pub device: String,
+
+    /// Why, for the other devices to show
+    #[arg(long, default_value = "lost", value_parser = ["lost", "decommissioned", "compromised"])]
+    pub reason: String,
+
+    /// Don't ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Give this device another name in the group.
+///
+/// The other devices see it. `zerok init --name` sets the name for groups that are founded or joined after it.
+#[derive(Debug, Args)]
+pub struct Rename {
+    /// The new name
+    pub name: String,
 }
 
 /// Forget a group, its keys and its log on this device.

@@ -1,5 +1,6 @@
 //! One module per command.
 
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use crate::args::{Cli, Command, Global};
@@ -12,6 +13,7 @@ use crate::settle::Patience;
 use crate::signals;
 use zerok_sync_client::shared::failure::code;
 
+mod devices;
 mod documents;
 mod groups;
 mod init;
@@ -63,6 +65,9 @@ pub async fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
             Command::Pull(pull) => pull::run(&context, session, pull).await,
             Command::Status => groups::status(&context, session).await,
             Command::Groups => groups::list(&context, session).await,
+            Command::Devices(_) => devices::list(&context, session).await,
+            Command::Revoke(revoke) => devices::revoke(&context, session, revoke).await,
+            Command::Rename(rename) => devices::rename(&context, session, rename).await,
             Command::Leave(leave) => groups::leave(&context, session, leave).await,
             Command::Init(_) | Command::Completions { .. } | Command::Man { .. } => Ok(EXIT_DONE),
         }
@@ -77,6 +82,16 @@ impl Context {
     async fn group(&self, session: &mut Session) -> Result<GroupName, Failure> {
         let device = session.ask(Overview).await?;
         let found = self.find_group(&device)?;
+        Ok(GroupName(found.id.clone()))
+    }
+
+    /// The group to work on, if this device is still a member.
+    async fn membership(&self, session: &mut Session) -> Result<GroupName, Failure> {
+        let device = session.ask(Overview).await?;
+        let found = self.find_group(&device)?;
+        if found.revoked {
+            return Err(Failure::revoked());
+        }
         Ok(GroupName(found.id.clone()))
     }
 
@@ -101,6 +116,21 @@ impl Context {
             )),
         }
     }
+}
+
+/// Asks whoever is at the terminal. Elsewhere it has to be said beforehand: `effect` is what would happen.
+fn confirmed(effect: &str, question: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(format!("{effect}; say --yes")));
+    }
+    let mut terminal = std::io::stderr();
+    let _ = write!(terminal, "{question} [y/N] ");
+    let _ = terminal.flush();
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|error| Failure::usage(format!("no answer: {error}")))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Enough of an id to tell it from others.

@@ -52,6 +52,15 @@ impl Failure {
         }
     }
 
+    /// This device was removed from the group.
+    pub fn revoked() -> Self {
+        Self::new(
+            code::DEVICE_REVOKED,
+            "this device was removed from the group: what it has stays readable, nothing new comes. `zerok leave` forgets the \
+             group. A removed device can't come back: to join again, be a new one (`zerok --data-dir NEW init`, then `pair --join`)",
+        )
+    }
+
     /// Something that can't be asked for.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(code::INVALID_ARGUMENT, message)
@@ -69,6 +78,9 @@ impl Failure {
 
 impl From<SyncError> for Failure {
     fn from(error: SyncError) -> Self {
+        if error.code == code::DEVICE_REVOKED {
+            return Self::revoked();
+        }
         Self {
             code: error.code.to_owned(),
             message: error.message,

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use zerok_sync_client::shared::failure::code;
+use zerok_sync_client::shared::ids::DeviceId;
 
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::session::Session;
-use crate::session::requests::{GroupName, GroupStatus, Pull, Retry, Seen, Watch};
+use crate::session::requests::{Devices, GroupName, GroupStatus, Pull, Retry, Seen, Watch};
 
 /// How long a command tries, unless it is told.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,6 +23,10 @@ pub enum Goal {
     Fetched,
     /// A relay has the log up to this position, own blobs at least.
     Sent(u64),
+    /// A relay has what this device says of itself.
+    Told,
+    /// This device is removed: whoever stays can have new keys.
+    Revoked(DeviceId),
 }
 
 /// How it ended.
@@ -84,7 +89,7 @@ pub async fn settle(
 ) -> Result<Outcome, Failure> {
     let bar = output.progress(match goal {
         Goal::Fetched => "Receiving",
-        Goal::Sent(_) => "Sending",
+        Goal::Sent(_) | Goal::Told | Goal::Revoked(_) => "Sending",
     });
     let outcome = watch(session, group, goal, patience, &bar).await;
     bar.finish_and_clear();
@@ -109,7 +114,9 @@ async fn watch(
     loop {
         let status = &look.status;
         show(bar, goal, status);
-        if is_reached(session, group, goal, status).await? {
+        // What others wait for goes along, as long as there is time.
+        let goes_along = look.owes && status.relay.is_some() && Instant::now() < deadline;
+        if is_reached(session, group, goal, &look).await? && !goes_along {
             // Asked again: what was reached may be newer than the status.
             let now = self::look(session, group, 0, Duration::ZERO).await?;
             return Ok(Outcome::Reached(now.status));
@@ -149,12 +156,20 @@ async fn is_reached(
     session: &mut Session,
     group: &GroupName,
     goal: Goal,
-    status: &GroupStatus,
+    look: &Seen,
 ) -> Result<bool, Failure> {
+    let status = &look.status;
     match goal {
         Goal::Fetched => Ok(status.relay.is_some()
             && status.progress.is_none()
             && matches!(status.state.as_str(), "synced" | "pending" | "error")),
+        Goal::Told => Ok(!look.owes && !status.revoked),
+        Goal::Revoked(device) => {
+            let group = group.clone();
+            let devices = session.ask(Devices { group }).await?;
+            let id = device.to_string();
+            Ok(devices.iter().any(|info| info.id == id && info.revoked))
+        }
         Goal::Sent(_) if status.pending == 0 => Ok(true),
         // Others may push all the time.
         Goal::Sent(position) => {
@@ -212,6 +227,6 @@ fn show(bar: &ProgressBar, goal: Goal, status: &GroupStatus) {
             bar.set_length(total);
             bar.set_position(total - pending);
         }
-        (Goal::Fetched, None) | (Goal::Sent(_), _) => {}
+        _ => {}
     }
 }

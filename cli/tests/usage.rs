@@ -10,13 +10,16 @@ mod common;
 
 use common::{Zerok, world};
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 12] = [
     "init",
     "pair",
     "push",
     "pull",
     "status",
     "groups",
+    "devices",
+    "revoke",
+    "rename",
     "leave",
     "completions",
     "man",

@@ -62,7 +62,7 @@ export interface SyncStatus {
 export interface ReceivedBlob {
   /** Unique within the group. */
   readonly id: string;
-  /** Place in this device's log: rising, the same for ever; what devices say of themselves takes places, too. Save the last one you processed. */
+  /** Place in this device's log: rising, gapless, the same for ever. Save the last one you processed. */
   readonly position: number;
   /** Device that pushed it, 64 hex digits. */
   readonly sender: string;

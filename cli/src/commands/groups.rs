@@ -1,7 +1,5 @@
 //! `zerok status`, `zerok groups`, `zerok leave`
 
-use std::io::{IsTerminal as _, Write as _};
-
 use serde_json::{Value, json};
 use zerok_sync_client::shared::time::Timestamp;
 
@@ -133,26 +131,16 @@ fn line(group: &GroupStatus) -> String {
 }
 
 fn confirmed(group: &GroupStatus) -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(
-            "this forgets the group's keys and its log on this device; say --yes",
-        ));
-    }
     let unsent = match group.pending {
         0 => String::new(),
         pending => format!(" {pending} blob(s) were never sent and will be lost."),
     };
-    let mut terminal = std::io::stderr();
-    let _ = write!(
-        terminal,
-        "Forget group {} with its {} blob(s) on this device?{unsent} [y/N] ",
-        short(&group.id),
-        group.position
-    );
-    let _ = terminal.flush();
-    let mut answer = String::new();
-    std::io::stdin()
-        .read_line(&mut answer)
-        .map_err(|error| Failure::usage(format!("no answer: {error}")))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    super::confirmed(
+        "this forgets the group's keys and its log on this device",
+        &format!(
+            "Forget group {} with its {} blob(s) on this device?{unsent}",
+            short(&group.id),
+            group.position
+        ),
+    )
 }

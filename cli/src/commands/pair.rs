@@ -101,7 +101,7 @@ async fn create(context: &Context, session: &mut Session, pair: Pair) -> Result<
     } else if founds {
         GroupName(session.ask(Found).await?)
     } else {
-        GroupName(context.find_group(&device)?.id.clone())
+        context.membership(session).await?
     };
     let invited = session
         .ask(Invite {

@@ -114,6 +114,9 @@ impl Reader<'_> {
                 return Ok(EXIT_DONE);
             }
             self.tell(&seen.notes);
+            if seen.status.revoked {
+                return Err(Failure::revoked());
+            }
             let wait = connection.tell(&seen.status, self.context.output);
             seen = look(session, &self.group, seen.version, wait).await?;
         }

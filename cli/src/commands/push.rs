@@ -38,7 +38,7 @@ pub async fn run(
     session: &mut Session,
     push: args::Push,
 ) -> Result<u8, Failure> {
-    let group = context.group(session).await?;
+    let group = context.membership(session).await?;
     let mut pusher = Pusher {
         context,
         session,

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 use zerok_cli::SqliteStore;
 use zerok_sync_client::shared::failure::code;
+use zerok_sync_client::shared::ids::DeviceId;
 use zerok_sync_client::store::StoreError;
 use zerok_sync_client::{Client, ClientEvent, Config};
 
@@ -54,6 +55,7 @@ impl Device {
         let teller = told.clone();
         let mut config = Config::new(settings.relays.clone(), store);
         config.device_name.clone_from(&settings.name);
+        platform().clone_into(&mut config.platform);
         config.access_token.clone_from(&settings.token);
         config.on_event = Box::new(move |event| teller.tell(event));
         let client = Client::open(config).await?;
@@ -126,13 +128,65 @@ fn note(event: ClientEvent) -> Option<Note> {
                 to - from + 1
             ),
         }),
+        ClientEvent::DeviceJoined {
+            group,
+            device,
+            name,
+        } => Some(Note {
+            group: Some(group.to_string()),
+            code: "DEVICE_JOINED".to_owned(),
+            message: match name.filter(|name| !name.trim().is_empty()) {
+                Some(name) => format!("\"{name}\" (device {}) has joined", short(device)),
+                None => format!("device {} has joined", short(device)),
+            },
+        }),
+        ClientEvent::DeviceRevoked {
+            group,
+            device,
+            by,
+            reason,
+            ..
+        } => Some(Note {
+            group: Some(group.to_string()),
+            code: "DEVICE_REMOVED".to_owned(),
+            message: format!(
+                "device {} was removed by device {} ({})",
+                short(device),
+                short(by),
+                reason.name()
+            ),
+        }),
         // Told by the state, whenever somebody asks for it.
         ClientEvent::Error { error, .. } if error.code == code::RELAY_UNREACHABLE => None,
-        ClientEvent::Error { group, error, .. } => Some(Note {
-            group: group.map(|group| group.to_string()),
-            code: error.code.to_owned(),
-            message: error.message,
-        }),
+        ClientEvent::Error { group, error, .. } => {
+            let failure = Failure::from(error);
+            Some(Note {
+                group: group.map(|group| group.to_string()),
+                code: failure.code,
+                message: failure.message,
+            })
+        }
         _ => None,
+    }
+}
+
+/// Enough of an id to tell it from others.
+fn short(device: DeviceId) -> String {
+    let mut id = device.to_string();
+    id.truncate(8);
+    id
+}
+
+/// What this device runs on, as people call it.
+fn platform() -> &'static str {
+    match std::env::consts::OS {
+        "linux" => "Linux",
+        "macos" => "macOS",
+        "windows" => "Windows",
+        "freebsd" => "FreeBSD",
+        "openbsd" => "OpenBSD",
+        "netbsd" => "NetBSD",
+        "android" => "Android",
+        other => other,
     }
 }

@@ -6,19 +6,21 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use zerok_sync_client::InviteOptions;
 use zerok_sync_client::shared::crypto::invite::InviteKey;
 use zerok_sync_client::shared::crypto::passphrase::{Passphrase, Profile};
+use zerok_sync_client::shared::crypto::rotation::Reason;
+use zerok_sync_client::shared::engine::DeviceInfo;
 use zerok_sync_client::shared::failure::code;
-use zerok_sync_client::shared::ids::InviteLookup;
+use zerok_sync_client::shared::ids::{GroupId, InviteLookup};
+use zerok_sync_client::{Client, InviteOptions};
 
 use super::device::Device;
 use super::joins::Progress;
 use crate::failure::Failure;
 
 pub use answers::{
-    Blob, Data, DeviceStatus, GroupName, GroupStatus, InviteLook, Invited, Joiner, Note, Page,
-    Pushed, Seen,
+    Blob, Data, DeviceStatus, GroupName, GroupStatus, InviteLook, Invited, Joiner, MemberDevice,
+    Note, Page, Pushed, Seen,
 };
 
 mod answers;
@@ -73,6 +75,9 @@ requests!(
     BeginJoin,
     LookAtJoin,
     NamedGroup,
+    Devices,
+    Revoke,
+    Rename,
     Leave,
 );
 
@@ -173,6 +178,27 @@ impl std::fmt::Debug for NamedGroup {
     }
 }
 
+/// Who is in a group.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Devices {
+    pub group: GroupName,
+}
+
+/// Removes another device; answered when that is certain to happen.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Revoke {
+    pub group: GroupName,
+    pub device: String,
+    pub reason: String,
+}
+
+/// Gives this device another name in a group.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Rename {
+    pub group: GroupName,
+    pub name: String,
+}
+
 /// Forgets a group.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Leave {
@@ -185,7 +211,7 @@ impl Request for Overview {
 
     async fn carry_out(self, device: &Device) -> Result<DeviceStatus, Failure> {
         let client = &device.client;
-        let view = |group| Some(GroupStatus::new(group, client.group_view(group)?));
+        let view = |group| status(client, group).ok().map(|(status, _)| status);
         Ok(DeviceStatus {
             device_id: client.device_id().to_string(),
             groups: client.groups().into_iter().filter_map(view).collect(),
@@ -250,12 +276,13 @@ impl Request for Watch {
         let changed = changes.wait_for(|counts| counts.version != self.seen);
         let _ = tokio::time::timeout(self.wait, changed).await;
         let counts = *changes.borrow();
-        let view = device.client.group_view(group).ok_or_else(unknown_group)?;
+        let (status, owes) = status(&device.client, group)?;
         Ok(Seen {
             version: counts.version,
             failed_attempts: counts.failed_attempts,
             notes: device.told.notes(self.seen),
-            status: GroupStatus::new(group, view),
+            owes,
+            status,
         })
     }
 }
@@ -373,12 +400,59 @@ impl Request for NamedGroup {
 }
 
 #[async_trait]
+impl Request for Devices {
+    type Answer = Vec<MemberDevice>;
+
+    async fn carry_out(self, device: &Device) -> Result<Self::Answer, Failure> {
+        let devices = device.client.devices(self.group.id()?)?;
+        Ok(devices.into_iter().map(MemberDevice::from).collect())
+    }
+}
+
+#[async_trait]
+impl Request for Revoke {
+    type Answer = ();
+
+    async fn carry_out(self, device: &Device) -> Result<(), Failure> {
+        let group = self.group.id()?;
+        let gone = self
+            .device
+            .parse()
+            .map_err(|error| Failure::usage(format!("not a device's id: {error}")))?;
+        let reason = Reason::from_name(&self.reason)
+            .ok_or_else(|| Failure::usage("no reason has this name"))?;
+        Ok(device.client.revoke(group, gone, reason).await?)
+    }
+}
+
+#[async_trait]
+impl Request for Rename {
+    type Answer = ();
+
+    async fn carry_out(self, device: &Device) -> Result<(), Failure> {
+        Ok(device.client.rename(self.group.id()?, &self.name).await?)
+    }
+}
+
+#[async_trait]
 impl Request for Leave {
     type Answer = ();
 
     async fn carry_out(self, device: &Device) -> Result<(), Failure> {
         Ok(device.client.leave(self.group.id()?).await?)
     }
+}
+
+/// How a group stands; and whether others wait for more than blobs of this device.
+fn status(client: &Client, group: GroupId) -> Result<(GroupStatus, bool), Failure> {
+    let view = client.group_view(group).ok_or_else(unknown_group)?;
+    let devices = client.devices(group)?;
+    let revoked = devices.iter().any(|info| info.own && info.revoked);
+    let unknown = |info: &DeviceInfo| info.own && info.name.is_empty() && info.platform.is_empty();
+    let owes = !revoked
+        && (view.unsent > view.pending
+            || devices.iter().any(|info| info.revoking || unknown(info)));
+    Ok((GroupStatus::new(group, view, revoked), owes))
 }
 
 fn unknown_group() -> Failure {

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use zerok_sync_client::GroupView;
+use zerok_sync_client::shared::engine::DeviceInfo;
 use zerok_sync_client::shared::ids::GroupId;
+use zerok_sync_client::{GroupView, State};
 
 use crate::failure::Failure;
 
@@ -26,6 +27,8 @@ pub struct GroupStatus {
     pub relays: Vec<RelayStatus>,
     pub last_synced_at: Option<u64>,
     pub error: Option<Failure>,
+    /// This device was removed from it.
+    pub revoked: bool,
     pub position: u64,
     pub version_vector: std::collections::BTreeMap<String, u64>,
 }
@@ -82,7 +85,34 @@ pub struct Seen {
     pub version: u64,
     pub failed_attempts: u64,
     pub notes: Vec<Note>,
+    /// Other devices wait for more than blobs: this one's name, or that one is removed.
+    pub owes: bool,
     pub status: GroupStatus,
+}
+
+/// A device of a group, as its members know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberDevice {
+    pub id: String,
+    pub name: String,
+    pub platform: String,
+    #[serde(rename = "self")]
+    pub own: bool,
+    pub revoked: bool,
+    pub revoking: bool,
+}
+
+impl From<DeviceInfo> for MemberDevice {
+    fn from(info: DeviceInfo) -> Self {
+        Self {
+            id: info.device.to_string(),
+            name: info.name,
+            platform: info.platform,
+            own: info.own,
+            revoked: info.revoked,
+            revoking: info.revoking,
+        }
+    }
 }
 
 /// Something that happened and that a person should know.
@@ -150,10 +180,19 @@ impl GroupName {
 }
 
 impl GroupStatus {
-    pub(super) fn new(group: GroupId, view: GroupView) -> Self {
+    pub(super) fn new(group: GroupId, view: GroupView, revoked: bool) -> Self {
+        // It lasts, so it counts more than what the network is doing.
+        let error = match revoked {
+            true => Some(Failure::revoked()),
+            false => view.error.map(Failure::from),
+        };
+        let state = match revoked {
+            true => State::Error,
+            false => view.state,
+        };
         Self {
             id: group.to_string(),
-            state: view.state.name().to_owned(),
+            state: state.name().to_owned(),
             pending: view.pending,
             progress: view.progress.map(|progress| Progress {
                 done: progress.done,
@@ -166,7 +205,8 @@ impl GroupStatus {
                 .map(|(url, connected)| RelayStatus { url, connected })
                 .collect(),
             last_synced_at: view.last_synced.map(|time| time.0),
-            error: view.error.map(Failure::from),
+            error,
+            revoked,
             position: view.position,
             version_vector: view
                 .version_vector
