@@ -34,9 +34,10 @@ async fn two_devices_share_a_log() {
         (&log[0]["own"], &log[1]["own"]),
         (&json!(true), &json!(false))
     );
+    // The relay has also stored what each of the two devices says of itself.
     assert_eq!(
         (&log[0]["cursor"], &log[1]["cursor"]),
-        (&json!(1), &json!(2))
+        (&json!(3), &json!(4))
     );
     for blob in &log {
         assert_eq!(blob["sender"].as_str().unwrap().len(), 64);
