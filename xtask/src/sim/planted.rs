@@ -87,7 +87,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a device that comes back begins its sequence at 1",
         file: "shared/src/engine/staging.rs",
-        from: "own.highest().max(work.state.own_seq) + 1",
+        from: "own.highest().max(work.state.own_seq).saturating_add(1)",
         to: "own.highest() + 1",
     },
     Bug {
