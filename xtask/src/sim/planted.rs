@@ -91,10 +91,10 @@ const BUGS: &[Bug] = &[
         to: "own.highest() + 1",
     },
     Bug {
-        name: "an old session delivers blobs of a new epoch",
+        name: "an old session hears nothing of a new epoch",
         file: "shared/src/session.rs",
-        from: "blob.epoch > active.epoch)",
-        to: "blob.epoch > active.epoch && false)",
+        from: "        if !self.superseded {",
+        to: "        if !self.superseded && self.epoch == u32::MAX {",
     },
     Bug {
         name: "a failed write is taken for a written one",
