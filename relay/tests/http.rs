@@ -37,6 +37,7 @@ impl Api {
     async fn create(&self, lookup: u8, ttl: u64) -> (StatusCode, Value) {
         let body = json!({
             "version": 1, "lookup": text(&[lookup; 16]), "claim_hash": text(&hash_claim(&TOKEN)),
+            "owner_hash": text(&hash_claim(&TOKEN)),
             "offer": text(b"sealed offer"), "secrets": text(b"sealed secrets"),
             "ttl_seconds": ttl, "something_new": [1, 2],
         });
@@ -204,7 +205,7 @@ async fn bodies_of_the_wrong_shape_or_size_are_refused() {
     let (relay, _folder, api) = generous().await;
     let post = async |body: String| api.call(Method::POST, "/v1/invites", body).await;
     let good = json!({
-        "version": 1, "lookup": text(&[1; 16]), "claim_hash": text(&[2; 32]),
+        "version": 1, "lookup": text(&[1; 16]), "claim_hash": text(&[2; 32]), "owner_hash": text(&[3; 32]),
         "offer": text(b"o"), "secrets": text(b"s"), "ttl_seconds": 60,
     });
     let with = |field: &str, value: Value| {

@@ -123,7 +123,7 @@ fn sums(text: &str) -> HashMap<String, f64> {
 async fn invites(url: &str) {
     let text = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
     let invite = json!({
-        "version": 1, "lookup": text(&[1; 16]), "claim_hash": text(&hash_claim(&[5; 32])),
+        "version": 1, "lookup": text(&[1; 16]), "claim_hash": text(&hash_claim(&[5; 32])), "owner_hash": text(&hash_claim(&[5; 32])),
         "offer": text(b"offer"), "secrets": text(b"secrets"), "ttl_seconds": 60,
     });
     let claim = json!({ "token": text(&[5; 32]), "claimant": text(&[1; 16]) });
