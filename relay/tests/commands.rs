@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use common::{Device, Way, config, group, keys, push, short_lived, start};
 use serde_json::Value;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 use zerok_sync_relay::Relay;
 use zerok_sync_shared::message::Message;
@@ -54,6 +56,16 @@ async fn used_folder(blobs: u8) -> TempDir {
     }
     relay.shutdown().await;
     folder
+}
+
+/// Number of the first page of a table, from 0.
+async fn first_page_of(database: &Path, table: &str) -> usize {
+    let options = SqliteConnectOptions::new().filename(database);
+    let mut connection = options.connect().await.unwrap();
+    let find = sqlx::query_scalar("SELECT rootpage FROM sqlite_schema WHERE name = ?").bind(table);
+    let page: i64 = find.fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    usize::try_from(page).unwrap() - 1
 }
 
 #[test]
@@ -153,8 +165,9 @@ async fn check_says_what_is_wrong_and_fails() {
     let database = data.join("relay.db");
     let whole = fs::read(&database).unwrap();
     let mut damaged = whole.clone();
-    let middle = damaged.len() / 2 / 4096 * 4096;
-    damaged[middle..middle + 4096].fill(0x55);
+    // Of an index would not do: a copy has new ones.
+    let page = first_page_of(&database, "blobs").await;
+    damaged[page * 4096..(page + 1) * 4096].fill(0x55);
     fs::write(&database, damaged).unwrap();
     let output = relay(&data, &check);
     assert!(!output.status.success());

@@ -12,9 +12,14 @@ use prometheus_parse::{Scrape, Value};
 use serde_json::json;
 use zerok_sync_relay::Relay;
 use zerok_sync_shared::codec;
+use zerok_sync_shared::crypto::device::DeviceKeys;
 use zerok_sync_shared::crypto::invite::hash_claim;
+use zerok_sync_shared::crypto::keys::Secret;
+use zerok_sync_shared::crypto::roster::SignedEntry;
+use zerok_sync_shared::crypto::rotation::{self, Reason};
 use zerok_sync_shared::ids::BlobId;
-use zerok_sync_shared::message::{Message, Pull, Push};
+use zerok_sync_shared::message::{Message, Pull, Push, Revoke};
+use zerok_sync_shared::time::Timestamp;
 
 /// What an operator reads.
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
@@ -143,6 +148,34 @@ async fn invites(url: &str) {
     assert_eq!(http().get(at).send().await.unwrap().status(), 410);
 }
 
+/// Somebody is revoked in a group of its own.
+async fn rotate(author: &Device) {
+    let founding = keys(2);
+    let group = common::group(&founding);
+    let secret = Secret::new(author.endpoint.secret_key().to_bytes());
+    let device = DeviceKeys::derive(&secret);
+    let gone = DeviceKeys::derive(&Secret::new([7; 32])).id();
+    let entry = SignedEntry::sign(group, &device, "name", "platform", Timestamp(0)).entry;
+    let rotation = rotation::rotate(
+        &founding,
+        group,
+        &device,
+        &secret,
+        (Some(gone), Reason::Lost),
+        [&entry].into_iter(),
+        &mut |bytes: &mut [u8]| bytes.fill(9),
+    );
+    let mut session = author.session(&founding).await;
+    let revoke = Revoke {
+        certificate: codec::to_bytes(&rotation.certificate).into(),
+        after_cursor: 0,
+        members: rotation.members,
+        packets: rotation.packets,
+    };
+    session.send(Message::Revoke(revoke)).await;
+    assert!(matches!(session.receive().await, Message::KeyPacket(_)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_documented_parses_and_moves() {
     let folder = tempfile::tempdir().unwrap();
@@ -178,6 +211,7 @@ async fn every_metric_is_documented_parses_and_moves() {
         .await;
     refused.refused().await;
     invites(relay.http_url()).await;
+    rotate(&native).await;
 
     let deadline = Instant::now() + PATIENCE;
     let text = loop {

@@ -103,7 +103,7 @@ fn native_tests(ws: &Workspace) -> Result<()> {
     setup::postgres()?;
     programs::build(ws)?;
     let mut tests = cargo(&ws.root);
-    tests.args(["test", "--workspace"]);
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
     run_command(tests.env("RELAY_BIN", ws.binary("debug", "zerok-relay")))
 }
 

@@ -382,6 +382,7 @@ impl Storage for SqliteStorage {
         if !more {
             // Only now does the file become shorter.
             self.wal.move_all().await?;
+            self.write::<_, StorageError>(async |_| Ok(())).await?;
         }
         Ok(more)
     }

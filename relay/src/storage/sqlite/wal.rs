@@ -113,11 +113,13 @@ impl Wal {
         });
     }
 
-    /// Moves what can be moved, now.
+    /// Moves what can be moved beside the writer, and the rest when the writer has its next turn. Only a log that was moved
+    /// to its end makes the file of the database shorter, and beside a busy writer there is always something more.
     pub async fn move_all(&self) -> Result<(), StorageError> {
         if let Some(connection) = self.mover.connection.lock().await.as_mut() {
             moved(connection).await?;
         }
+        self.mover.ready.store(true, Ordering::Relaxed);
         Ok(())
     }
 
