@@ -14,8 +14,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
 use crate::Entropy;
 use crate::codec::DecodeError;
 use crate::crypto::device::DeviceKeys;
@@ -27,7 +25,7 @@ use crate::ids::{DeviceId, GroupId};
 use crate::limits;
 use crate::map::{SortedMap, SortedSet};
 use crate::message::Message;
-use crate::store::{Batch, GroupState, Membership, StoredGroup, Wish, Write};
+use crate::store::{StoredGroup, Wish};
 use crate::time::Timestamp;
 
 mod group;
@@ -37,10 +35,12 @@ mod link;
 mod outbox;
 mod places;
 mod repair;
+mod requests;
 mod roster;
 mod session;
 mod staging;
 mod status;
+mod writes;
 
 #[cfg(test)]
 mod tests;
@@ -50,36 +50,8 @@ pub use io::{Event, Input, LoadPurpose, Output, StreamId, Token};
 use link::Link;
 pub use places::Places;
 pub use roster::{DeviceInfo, Profile};
-use staging::StagedGroup;
 pub use status::{DeviceView, GroupView, Phase, Progress, State};
-
-/// A request that changes which groups there are.
-#[derive(Debug)]
-enum Admin {
-    Add {
-        group: GroupId,
-        own_seq: u64,
-        membership: Box<Membership>,
-        token: Token,
-    },
-    /// The device was invited again, to newer keys.
-    Renew {
-        group: GroupId,
-        membership: Box<Membership>,
-        token: Token,
-    },
-    Remove {
-        group: GroupId,
-        token: Token,
-    },
-}
-
-/// The write under way.
-#[derive(Debug)]
-struct Staged {
-    admin: Vec<Admin>,
-    groups: Vec<(GroupId, StagedGroup)>,
-}
+use writes::{Admin, Staged};
 
 /// What every part of the engine needs while it handles one input.
 struct Context<'a> {
@@ -387,113 +359,6 @@ impl Engine {
         )
     }
 
-    fn on_push(
-        &mut self,
-        group: GroupId,
-        body: Bytes,
-        ttl: u32,
-        token: Token,
-        out: &mut Vec<Output>,
-    ) {
-        let refused = if body.len() > limits::MAX_BODY {
-            let text = format!(
-                "{} bytes do not fit one blob, at most {} do; split the data into several pushes",
-                body.len(),
-                limits::MAX_BODY
-            );
-            Err(SyncError::new(code::BLOB_TOO_LARGE, text))
-        } else {
-            self.member(group)
-        };
-        match refused {
-            Ok(group) => group
-                .pushes
-                .push_back(group::PendingPush { body, ttl, token }),
-            Err(error) => out.push(Output::Refused { token, error }),
-        }
-    }
-
-    /// A group that this device is in.
-    fn member(&mut self, group: GroupId) -> Result<&mut Group, SyncError> {
-        match self.groups.get_mut(&group) {
-            Some(group) if group.membership.expelled => Err(SyncError::new(
-                code::DEVICE_REVOKED,
-                "this device was removed from the group",
-            )),
-            Some(group) => Ok(group),
-            None => Err(SyncError::new(
-                code::UNKNOWN_GROUP,
-                "this group is not on this device",
-            )),
-        }
-    }
-
-    fn on_revoke(&mut self, group: GroupId, wish: Wish, token: Token, out: &mut Vec<Output>) {
-        let own = self.keys.id();
-        let refused = match self.member(group) {
-            Err(error) => Some(error),
-            Ok(_) if wish.device == own => Some(SyncError::new(
-                code::INVALID_ARGUMENT,
-                "a device does not revoke itself; it leaves the group",
-            )),
-            Ok(group) if group.membership.revocation(wish.device).is_some() => {
-                return out.push(Output::Done { token });
-            }
-            Ok(group)
-                if !group
-                    .devices(own)
-                    .iter()
-                    .any(|info| info.device == wish.device) =>
-            {
-                Some(SyncError::new(
-                    code::NOT_FOUND,
-                    "no device of the group has this id",
-                ))
-            }
-            Ok(group) if group.membership.roster.len() > limits::MAX_MEMBERS => {
-                let text = format!(
-                    "keys can be changed for at most {} devices; let some that are not used any more leave",
-                    limits::MAX_MEMBERS
-                );
-                Some(SyncError::new(code::INVALID_ARGUMENT, text))
-            }
-            Ok(group) => {
-                group.wishes.push((wish, token));
-                None
-            }
-        };
-        if let Some(error) = refused {
-            out.push(Output::Refused { token, error });
-        }
-    }
-
-    fn on_rename(&mut self, group: GroupId, name: String, token: Token, out: &mut Vec<Output>) {
-        let text = if name.trim().is_empty() {
-            Some("a device needs a name".to_owned())
-        } else if name.len() > limits::MAX_DEVICE_NAME {
-            let most = limits::MAX_DEVICE_NAME;
-            Some(format!("a name has at most {most} bytes of UTF-8"))
-        } else {
-            None
-        };
-        let invalid = text.map(|text| SyncError::new(code::INVALID_ARGUMENT, text));
-        let refused = match self.member(group) {
-            Err(error) => Some(error),
-            Ok(_) if invalid.is_some() => invalid,
-            Ok(group) if group.rename.is_some() => Some(SyncError::passing(
-                code::INVALID_ARGUMENT,
-                "another name is being written; try again",
-            )),
-            Ok(group) => {
-                group.rename = Some(roster::Rename { name, token });
-                None
-            }
-        };
-        if let Some(error) = refused {
-            out.push(Output::Refused { token, error });
-        }
-    }
-
     fn on_frame(
         &mut self,
         now: Timestamp,
@@ -690,192 +555,6 @@ impl Engine {
             }
             true
         });
-    }
-
-    fn start_write(&mut self, now: Timestamp, out: &mut Vec<Output>) {
-        let waiting = self
-            .storage_trouble
-            .as_ref()
-            .is_some_and(|(_, at, _)| *at > now);
-        let pushes_wait = self.groups.values().any(|group| !group.pushes.is_empty());
-        // After a failed write the device tries again later, or at once when the app asks for something.
-        if self.writing.is_some() || (waiting && !pushes_wait && self.admin.is_empty()) {
-            return;
-        }
-        let mut batch = Batch::default();
-        let mut staged = Staged {
-            admin: self.admin.drain(..).collect(),
-            groups: Vec::new(),
-        };
-        for admin in &mut staged.admin {
-            match admin {
-                Admin::Add {
-                    group,
-                    own_seq,
-                    membership,
-                    ..
-                } => {
-                    batch.writes.push(Write::State {
-                        group: *group,
-                        state: Box::new(GroupState::new(*own_seq)),
-                    });
-                    batch.writes.push(Write::Membership {
-                        group: *group,
-                        membership: membership.clone(),
-                    });
-                }
-                Admin::Renew {
-                    group, membership, ..
-                } => {
-                    if let Some(held) = self.groups.get(group) {
-                        **membership = keys::renewed(&held.membership, membership);
-                        batch.writes.push(Write::Membership {
-                            group: *group,
-                            membership: membership.clone(),
-                        });
-                    }
-                }
-                Admin::Remove { group, .. } => {
-                    batch.writes.push(Write::Remove { group: *group });
-                    let left = self.groups.get(group);
-                    let own_seq = left.map_or(0, |left| left.own_seq(self.keys.id()));
-                    if own_seq > 0 {
-                        batch.writes.push(Write::State {
-                            group: *group,
-                            state: Box::new(GroupState::new(own_seq)),
-                        });
-                    }
-                }
-            }
-        }
-        let busy: SortedSet<_> = staged
-            .admin
-            .iter()
-            .filter_map(|a| match a {
-                Admin::Remove { group, .. } | Admin::Renew { group, .. } => Some(*group),
-                Admin::Add { .. } => None,
-            })
-            .collect();
-        for group in self
-            .groups
-            .values_mut()
-            .filter(|group| !busy.contains(&group.id))
-        {
-            let mut context = Context {
-                now,
-                keys: &self.keys,
-                profile: &self.profile,
-                entropy: &mut *self.entropy,
-                out,
-            };
-            if let Some(work) = group.stage(&mut batch, &mut context) {
-                staged.groups.push((group.id, work));
-            }
-        }
-        if !batch.writes.is_empty() {
-            self.writing = Some(staged);
-            out.push(Output::Write(batch));
-        }
-    }
-
-    fn on_written(&mut self, now: Timestamp, result: Result<(), SyncError>, out: &mut Vec<Output>) {
-        let Some(staged) = self.writing.take() else {
-            return;
-        };
-        if let Err(error) = result {
-            return self.on_write_failed(now, staged, &error, out);
-        }
-        self.storage_trouble = None;
-        for admin in staged.admin {
-            match admin {
-                Admin::Add {
-                    group,
-                    own_seq,
-                    membership,
-                    token,
-                } => {
-                    self.former.remove(&group);
-                    let state = GroupState::new(own_seq);
-                    let joined = Group::load(group, state, *membership, Vec::new());
-                    self.groups.insert(group, joined);
-                    self.changed.insert(group);
-                    out.push(Output::Event(Event::GroupJoined(group)));
-                    out.push(Output::Done { token });
-                }
-                Admin::Renew {
-                    group,
-                    membership,
-                    token,
-                } => {
-                    self.with_group(now, group, out, |group, context| {
-                        group.commit_keys(*membership, true, context);
-                    });
-                    out.push(Output::Done { token });
-                }
-                Admin::Remove { group, token } => {
-                    if let Some(mut removed) = self.groups.remove(&group) {
-                        self.former.insert(group, removed.own_seq(self.keys.id()));
-                        if let Some(stream) = removed.drop_session() {
-                            self.streams.remove(&stream);
-                            out.push(Output::CloseStream { stream });
-                        }
-                        let pushes = removed.pushes.into_iter().map(|push| push.token);
-                        let wishes = removed.wishes.into_iter().map(|(_, token)| token);
-                        let rename = removed.rename.map(|rename| rename.token);
-                        for token in pushes.chain(wishes).chain(rename) {
-                            let text = "this device has left the group";
-                            out.push(Output::Refused {
-                                token,
-                                error: SyncError::new(code::UNKNOWN_GROUP, text),
-                            });
-                        }
-                    }
-                    self.changed.insert(group);
-                    out.push(Output::Event(Event::GroupLeft(group)));
-                    out.push(Output::Done { token });
-                }
-            }
-        }
-        for (id, work) in staged.groups {
-            self.with_group(now, id, out, |group, context| group.commit(work, context));
-        }
-    }
-
-    fn on_write_failed(
-        &mut self,
-        now: Timestamp,
-        staged: Staged,
-        error: &SyncError,
-        out: &mut Vec<Output>,
-    ) {
-        let failures = self
-            .storage_trouble
-            .as_ref()
-            .map_or(0, |(failures, ..)| *failures);
-        let retry_at = now.plus(link::backoff(failures, &mut *self.entropy));
-        if failures == 0 {
-            out.push(Output::Event(Event::Error {
-                group: None,
-                error: error.clone(),
-                cursor: None,
-            }));
-        }
-        self.storage_trouble = Some((failures.saturating_add(1), retry_at, error.clone()));
-        for admin in staged.admin {
-            let (Admin::Add { token, .. }
-            | Admin::Renew { token, .. }
-            | Admin::Remove { token, .. }) = admin;
-            out.push(Output::Refused {
-                token,
-                error: error.clone(),
-            });
-        }
-        for (id, work) in staged.groups {
-            self.with_group(now, id, out, |group, context| {
-                group.roll_back(&work, error, context)
-            });
-        }
-        self.changed.extend(self.groups.keys().copied());
     }
 }
 

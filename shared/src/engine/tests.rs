@@ -2,12 +2,15 @@
 
 use proptest::prelude::*;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::crypto::blob::{self, Address, Kind, Plain};
 use crate::crypto::keys::Secret;
 use crate::crypto::roster::SignedEntry;
 use crate::ids::{BlobId, Incarnation, RelayId};
 use crate::message::{Blob, PushAck, RelayLimits, Welcome, WireError};
+use crate::store::{Batch, GroupState, Membership, Write};
 
 mod nodes;
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::crypto::keys::{EpochKeys, Secret};
-use crate::message::{Pull, Subscribe, VERSION};
+use crate::message::{Pull, Push, Subscribe, VERSION};
 
 const RELAY: RelayId = DeviceId([1; 32]);
 const DEVICE: DeviceId = DeviceId([2; 32]);

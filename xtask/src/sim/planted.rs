@@ -25,10 +25,10 @@ struct Bug {
 const BUGS: &[Bug] = &[
     Bug {
         name: "acknowledged before it is committed",
-        file: "shared/src/session.rs",
+        file: "shared/src/session/active.rs",
         from: "        out.push(Output::Store(NewBlob {",
         to: "        out.push(Output::Send(Message::PushAck(PushAck { blob_id: push.blob_id, \
-             cursor: self.max_cursor + 1, timestamp: Timestamp::default() })));\n\
+             cursor: self.max_cursor + 1, timestamp: crate::time::Timestamp::default() })));\n\
              out.push(Output::Store(NewBlob {",
     },
     Bug {
@@ -50,7 +50,7 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "the relay takes blobs of its current epoch only",
-        file: "shared/src/session.rs",
+        file: "shared/src/session/active.rs",
         from: "push.epoch > self.epoch",
         to: "push.epoch != self.epoch",
     },
@@ -92,13 +92,13 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "an old session hears nothing of a new epoch",
-        file: "shared/src/session.rs",
+        file: "shared/src/session/active.rs",
         from: "        if !self.superseded {",
         to: "        if !self.superseded && self.epoch == u32::MAX {",
     },
     Bug {
         name: "a failed write is taken for a written one",
-        file: "shared/src/engine.rs",
+        file: "shared/src/engine/writes.rs",
         from: "            return self.on_write_failed(now, staged, &error, out);",
         to: "            let _ = (&error, Self::on_write_failed as usize);",
     },

@@ -1,0 +1,231 @@
+//! The one write that is under way: what goes into it, and what follows from its end.
+
+use super::group::Group;
+use super::staging::StagedGroup;
+use super::{Context, Engine, Event, Output, Token, keys, link};
+use crate::failure::{SyncError, code};
+use crate::ids::GroupId;
+use crate::map::SortedSet;
+use crate::store::{Batch, GroupState, Membership, Write};
+use crate::time::Timestamp;
+
+/// A request that changes which groups there are.
+#[derive(Debug)]
+pub(super) enum Admin {
+    Add {
+        group: GroupId,
+        own_seq: u64,
+        membership: Box<Membership>,
+        token: Token,
+    },
+    /// The device was invited again, to newer keys.
+    Renew {
+        group: GroupId,
+        membership: Box<Membership>,
+        token: Token,
+    },
+    Remove {
+        group: GroupId,
+        token: Token,
+    },
+}
+
+/// The write under way.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub(super) admin: Vec<Admin>,
+    pub(super) groups: Vec<(GroupId, StagedGroup)>,
+}
+
+impl Engine {
+    pub(super) fn start_write(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        let waiting = self
+            .storage_trouble
+            .as_ref()
+            .is_some_and(|(_, at, _)| *at > now);
+        let pushes_wait = self.groups.values().any(|group| !group.pushes.is_empty());
+        // After a failed write the device tries again later, or at once when the app asks for something.
+        if self.writing.is_some() || (waiting && !pushes_wait && self.admin.is_empty()) {
+            return;
+        }
+        let mut batch = Batch::default();
+        let mut staged = Staged {
+            admin: self.admin.drain(..).collect(),
+            groups: Vec::new(),
+        };
+        for admin in &mut staged.admin {
+            match admin {
+                Admin::Add {
+                    group,
+                    own_seq,
+                    membership,
+                    ..
+                } => {
+                    batch.writes.push(Write::State {
+                        group: *group,
+                        state: Box::new(GroupState::new(*own_seq)),
+                    });
+                    batch.writes.push(Write::Membership {
+                        group: *group,
+                        membership: membership.clone(),
+                    });
+                }
+                Admin::Renew {
+                    group, membership, ..
+                } => {
+                    if let Some(held) = self.groups.get(group) {
+                        **membership = keys::renewed(&held.membership, membership);
+                        batch.writes.push(Write::Membership {
+                            group: *group,
+                            membership: membership.clone(),
+                        });
+                    }
+                }
+                Admin::Remove { group, .. } => {
+                    batch.writes.push(Write::Remove { group: *group });
+                    let left = self.groups.get(group);
+                    let own_seq = left.map_or(0, |left| left.own_seq(self.keys.id()));
+                    if own_seq > 0 {
+                        batch.writes.push(Write::State {
+                            group: *group,
+                            state: Box::new(GroupState::new(own_seq)),
+                        });
+                    }
+                }
+            }
+        }
+        let busy: SortedSet<_> = staged
+            .admin
+            .iter()
+            .filter_map(|a| match a {
+                Admin::Remove { group, .. } | Admin::Renew { group, .. } => Some(*group),
+                Admin::Add { .. } => None,
+            })
+            .collect();
+        for group in self
+            .groups
+            .values_mut()
+            .filter(|group| !busy.contains(&group.id))
+        {
+            let mut context = Context {
+                now,
+                keys: &self.keys,
+                profile: &self.profile,
+                entropy: &mut *self.entropy,
+                out,
+            };
+            if let Some(work) = group.stage(&mut batch, &mut context) {
+                staged.groups.push((group.id, work));
+            }
+        }
+        if !batch.writes.is_empty() {
+            self.writing = Some(staged);
+            out.push(Output::Write(batch));
+        }
+    }
+
+    pub(super) fn on_written(
+        &mut self,
+        now: Timestamp,
+        result: Result<(), SyncError>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(staged) = self.writing.take() else {
+            return;
+        };
+        if let Err(error) = result {
+            return self.on_write_failed(now, staged, &error, out);
+        }
+        self.storage_trouble = None;
+        for admin in staged.admin {
+            match admin {
+                Admin::Add {
+                    group,
+                    own_seq,
+                    membership,
+                    token,
+                } => {
+                    self.former.remove(&group);
+                    let state = GroupState::new(own_seq);
+                    let joined = Group::load(group, state, *membership, Vec::new());
+                    self.groups.insert(group, joined);
+                    self.changed.insert(group);
+                    out.push(Output::Event(Event::GroupJoined(group)));
+                    out.push(Output::Done { token });
+                }
+                Admin::Renew {
+                    group,
+                    membership,
+                    token,
+                } => {
+                    self.with_group(now, group, out, |group, context| {
+                        group.commit_keys(*membership, true, context);
+                    });
+                    out.push(Output::Done { token });
+                }
+                Admin::Remove { group, token } => {
+                    if let Some(mut removed) = self.groups.remove(&group) {
+                        self.former.insert(group, removed.own_seq(self.keys.id()));
+                        if let Some(stream) = removed.drop_session() {
+                            self.streams.remove(&stream);
+                            out.push(Output::CloseStream { stream });
+                        }
+                        let pushes = removed.pushes.into_iter().map(|push| push.token);
+                        let wishes = removed.wishes.into_iter().map(|(_, token)| token);
+                        let rename = removed.rename.map(|rename| rename.token);
+                        for token in pushes.chain(wishes).chain(rename) {
+                            let text = "this device has left the group";
+                            out.push(Output::Refused {
+                                token,
+                                error: SyncError::new(code::UNKNOWN_GROUP, text),
+                            });
+                        }
+                    }
+                    self.changed.insert(group);
+                    out.push(Output::Event(Event::GroupLeft(group)));
+                    out.push(Output::Done { token });
+                }
+            }
+        }
+        for (id, work) in staged.groups {
+            self.with_group(now, id, out, |group, context| group.commit(work, context));
+        }
+    }
+
+    pub(super) fn on_write_failed(
+        &mut self,
+        now: Timestamp,
+        staged: Staged,
+        error: &SyncError,
+        out: &mut Vec<Output>,
+    ) {
+        let failures = self
+            .storage_trouble
+            .as_ref()
+            .map_or(0, |(failures, ..)| *failures);
+        let retry_at = now.plus(link::backoff(failures, &mut *self.entropy));
+        if failures == 0 {
+            out.push(Output::Event(Event::Error {
+                group: None,
+                error: error.clone(),
+                cursor: None,
+            }));
+        }
+        self.storage_trouble = Some((failures.saturating_add(1), retry_at, error.clone()));
+        for admin in staged.admin {
+            let (Admin::Add { token, .. }
+            | Admin::Renew { token, .. }
+            | Admin::Remove { token, .. }) = admin;
+            out.push(Output::Refused {
+                token,
+                error: error.clone(),
+            });
+        }
+        for (id, work) in staged.groups {
+            self.with_group(now, id, out, |group, context| {
+                group.roll_back(&work, error, context)
+            });
+        }
+        self.changed.extend(self.groups.keys().copied());
+    }
+}
