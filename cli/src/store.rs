@@ -255,7 +255,7 @@ impl Store for SqliteStore {
         let removes = batch
             .writes
             .iter()
-            .any(|write| matches!(write, Write::Remove { .. }));
+            .any(|write| matches!(write, Write::Remove { .. } | Write::Replace { .. }));
         let work =
             async |connection: &mut SqliteConnection| commit::carry_out(connection, batch).await;
         let then = async |connection: &mut SqliteConnection| {

@@ -329,6 +329,16 @@ impl CoreClient {
         Ok(self.client.rename(group_id(&group)?, &name).await?)
     }
 
+    /// Deletes a blob, here and everywhere.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `NOT_FOUND`, `NOT_BLOB_OWNER`, `DEVICE_REVOKED`, `UNKNOWN_GROUP`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
+    #[wasm_bindgen(js_name = deleteBlob)]
+    pub async fn delete_blob(&self, group: String, id: String, force: bool) -> Result<(), Failure> {
+        let (group, id) = (group_id(&group)?, convert::blob_id(&id)?);
+        Ok(self.client.delete(group, id, force).await?)
+    }
+
     /// Forgets a group, its keys and its log on this device.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use zerok_sync_client::{
     SyncError,
 };
 use zerok_sync_shared::engine::DeviceInfo;
-use zerok_sync_shared::ids::{DeviceId, GroupId, InviteLookup};
+use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, InviteLookup};
 use zerok_sync_shared::map::SortedMap;
 use zerok_sync_shared::time::Timestamp;
 
@@ -87,6 +87,11 @@ pub fn group_id(text: &str) -> Result<GroupId, Failure> {
 /// A device's id as JavaScript has it.
 pub fn device_id(text: &str) -> Result<DeviceId, Failure> {
     DeviceId::from_str(text).map_err(|_| Failure::invalid("a device's id is 64 hex digits"))
+}
+
+/// A blob's id as JavaScript has it.
+pub fn blob_id(text: &str) -> Result<BlobId, Failure> {
+    BlobId::from_str(text).map_err(|_| Failure::invalid("a blob's id is 32 hex digits"))
 }
 
 /// Where an invite lies, as JavaScript has it.
@@ -197,6 +202,20 @@ pub fn event(event: &ClientEvent) -> CoreEvent {
             object.set_device(&device.to_string());
             object.set_by(&by.to_string());
             object.set_reason(reason.name());
+        }
+        ClientEvent::Deleted {
+            group,
+            blob_id,
+            by,
+            position,
+            forced,
+        } => {
+            object.set_type("deleted");
+            object.set_group(&group.to_string());
+            object.set_id(&blob_id.to_string());
+            object.set_by(&by.to_string());
+            object.set_position(number(*position));
+            object.set_forced(*forced);
         }
         ClientEvent::Gap {
             group,

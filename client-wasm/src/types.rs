@@ -111,6 +111,7 @@ export type CoreEvent =
       by: string;
       reason: "lost" | "decommissioned" | "compromised" | "other";
     }
+  | { type: "deleted"; group: string; id: string; by: string; position: number; forced: boolean }
   | { type: "gap"; group: string; sender: string; from: number; to: number }
   | { type: "comparison-code"; joining: number; code: string }
   | { type: "error"; group?: string; error: CoreError; cursor?: number };
@@ -285,6 +286,8 @@ extern "C" {
     pub fn set_by(this: &CoreEvent, by: &str);
     #[wasm_bindgen(method, setter)]
     pub fn set_reason(this: &CoreEvent, reason: &str);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_forced(this: &CoreEvent, forced: bool);
     #[wasm_bindgen(method, setter)]
     pub fn set_sender(this: &CoreEvent, sender: &str);
     #[wasm_bindgen(method, setter)]

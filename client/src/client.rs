@@ -284,6 +284,28 @@ impl Client {
             .await
     }
 
+    /// Deletes a blob: its data is gone from this device when this returns, and from the others as soon as they hear of it,
+    /// also from those that are away now. Every member may do that; other blobs keep their positions. Relays let go of it
+    /// once all active devices have read past it, and at once with `force`, which only the device that pushed it may use. What
+    /// is deleted already stays deleted.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `NOT_BLOB_OWNER`, `DEVICE_REVOKED`, `UNKNOWN_GROUP`, `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
+    pub async fn delete(
+        &self,
+        group: GroupId,
+        blob_id: BlobId,
+        force: bool,
+    ) -> Result<(), SyncError> {
+        self.request(|reply| Command::Delete {
+            group,
+            blob_id,
+            force,
+            reply,
+        })
+        .await
+    }
+
     /// Returns when a relay has the blob at this position durably, with its cursor there.
     ///
     /// # Errors

@@ -78,6 +78,19 @@ pub enum ClientEvent {
         /// The first epoch without it.
         epoch: u32,
     },
+    /// A blob was deleted, and is gone from this device.
+    Deleted {
+        /// The group.
+        group: GroupId,
+        /// The blob.
+        blob_id: BlobId,
+        /// The device that deleted it.
+        by: DeviceId,
+        /// Its place in the log, which stays empty.
+        position: u64,
+        /// Whether its sender has asked relays to erase it at once.
+        forced: bool,
+    },
     /// Blobs that no relay has any more.
     Gap {
         /// The group.

@@ -56,6 +56,12 @@ pub(crate) enum Command {
         name: String,
         reply: Reply<()>,
     },
+    Delete {
+        group: GroupId,
+        blob_id: BlobId,
+        force: bool,
+        reply: Reply<()>,
+    },
     NetworkChanged {
         online: bool,
     },
@@ -273,6 +279,20 @@ impl Driver {
                 self.waiting.push_back((token, Waiting::Change(reply)));
                 self.feed(Input::Rename { group, name, token });
             }
+            Command::Delete {
+                group,
+                blob_id,
+                force,
+                reply,
+            } => {
+                self.waiting.push_back((token, Waiting::Change(reply)));
+                self.feed(Input::Delete {
+                    group,
+                    blob_id,
+                    force,
+                    token,
+                });
+            }
             Command::RemoveGroup { group, reply } => {
                 self.waiting.push_back((token, Waiting::Change(reply)));
                 self.feed(Input::RemoveGroup { group, token });
@@ -428,9 +448,7 @@ impl Driver {
                     position,
                     cursor,
                 } => {
-                    let shown = self.mirror.group(group);
-                    let position =
-                        shown.map_or(position, |shown| shown.view.places.position_of(position));
+                    let position = self.position_of(group, position);
                     ClientEvent::Pushed {
                         group,
                         blob_id,
@@ -438,6 +456,19 @@ impl Driver {
                         cursor,
                     }
                 }
+                Event::Deleted {
+                    group,
+                    blob_id,
+                    by,
+                    position,
+                    forced,
+                } => ClientEvent::Deleted {
+                    group,
+                    blob_id,
+                    by,
+                    position: self.position_of(group, position),
+                    forced,
+                },
                 Event::DeviceJoined {
                     group,
                     device,
@@ -482,6 +513,12 @@ impl Driver {
                 },
             }),
         }
+    }
+
+    /// The app's position of a place in the log.
+    fn position_of(&self, group: GroupId, place: u64) -> u64 {
+        let shown = self.mirror.group(group);
+        shown.map_or(place, |shown| shown.view.places.position_of(place))
     }
 
     /// Who waits for the answer to this request; the answer is the last word on it.

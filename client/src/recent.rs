@@ -30,6 +30,7 @@ impl Recent {
         for write in batch.writes {
             match write {
                 Write::Append { group, record, .. } => self.append(group, record),
+                Write::Replace { group, record, .. } => self.replace(group, record),
                 Write::Sent {
                     group,
                     position,
@@ -93,6 +94,19 @@ impl Recent {
             if !oldest.records.is_empty() {
                 self.tails.insert(0, oldest);
             }
+        }
+    }
+
+    fn replace(&mut self, group: GroupId, record: LogRecord) {
+        if let Some(held) = self.find(group, record.position) {
+            let (cursor, timestamp) = (held.cursor, held.timestamp);
+            let (before, after) = (held.payload.len(), record.payload.len());
+            *held = LogRecord {
+                cursor,
+                timestamp,
+                ..record
+            };
+            self.bytes = self.bytes - before + after;
         }
     }
 
@@ -214,6 +228,19 @@ mod tests {
         };
         recent.written(Batch { writes: vec![sent] });
         assert_eq!(recent.read(group, 0, 1, 1).unwrap()[0].cursor, 7);
+        let mut erased = recent.read(group, 0, 1, 1).unwrap().remove(0);
+        (erased.payload, erased.cursor) = (Default::default(), 0);
+        let replace = Write::Replace {
+            group,
+            record: erased.clone(),
+            unsent: false,
+        };
+        recent.written(Batch {
+            writes: vec![replace],
+        });
+        erased.cursor = 7;
+        assert_eq!(recent.read(group, 0, 1, 1).unwrap(), [erased]);
+        assert_eq!(recent.bytes, 0);
         recent.written(Batch {
             writes: vec![Write::Remove { group }],
         });

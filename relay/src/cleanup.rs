@@ -1,4 +1,4 @@
-//! Deletes what is over: blobs past their time or acknowledged by everybody, devices that are gone, invites and their
+//! Deletes what is over: blobs past their time, deleted by members or acknowledged by everybody, devices that are gone, invites and their
 //! tombstones; and gives the room back to the disk. In small steps, so that pushes get their
 //! turn in between.
 
@@ -71,6 +71,16 @@ impl Cleanup {
         let gone = Timestamp(now.0.saturating_sub(millis(self.inactive_after)));
         if self.delete_acked {
             self.sweep(gone).await?;
+        }
+        while !self.shutdown.is_cancelled() {
+            let dropped = self
+                .storage
+                .drop_deleted(gone, limits::EXPIRE_BLOBS)
+                .await?;
+            if dropped < u64::from(limits::EXPIRE_BLOBS) {
+                break;
+            }
+            tokio::task::yield_now().await;
         }
         while !self.shutdown.is_cancelled() {
             let forgotten = self.storage.forget_devices(gone, limits::FORGET_DEVICES);

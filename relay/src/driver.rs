@@ -28,7 +28,7 @@ use crate::network::Network;
 use crate::rates::{DeviceRates, Rates, Toll, too_fast};
 use crate::restart;
 use crate::storage::keys::{KeptKeys, RotateError};
-use crate::storage::{OpenError, OpenGroup, Seen, Storage, StorageError};
+use crate::storage::{Deletion, Deletions, OpenError, OpenGroup, Seen, Storage, StorageError};
 use crate::writer::{Answer, SessionWriter, Writer, millis, storage_failed};
 
 mod patience;
@@ -367,6 +367,18 @@ impl Driver {
                     Input::HasResult(storage.has(group_id, ids).await.map_err(read_failed))
                 }));
             }
+            Output::Delete { group_id, delete } => {
+                let context = self.context.clone();
+                let deletion = Deletion {
+                    group_id,
+                    blob_id: delete.blob_id,
+                    by: self.device,
+                    force: delete.force,
+                };
+                self.work.push(Box::pin(async move {
+                    Input::Deleted(self::delete(&context, deletion).await)
+                }));
+            }
             Output::Keys {
                 group_id,
                 after_epoch,
@@ -506,6 +518,23 @@ async fn rotate(context: &SessionContext, rotation: NewRotation) -> Result<(), W
             "a member has pushed something that the author has not seen yet; catch up first",
         )),
         Err(RotateError::Storage(error)) => Err(read_failed(error)),
+    }
+}
+
+/// Lets go of a blob, and of what memory holds of it.
+async fn delete(context: &SessionContext, deletion: Deletion) -> Result<(), WireError> {
+    match context.storage.delete(deletion).await {
+        Ok(Deletions::Done) => {
+            if deletion.force {
+                context.groups.erased(deletion.group_id);
+            }
+            Ok(())
+        }
+        Ok(Deletions::NotOwner) => Err(WireError::new(
+            ErrorCode::NotBlobOwner,
+            "only the device that sent a blob can have it erased at once",
+        )),
+        Err(error) => Err(read_failed(error)),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use zerok_sync_shared::ids::{Incarnation, RelayId};
-use zerok_sync_shared::message::RelayLimits;
+use zerok_sync_shared::message::{RelayLimits, capability};
 use zerok_sync_shared::session::SessionConfig;
 use zerok_sync_transport::endpoint as transport;
 
@@ -146,7 +146,7 @@ impl Acceptor {
             device: transport::device_id(connection.remote_id()),
             exporter,
             limits: self.limits,
-            capabilities: Vec::new(),
+            capabilities: vec![capability::DELETE.to_owned()],
             page_bytes: limits::PAGE,
             max_storing_bytes: limits::MAX_STORING,
         };

@@ -97,6 +97,11 @@ impl Groups {
         }
     }
 
+    /// Something of a group is to be given to nobody any more.
+    pub fn erased(&self, group: GroupId) {
+        self.lock().recent.forget(group);
+    }
+
     /// Tells a group's sessions about its newest cursor.
     pub fn grown(&self, group: GroupId, cursor: u64) {
         if let Some(watched) = self.lock().open.get_mut(&group)

@@ -109,6 +109,28 @@ pub struct Batch<'a> {
     pub now: Timestamp,
 }
 
+/// A blob to let go of.
+#[derive(Debug, Clone, Copy)]
+pub struct Deletion {
+    /// Its group.
+    pub group_id: GroupId,
+    /// The blob.
+    pub blob_id: BlobId,
+    /// The device that asks.
+    pub by: DeviceId,
+    /// At once, which only its sender may ask for.
+    pub force: bool,
+}
+
+/// What becomes of a [`Deletion`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletions {
+    /// It will go, has gone, or was never there.
+    Done,
+    /// It stays: somebody else has sent it.
+    NotOwner,
+}
+
 /// A step on the way through all groups, dropping what everybody has.
 #[derive(Debug, Clone, Copy)]
 pub struct Sweep {
@@ -265,6 +287,18 @@ pub trait Storage: Send + Sync + 'static {
     /// count for nothing, but until they expire the storage knows their ids and cursors, so that devices see that they
     /// were not lost.
     async fn delete_acked(&self, sweep: Sweep) -> Result<Swept, StorageError>;
+
+    /// Drops a blob's payload at once, or marks it for [`Self::drop_deleted`]. What is left of it is the same as after
+    /// [`Self::delete_acked`].
+    async fn delete(&self, deletion: Deletion) -> Result<Deletions, StorageError>;
+
+    /// Drops the payloads of at most `max_blobs` marked blobs that all devices seen since `active_since` have acknowledged; gives
+    /// how many marks that were.
+    async fn drop_deleted(
+        &self,
+        active_since: Timestamp,
+        max_blobs: u32,
+    ) -> Result<u64, StorageError>;
 
     /// Forgets at most `max_devices` devices that were last seen before, and gives how many they were.
     async fn forget_devices(

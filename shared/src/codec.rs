@@ -72,6 +72,8 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::PullResponse(fields) => fields.put(&mut out),
         Message::Has { blob_ids } => put_one(&mut out, blob_ids),
         Message::HasResponse { marks } => put_one(&mut out, marks),
+        Message::Delete(fields) => fields.put(&mut out),
+        Message::Deleted { blob_id } => put_one(&mut out, blob_id),
         Message::Revoke(fields) => fields.put(&mut out),
         Message::Revoked { certificates } => put_one(&mut out, certificates),
         Message::KeyPacket(fields) => fields.put(&mut out),
@@ -113,6 +115,8 @@ pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
         code::PULL_RESPONSE => Message::PullResponse(from_bytes(fields)?),
         code::HAS => take_one(fields).map(|blob_ids| Message::Has { blob_ids })?,
         code::HAS_RESPONSE => take_one(fields).map(|marks| Message::HasResponse { marks })?,
+        code::DELETE => Message::Delete(from_bytes(fields)?),
+        code::DELETED => take_one(fields).map(|blob_id| Message::Deleted { blob_id })?,
         code::REVOKE_DEVICE => Message::Revoke(from_bytes(fields)?),
         code::DEVICE_REVOKED => {
             take_one(fields).map(|certificates| Message::Revoked { certificates })?

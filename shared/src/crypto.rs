@@ -12,6 +12,7 @@ pub mod roster;
 pub mod rotation;
 pub mod stretch;
 pub mod token;
+pub mod tombstone;
 
 /// Domain separation strings, in one table.
 pub(crate) mod domain {

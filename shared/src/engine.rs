@@ -28,6 +28,7 @@ use crate::message::Message;
 use crate::store::{StoredGroup, Wish};
 use crate::time::Timestamp;
 
+mod deletes;
 mod group;
 mod io;
 mod keys;
@@ -197,6 +198,19 @@ impl Engine {
                 self.on_revoke(group, wish, token, out);
             }
             Input::Rename { group, name, token } => self.on_rename(group, name, token, out),
+            Input::Delete {
+                group,
+                blob_id,
+                force,
+                token,
+            } => match self.member(group) {
+                Ok(group) => group.ask_to_delete(deletes::Asked {
+                    blob_id,
+                    force,
+                    token,
+                }),
+                Err(error) => out.push(Output::Refused { token, error }),
+            },
             Input::RemoveGroup { group, token } => {
                 if self.groups.contains_key(&group) {
                     self.admin.push_back(Admin::Remove { group, token });
@@ -263,7 +277,11 @@ impl Engine {
             .iter()
             .map(|(_, at, _)| *at)
             .filter(|_| self.writing.is_none());
-        links.chain(groups).chain(storage).min()
+        let searches = self
+            .groups
+            .values()
+            .filter_map(|group| group.deletes.next_wake());
+        links.chain(groups).chain(searches).chain(storage).min()
     }
 
     /// Whether to read the next frame of a stream now.
@@ -288,14 +306,17 @@ impl Engine {
             && !self
                 .groups
                 .values()
-                .any(|group| group.has_intents(self.keys.id()))
+                .any(|group| group.has_intents(self.keys.id()) || !group.is_search_over())
     }
 
     /// Whether the app waits for something, or a write is under way.
     #[must_use]
     pub fn owes_an_answer(&self) -> bool {
         let asked = |group: &Group| {
-            !group.pushes.is_empty() || !group.wishes.is_empty() || group.rename.is_some()
+            !group.pushes.is_empty()
+                || !group.wishes.is_empty()
+                || group.rename.is_some()
+                || group.deletes.waits_for_app()
         };
         self.writing.is_some() || !self.admin.is_empty() || self.groups.values().any(asked)
     }
@@ -517,6 +538,7 @@ impl Engine {
                 group.open_session(stream, relay_id, &exporter, &mut context);
             }
             group.send_more(&mut context);
+            group.search_log(&mut context);
         }
         self.start_write(now, out);
         // What could not be written was refused, or is being tried again: otherwise the trouble is over until it shows

@@ -45,6 +45,10 @@ pub const MAX_PLATFORM: usize = 64;
 
 /// Time to live of roster entries, in seconds: ten years, the longest that a relay takes.
 pub const ROSTER_TTL: u32 = 3650 * 24 * 3600;
+/// Time to live of tombstones, in seconds: as long as a relay takes, because whoever was away has to hear of them.
+pub const TOMBSTONE_TTL: u32 = 3650 * 24 * 3600;
+/// Blobs to be erased that a device remembers; with so many it first erases before it reads on.
+pub const MAX_GRAVES: usize = 1_024;
 /// Cursors of which a HELLO may ask what is there.
 pub const MAX_MARKS: usize = 4;
 /// Longest access token.
@@ -71,6 +75,8 @@ pub const MAX_WRITE_BLOBS: usize = 1_024;
 pub const MAX_UNWRITTEN_BYTES: usize = 4 * 1024 * 1024;
 /// Unsent payload bytes of one group that are kept in memory; older ones are read back from the store.
 pub const MAX_OUTBOX_CACHE: usize = 4 * 1024 * 1024;
+/// Positions of the log that a device looks through at a time for what is to be erased.
+pub const SEARCH_WINDOW: u64 = 500;
 /// Log records in one page of a repair.
 pub const REPAIR_PAGE: usize = 500;
 

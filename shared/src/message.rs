@@ -181,6 +181,15 @@ pub struct Revoke {
     pub packets: Vec<(DeviceId, Bytes)>,
 }
 
+/// C→R: let go of a blob's payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delete {
+    /// The blob.
+    pub blob_id: BlobId,
+    /// At once, which only its sender may ask for; otherwise when every active device has acknowledged it.
+    pub force: bool,
+}
+
 /// R→C: how the group's keys have changed since the device was here. The session ends after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPacket {
@@ -239,6 +248,13 @@ pub enum Message {
     HasResponse {
         /// Those of the question that are stored, and where.
         marks: Vec<Mark>,
+    },
+    /// 0x40
+    Delete(Delete),
+    /// 0x42: the relay lets go of the blob, or never had it. Told to the device that asked.
+    Deleted {
+        /// The blob.
+        blob_id: BlobId,
     },
     /// 0x50
     Revoke(Revoke),
@@ -347,6 +363,7 @@ wire_struct!(PullResponse {
     has_more,
     max_cursor
 });
+wire_struct!(Delete { blob_id, force });
 wire_struct!(Revoke {
     certificate,
     after_cursor,
@@ -377,6 +394,12 @@ impl WireError {
     }
 }
 
+/// Optional features, by the names that HELLO and WELCOME list.
+pub mod capability {
+    /// A relay with it takes DELETE.
+    pub const DELETE: &str = "delete";
+}
+
 /// The codes of the frames, in one table.
 pub mod code {
     #![allow(missing_docs, reason = "each is the code of the message of its name")]
@@ -392,6 +415,8 @@ pub mod code {
     pub const PULL_RESPONSE: u8 = 0x21;
     pub const HAS: u8 = 0x22;
     pub const HAS_RESPONSE: u8 = 0x23;
+    pub const DELETE: u8 = 0x40;
+    pub const DELETED: u8 = 0x42;
     pub const REVOKE_DEVICE: u8 = 0x50;
     pub const DEVICE_REVOKED: u8 = 0x51;
     pub const KEY_PACKET: u8 = 0x52;
@@ -418,6 +443,8 @@ impl Message {
             Self::PullResponse(_) => code::PULL_RESPONSE,
             Self::Has { .. } => code::HAS,
             Self::HasResponse { .. } => code::HAS_RESPONSE,
+            Self::Delete(_) => code::DELETE,
+            Self::Deleted { .. } => code::DELETED,
             Self::Revoke(_) => code::REVOKE_DEVICE,
             Self::Revoked { .. } => code::DEVICE_REVOKED,
             Self::KeyPacket(_) => code::KEY_PACKET,
@@ -495,6 +522,8 @@ impl Message {
             | Self::Subscribe(_)
             | Self::CaughtUp { .. }
             | Self::Ack { .. }
+            | Self::Delete(_)
+            | Self::Deleted { .. }
             | Self::Chain { .. }
             | Self::Pull(_) => None,
         }

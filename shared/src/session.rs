@@ -23,7 +23,8 @@ use crate::error::ErrorCode;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
 use crate::limits;
 use crate::message::{
-    self, Blob, Hello, KeyPacket, Mark, Message, PullResponse, RelayLimits, Welcome, WireError,
+    self, Blob, Delete, Hello, KeyPacket, Mark, Message, PullResponse, RelayLimits, Welcome,
+    WireError,
 };
 use crate::time::Timestamp;
 
@@ -157,6 +158,8 @@ pub enum Input {
     Read(Purpose, Result<Page, WireError>),
     /// The answer to [`Output::Has`].
     HasResult(Result<Vec<Mark>, WireError>),
+    /// The answer to [`Output::Delete`].
+    Deleted(Result<(), WireError>),
     /// The answer to [`Output::Keys`].
     Keys(Result<KeysSince, WireError>),
     /// The answer to [`Output::Rotate`].
@@ -218,6 +221,13 @@ pub enum Output {
     },
     /// Which of these are stored?
     Has(Vec<BlobId>),
+    /// Let go of a blob's payload, if it is there.
+    Delete {
+        /// The group.
+        group_id: GroupId,
+        /// Which blob, and whether at once.
+        delete: Delete,
+    },
     /// How have the keys changed since this epoch, and what is there for the device?
     Keys {
         /// The group.
@@ -286,7 +296,7 @@ enum State {
     Behind {
         access_pub: [u8; 32],
     },
-    Active(Active),
+    Active(Box<Active>),
     Closing,
 }
 
@@ -339,6 +349,7 @@ impl Session {
                     && active.storing.len() < 2 * limits::MAX_PUSHES_IN_FLIGHT
                     && !active.pulling
                     && !active.asking
+                    && active.deleting.is_none()
                     && !active.rotating
                     && !active.chain_asked
                     && !active.superseded
@@ -481,6 +492,7 @@ impl Session {
                     Err(error) => Message::Error(error),
                 }));
             }
+            (State::Active(active), Input::Deleted(result)) => active.on_deleted(result, out),
             (State::Active(active), Input::Grown(max_cursor)) => {
                 active.max_cursor = active.max_cursor.max(max_cursor);
                 active.read_on(out);
@@ -502,6 +514,7 @@ impl Session {
                 | Input::Stored(_)
                 | Input::Read(..)
                 | Input::HasResult(_)
+                | Input::Deleted(_)
                 | Input::Keys(_)
                 | Input::Rotated(_)
                 | Input::EpochChanged(_)
@@ -604,7 +617,7 @@ impl Session {
             now,
             marks: group.marks,
         })));
-        self.state = State::Active(Active {
+        self.state = State::Active(Box::new(Active {
             group_id: hello.group_id,
             epoch: group.epoch,
             access_pub: group.access_pub,
@@ -623,8 +636,9 @@ impl Session {
             refusing: false,
             pulling: false,
             asking: false,
+            deleting: None,
             subscription: None,
-        });
+        }));
     }
 
     fn on_frame(&mut self, message: Message, out: &mut Vec<Output>) {
@@ -670,6 +684,13 @@ impl Session {
                 active.asking = true;
                 out.push(Output::Has(blob_ids));
             }
+            Message::Delete(delete) => {
+                active.deleting = Some(delete.blob_id);
+                out.push(Output::Delete {
+                    group_id: active.group_id,
+                    delete,
+                });
+            }
             Message::Revoke(revoke) => {
                 if let Err(error) = active.on_revoke(revoke, self.config.device, out) {
                     self.fail(error, out);
@@ -701,6 +722,7 @@ impl Session {
             | Message::CaughtUp { .. }
             | Message::PullResponse(_)
             | Message::HasResponse { .. }
+            | Message::Deleted { .. }
             | Message::Revoked { .. }
             | Message::KeyPacket(_)
             | Message::KeyPackets(_)

@@ -6,8 +6,9 @@
 
 use bytes::Bytes;
 
-use crate::codec::wire::wire_struct;
+use crate::codec::wire::{wire_struct, wire_struct_grown};
 use crate::crypto::blob::{Address, Kind};
+use crate::crypto::tombstone::Tombstone;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
 use crate::map::SortedMap;
 use crate::message::Mark;
@@ -32,7 +33,7 @@ pub struct LogRecord {
     pub epoch: u32,
     /// The sender's sequence.
     pub seq: u64,
-    /// What it is for.
+    /// What it is for. A blob of the app that was deleted has become a tombstone.
     pub kind: Kind,
     /// Seconds to keep it at a relay; 0 leaves it to the relay.
     pub ttl: u32,
@@ -40,7 +41,7 @@ pub struct LogRecord {
     pub cursor: u64,
     /// When that relay stored it; until then, when it was pushed here.
     pub timestamp: Timestamp,
-    /// Nonce and ciphertext.
+    /// Nonce and ciphertext; empty once it was deleted.
     pub payload: Bytes,
 }
 
@@ -64,16 +65,19 @@ wire_struct!(Bookmark {
     longest
 });
 wire_struct!(Known { mark, expires });
-wire_struct!(GroupState {
-    position,
-    seen,
-    pins,
-    bookmarks,
-    last_synced,
-    own_seq,
-    entries,
-    hidden,
-});
+wire_struct!(Grave { tombstone, by });
+wire_struct_grown!(
+    GroupState {
+        position,
+        seen,
+        pins,
+        bookmarks,
+        last_synced,
+        own_seq,
+        entries,
+        hidden,
+    } + graves
+);
 
 impl LogRecord {
     /// What the payload is bound to.
@@ -113,6 +117,15 @@ pub struct Bookmark {
     pub longest: Option<Known>,
 }
 
+/// A blob of the log that somebody has deleted and that has yet to be found and erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grave {
+    /// What was deleted.
+    pub tombstone: Tombstone,
+    /// By whom.
+    pub by: DeviceId,
+}
+
 /// The small, often changed part of what a device knows of a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupState {
@@ -129,10 +142,12 @@ pub struct GroupState {
     /// Own sequences up to here are taken, even if the log does not have them: by a membership that ended. All that stays of
     /// a group that the device leaves; a device that came back and began at 1 again would have its blobs taken for old ones.
     pub own_seq: u64,
-    /// Positions of own roster entries that wait to be sent: no app has pushed them, so none is told of them.
+    /// Positions of own roster entries and tombstones that wait to be sent: no app has pushed them, so none is told of them.
     pub entries: Vec<u64>,
-    /// Positions of everything in the log that is not a blob of the app.
+    /// Positions of everything in the log that is not, and never was, a blob of the app.
     pub hidden: Vec<u64>,
+    /// What is to be erased.
+    pub graves: Vec<Grave>,
 }
 
 impl GroupState {
@@ -170,6 +185,16 @@ pub enum Write {
         /// The entry.
         record: LogRecord,
         /// Whether it also waits to be sent.
+        unsent: bool,
+    },
+    /// Puts another record in the place of the one at its position, of which cursor and timestamp stay. Nothing of what was
+    /// there may be left.
+    Replace {
+        /// The group.
+        group: GroupId,
+        /// The entry.
+        record: LogRecord,
+        /// Whether it waits to be sent, as the one before did.
         unsent: bool,
     },
     /// A relay has stored a blob of the log: sets cursor and timestamp, and it waits no longer.

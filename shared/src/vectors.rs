@@ -21,12 +21,13 @@ use crate::crypto::passphrase::{self, Passphrase, Profile};
 use crate::crypto::roster::SignedEntry;
 use crate::crypto::rotation::{self, Reason, Rotation};
 use crate::crypto::token::{AccessToken, TokenHash};
+use crate::crypto::tombstone::Tombstone;
 use crate::crypto::{access, blob};
 use crate::error::ErrorCode;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
 use crate::map::SortedMap;
 use crate::message::{
-    Blob, Hello, KeyPacket, KeyPackets, Mark, Message, Pull, PullResponse, Push, PushAck,
+    Blob, Delete, Hello, KeyPacket, KeyPackets, Mark, Message, Pull, PullResponse, Push, PushAck,
     RelayLimits, Revoke, Subscribe, Welcome, WireError,
 };
 use crate::time::Timestamp;
@@ -285,6 +286,35 @@ fn exchange_json() {
 }
 
 #[test]
+fn tombstones_json() {
+    let cases = [false, true].map(|forced| {
+        let tombstone = Tombstone {
+            blob_id: BlobId(counting(0x80)),
+            sender: DeviceId(counting(0x40)),
+            seq: 300,
+            forced,
+        };
+        let body = codec::to_bytes(&tombstone);
+        assert_eq!(Tombstone::read(&body, tombstone.sender), Some(tombstone));
+        let plain = Plain {
+            kind: Kind::Tombstone,
+            seq: 301,
+            witness: None,
+            body: body.clone().into(),
+        };
+        json!({
+            "blob_id": tombstone.blob_id.to_string(),
+            "sender": tombstone.sender.to_string(),
+            "seq": tombstone.seq,
+            "forced": forced,
+            "body": hex(body),
+            "plaintext_unpadded": hex(codec::to_bytes(&plain)),
+        })
+    });
+    check("tombstones.json", &json!({ "tombstones": cases }));
+}
+
+#[test]
 fn access_json() {
     let hash = TokenHash::of("0kt_token");
     let device = DeviceId(counting(0x40));
@@ -477,6 +507,26 @@ fn messages() -> Vec<(&'static str, Message)> {
                     blob_id: blob.blob_id,
                     timestamp: blob.timestamp,
                 }],
+            },
+        ),
+        (
+            "DELETE",
+            Message::Delete(Delete {
+                blob_id: blob.blob_id,
+                force: false,
+            }),
+        ),
+        (
+            "DELETE at once",
+            Message::Delete(Delete {
+                blob_id: blob.blob_id,
+                force: true,
+            }),
+        ),
+        (
+            "DELETED",
+            Message::Deleted {
+                blob_id: blob.blob_id,
             },
         ),
         ("REVOKE_DEVICE", Message::Revoke(revoke)),

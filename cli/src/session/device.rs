@@ -156,6 +156,19 @@ fn note(event: ClientEvent) -> Option<Note> {
                 reason.name()
             ),
         }),
+        ClientEvent::Deleted {
+            group,
+            by,
+            position,
+            ..
+        } => Some(Note {
+            group: Some(group.to_string()),
+            code: "DELETED".to_owned(),
+            message: format!(
+                "the blob at position {position} was deleted by device {}",
+                short(by)
+            ),
+        }),
         // Told by the state, whenever somebody asks for it.
         ClientEvent::Error { error, .. } if error.code == code::RELAY_UNREACHABLE => None,
         ClientEvent::Error { group, error, .. } => {

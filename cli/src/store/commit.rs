@@ -73,6 +73,36 @@ async fn one(connection: &mut SqliteConnection, write: &Write) -> Result<(), Fai
                     .await?;
             }
         }
+        Write::Replace {
+            group,
+            record,
+            unsent,
+        } => {
+            let position = clamped(record.position);
+            let length = clamped(record.payload.len() as u64);
+            let sql = "UPDATE log SET length = ?3, record = ?4
+                       WHERE group_ref = (SELECT id FROM groups WHERE group_id = ?1) AND position = ?2";
+            let done = sqlx::query(sql)
+                .bind(group.0.to_vec())
+                .bind(position)
+                .bind(length)
+                .bind(codec::to_bytes(record))
+                .execute(&mut *connection)
+                .await?;
+            if done.rows_affected() != 1 {
+                return Err(Failure::Refused("a replaced entry is not in the log"));
+            }
+            if *unsent {
+                let sql = "UPDATE unsent SET length = ?3
+                           WHERE group_ref = (SELECT id FROM groups WHERE group_id = ?1) AND position = ?2";
+                sqlx::query(sql)
+                    .bind(group.0.to_vec())
+                    .bind(position)
+                    .bind(length)
+                    .execute(connection)
+                    .await?;
+            }
+        }
         Write::Sent {
             group,
             position,

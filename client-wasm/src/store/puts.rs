@@ -23,7 +23,7 @@ pub(super) async fn prepare(batch: &Batch, keys: &Wrapping) -> Result<Vec<JsValu
                 )
                 .await?
                 .into(),
-            Write::Append { record, .. } => bytes(&codec::to_bytes(record)),
+            Write::Append { record, .. } | Write::Replace { record, .. } => bytes(&codec::to_bytes(record)),
             Write::Sent {
                 position,
                 cursor,
@@ -59,7 +59,13 @@ pub(super) fn issue(
             Write::Membership { group, .. } => {
                 memberships.put_with_key(value, &layout::group_key(*group))?;
             }
+            // What a relay said of a record lies beside it, and stays.
             Write::Append {
+                group,
+                record,
+                unsent: waits,
+            }
+            | Write::Replace {
                 group,
                 record,
                 unsent: waits,

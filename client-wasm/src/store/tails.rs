@@ -24,6 +24,7 @@ impl Tails {
             let (Write::State { group, .. }
             | Write::Membership { group, .. }
             | Write::Append { group, .. }
+            | Write::Replace { group, .. }
             | Write::Sent { group, .. }
             | Write::Remove { group }) = write;
             let tail = touched.get_or_insert_with(*group, || self.0.get(group).copied());
@@ -38,6 +39,11 @@ impl Tails {
                 }
                 (Write::Append { .. }, _) => {
                     return Err(refused("an append is not at the end of its log"));
+                }
+                (Write::Replace { record, .. }, Some(last))
+                    if (1..=*last).contains(&record.position) => {}
+                (Write::Replace { .. }, _) => {
+                    return Err(refused("a replaced entry is not in the log"));
                 }
                 (Write::Sent { position, .. }, Some(last)) if (1..=*last).contains(position) => {}
                 (Write::Sent { .. }, _) => return Err(refused("a sent blob is not in the log")),

@@ -90,6 +90,12 @@ impl Kept {
                 (Write::Append { .. }, _) => {
                     return Err(refused("an append is not at the end of its log"));
                 }
+                // What it makes smaller may make room in the same batch, but is not counted on.
+                (Write::Replace { record, .. }, Some(outline))
+                    if (1..=outline.last).contains(&record.position) => {}
+                (Write::Replace { .. }, _) => {
+                    return Err(refused("a replaced entry is not in the log"));
+                }
                 (Write::Sent { position, .. }, Some(outline))
                     if (1..=outline.last).contains(position) => {}
                 (Write::Sent { .. }, _) => return Err(refused("a sent blob is not in the log")),
@@ -143,6 +149,15 @@ impl Kept {
                         held.append(record, *unsent);
                     }
                 }
+                Write::Replace {
+                    group,
+                    record,
+                    unsent,
+                } => {
+                    if let Some(held) = self.groups.get_mut(group) {
+                        held.replace(record, *unsent);
+                    }
+                }
                 Write::Sent {
                     group,
                     position,
@@ -190,6 +205,26 @@ impl Held {
             self.unsent.push_back((record.position, length));
         }
         self.log.push(record.clone());
+    }
+
+    fn replace(&mut self, record: &LogRecord, unsent: bool) {
+        let Some(held) = self.log.get_mut(index(record.position) - 1) else {
+            return;
+        };
+        self.payload_bytes -= held.payload.len();
+        self.payload_bytes += record.payload.len();
+        *held = LogRecord {
+            cursor: held.cursor,
+            timestamp: held.timestamp,
+            ..record.clone()
+        };
+        let waits = self
+            .unsent
+            .binary_search_by_key(&record.position, |(at, _)| *at);
+        if unsent && let Ok(at) = waits {
+            let length = u32::try_from(record.payload.len()).unwrap_or(u32::MAX);
+            self.unsent[at].1 = length;
+        }
     }
 
     fn sent(&mut self, position: u64) {
@@ -261,6 +296,7 @@ const fn group_of(write: &Write) -> GroupId {
         Write::State { group, .. }
         | Write::Membership { group, .. }
         | Write::Append { group, .. }
+        | Write::Replace { group, .. }
         | Write::Sent { group, .. }
         | Write::Remove { group } => *group,
     }

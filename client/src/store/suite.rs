@@ -192,6 +192,29 @@ cases! {
         store.close().await;
     }
 
+    /// An entry in whose place another is put is gone; its cursor and its time stay, and whether it waits to be sent.
+    async fn an_entry_is_replaced(open) {
+        let store = open("replaced").await;
+        let id = group(1);
+        commit(&store, [state(id), append(id, 1, 60_000), append(id, 2, 20), append(id, 3, 30), sent(id, 1)]).await;
+        let erased = LogRecord { kind: Kind::Tombstone, payload: Default::default(), ..record(1, 0) };
+        let instead = LogRecord { kind: Kind::Tombstone, payload: vec![7; 5].into(), ..record(2, 0) };
+        let replace = |record: &LogRecord, unsent| Write::Replace { group: id, record: record.clone(), unsent };
+        commit(&store, [replace(&erased, false), replace(&instead, true)]).await;
+        assert_eq!(only_group(&store).await.unsent, [(2, 5), (3, 30)]);
+        let erased = LogRecord { cursor: 1_001, timestamp: Timestamp(2_000_001), ..erased };
+        assert_eq!(store.read(id, 0, 10, usize::MAX).await, Ok(vec![erased.clone(), instead.clone(), record(3, 30)]));
+        // An entry without a payload counts as nothing for a page's size.
+        assert_eq!(store.read(id, 0, 10, 5).await.map(|page| page.len()), Ok(2));
+        commit(&store, [sent(id, 2)]).await;
+        store.close().await;
+        let store = open("replaced").await;
+        assert_eq!(only_group(&store).await.unsent, [(3, 30)]);
+        let instead = LogRecord { cursor: 1_002, timestamp: Timestamp(2_000_002), ..instead };
+        assert_eq!(store.read(id, 0, 10, usize::MAX).await, Ok(vec![erased, instead, record(3, 30)]));
+        store.close().await;
+    }
+
     /// A batch with one impossible write leaves nothing of the others, and the store goes on.
     async fn a_batch_happens_whole_or_not_at_all(open) {
         let store = open("atomic").await;
@@ -202,6 +225,8 @@ cases! {
             append(id, 4, 10),
             append(id, 2, 10),
             append(unknown, 1, 10),
+            Write::Replace { group: id, record: record(9, 1), unsent: false },
+            Write::Replace { group: unknown, record: record(1, 1), unsent: false },
             sent(id, 9),
             sent(id, 0),
             sent(unknown, 1),

@@ -18,14 +18,15 @@ use zerok_sync_shared::time::Timestamp;
 
 use super::keys::{KeptKeys, RotateError};
 use super::{
-    Batch, Census, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup, PutInviteError, Refused,
-    Stats, Storage, StorageError, Sweep, Swept,
+    Batch, Census, Deletion, Deletions, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup,
+    PutInviteError, Refused, Stats, Storage, StorageError, Sweep, Swept,
 };
 use crate::cluster::Announcements;
 use crate::invites::Invite;
 use crate::limits;
 
 mod commit;
+mod deletions;
 mod invites;
 mod keys;
 mod lane;
@@ -231,7 +232,7 @@ impl Storage for PostgresStorage {
             FROM groups g
             LEFT JOIN LATERAL (
                 SELECT w.*, sum(w.size) OVER (ORDER BY w.cursor) AS total FROM (
-                    SELECT * FROM blobs WHERE group_ref = g.id AND cursor > greatest($2, g.dropped_to)
+                    SELECT * FROM blobs WHERE group_ref = g.id AND cursor > greatest($2, g.dropped_to) AND size > 0
                     ORDER BY cursor LIMIT $3
                 ) w
             ) p ON true
@@ -279,6 +280,24 @@ impl Storage for PostgresStorage {
             })?
         };
         Ok(sweep.result(deleted, looked.last))
+    }
+
+    async fn delete(&self, deletion: Deletion) -> Result<Deletions, StorageError> {
+        in_transaction!(self.others, Retry::Lost, |connection| deletions::delete(
+            connection, &deletion
+        ))
+    }
+
+    async fn drop_deleted(
+        &self,
+        active_since: Timestamp,
+        max_blobs: u32,
+    ) -> Result<u64, StorageError> {
+        in_transaction!(self.others, Retry::Lost, |connection| deletions::drop_due(
+            connection,
+            active_since,
+            max_blobs
+        ))
     }
 
     async fn forget_devices(

@@ -17,14 +17,15 @@ use zerok_sync_shared::time::Timestamp;
 
 use super::keys::{KeptKeys, RotateError};
 use super::{
-    Batch, Census, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup, Pending, PutInviteError,
-    Refused, Stats, Storage, StorageError, Sweep, Swept,
+    Batch, Census, Deletion, Deletions, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup,
+    Pending, PutInviteError, Refused, Stats, Storage, StorageError, Sweep, Swept,
 };
 use crate::invites::Invite;
 use crate::limits;
 use wal::{Reader, Wal};
 
 mod commit;
+mod deletions;
 mod invites;
 pub mod keeper;
 mod keys;
@@ -277,7 +278,7 @@ impl Storage for SqliteStorage {
             WITH wanted AS (
                 SELECT id, cursor, size FROM blobs
                 WHERE group_ref = (SELECT id FROM groups WHERE group_id = ?1)
-                  AND cursor > max(?2, (SELECT dropped_to FROM groups WHERE group_id = ?1))
+                  AND cursor > max(?2, (SELECT dropped_to FROM groups WHERE group_id = ?1)) AND size > 0
                 ORDER BY cursor LIMIT ?3
             ), page AS (
                 SELECT id, size, sum(size) OVER (ORDER BY cursor) AS total FROM wanted
@@ -352,6 +353,26 @@ impl Storage for SqliteStorage {
             .await?
         };
         Ok(sweep.result(deleted, looked.last))
+    }
+
+    async fn delete(&self, deletion: Deletion) -> Result<Deletions, StorageError> {
+        self.write(async |connection| deletions::delete(connection, &deletion).await)
+            .await
+    }
+
+    async fn drop_deleted(
+        &self,
+        active_since: Timestamp,
+        max_blobs: u32,
+    ) -> Result<u64, StorageError> {
+        let mut reader = self.reader().await?;
+        let due = deletions::due(&mut reader, active_since, max_blobs).await?;
+        drop(reader);
+        if !due.is_empty() {
+            self.write(async |connection| deletions::drop_due(connection, &due).await)
+                .await?;
+        }
+        Ok(due.len() as u64)
     }
 
     async fn forget_devices(

@@ -36,9 +36,11 @@ pub(super) async fn conformance<F: Future<Output = Arc<dyn Storage>>>(make: impl
     what_everybody_has_is_deleted(&*make().await).await;
     gone_devices_are_forgotten(&*make().await).await;
     invites_are_kept_changed_and_forgotten(&*make().await).await;
+    deletions::conformance(&make).await;
     keys::conformance(&make).await;
 }
 
+mod deletions;
 mod keys;
 
 pub(crate) fn open(group_id: GroupId) -> OpenGroup {

@@ -13,7 +13,8 @@ use super::*;
 use crate::invites::Invite;
 use crate::storage::keys::{KeptKeys, RotateError};
 use crate::storage::{
-    Census, InviteChange, OpenError, OpenGroup, PutInviteError, Stats, StorageError, Sweep, Swept,
+    Census, Deletion, Deletions, InviteChange, OpenError, OpenGroup, PutInviteError, Stats,
+    StorageError, Sweep, Swept,
 };
 
 const GROUP: GroupId = GroupId([1; 32]);
@@ -85,6 +86,12 @@ impl Storage for Fake {
             after: None,
             done: true,
         })
+    }
+    async fn delete(&self, _: Deletion) -> Result<Deletions, StorageError> {
+        Ok(Deletions::Done)
+    }
+    async fn drop_deleted(&self, _: Timestamp, _: u32) -> Result<u64, StorageError> {
+        Ok(0)
     }
     async fn forget_devices(&self, _: Timestamp, _: u32) -> Result<u64, StorageError> {
         Ok(0)

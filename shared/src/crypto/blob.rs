@@ -25,6 +25,8 @@ pub enum Kind {
     Snapshot,
     /// Forwarded, never stored.
     Ephemeral,
+    /// A [`super::tombstone::Tombstone`], or nothing in the place of a blob that was deleted before it was sent.
+    Tombstone,
     /// A kind of a newer version: kept, counted, not shown to the app.
     Unknown(u8),
 }
@@ -36,6 +38,7 @@ impl Kind {
             Self::Roster => 1,
             Self::Snapshot => 2,
             Self::Ephemeral => 3,
+            Self::Tombstone => 4,
             Self::Unknown(number) => number,
         }
     }
@@ -48,6 +51,7 @@ impl From<u8> for Kind {
             1 => Self::Roster,
             2 => Self::Snapshot,
             3 => Self::Ephemeral,
+            4 => Self::Tombstone,
             other => Self::Unknown(other),
         }
     }

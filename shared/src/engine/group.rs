@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::deletes::Deletes;
 use super::keys::{Change, expulsion};
 use super::outbox::Outbox;
 use super::roster::Rename;
@@ -75,6 +76,7 @@ pub(super) struct Group {
     pub(super) change: Option<Change>,
     pub(super) wishes: Vec<(Wish, Token)>,
     pub(super) rename: Option<Rename>,
+    pub(super) deletes: Deletes,
     /// Rotations of this device that were sent in this epoch.
     pub(super) rotation_attempts: u32,
     /// The relay in use lacks rotations: the next HELLO brings them.
@@ -120,6 +122,7 @@ impl Group {
             change: None,
             wishes: Vec::new(),
             rename: None,
+            deletes: Deletes::default(),
             rotation_attempts: 0,
             send_chain: false,
             pushes: VecDeque::new(),
@@ -173,11 +176,13 @@ impl Group {
             || !self.inbox.is_empty()
             || self.change.is_some()
             || !self.wishes.is_empty()
+            || self.deletes.has_intents()
             || self.entry_due(device)
     }
 
     pub(super) fn wants_frames(&self) -> bool {
         self.inbox_bytes < limits::MAX_UNWRITTEN_BYTES
+            && self.state.graves.len() < limits::MAX_GRAVES
     }
 
     pub(super) fn receive(&mut self, item: Received) {

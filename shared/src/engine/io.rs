@@ -66,6 +66,17 @@ pub enum Input {
         /// Answered by [`Output::Done`] or [`Output::Refused`].
         token: Token,
     },
+    /// The app deletes a blob, here and everywhere.
+    Delete {
+        /// In this group.
+        group: GroupId,
+        /// The blob.
+        blob_id: BlobId,
+        /// Whether relays are asked to erase it before everybody has heard of it, which only its sender may.
+        force: bool,
+        /// Answered by [`Output::Done`] or [`Output::Refused`].
+        token: Token,
+    },
     /// [`Output::Connect`] succeeded.
     Connected {
         /// To the relay with this URL.
@@ -127,6 +138,8 @@ pub enum LoadPurpose {
     Outbox,
     /// To give back to a relay what it lost.
     Repair,
+    /// To find what was deleted.
+    Deletion,
 }
 
 /// What to do.
@@ -240,6 +253,19 @@ pub enum Event {
         reason: Reason,
         /// The first epoch without it.
         epoch: u32,
+    },
+    /// A blob was deleted, and is erased here.
+    Deleted {
+        /// The group.
+        group: GroupId,
+        /// The blob.
+        blob_id: BlobId,
+        /// The device that deleted it.
+        by: DeviceId,
+        /// Where it was in the log.
+        position: u64,
+        /// Whether it was to be gone from relays at once.
+        forced: bool,
     },
     /// Blobs that no relay has any more.
     Gap {

@@ -125,6 +125,21 @@ impl Outbox {
         }
     }
 
+    /// A record that waits has been replaced. The former one must not be sent any more, so the new one is kept in any case.
+    pub(super) fn replace(&mut self, record: LogRecord) {
+        let Some(at) = self.find(record.position) else {
+            return;
+        };
+        let unsent = &mut self.unsent[at];
+        self.cached_bytes -= unsent
+            .record
+            .as_ref()
+            .map_or(0, |former| former.payload.len());
+        self.cached_bytes += record.payload.len();
+        unsent.len = u32::try_from(record.payload.len()).unwrap_or(u32::MAX);
+        unsent.record = Some(record);
+    }
+
     /// The next record that was not sent in this session.
     pub(super) fn next(&mut self, max_payload: usize) -> Next {
         if !self.has_room() {

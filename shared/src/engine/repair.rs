@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::group::{Group, Received};
 use super::{Context, LoadPurpose, Output};
 use crate::crypto::blob::Kind;
@@ -39,6 +41,8 @@ pub(super) struct Repair {
     /// What the relay has of that page, where, and for how many seconds.
     marks: Vec<(Mark, u32)>,
     stage: Stage,
+    /// Something was erased while a page was being read: it may still be in there.
+    stale: bool,
 }
 
 impl Repair {
@@ -48,11 +52,29 @@ impl Repair {
             page_end: done_to,
             marks: Vec::new(),
             stage: Stage::Start,
+            stale: false,
+        }
+    }
+
+    /// What was at this position is not to be sent any more.
+    pub(super) fn erased(&mut self, position: u64) {
+        let erase = |record: &mut LogRecord| {
+            if record.position == position {
+                record.payload = Bytes::new();
+            }
+        };
+        match &mut self.stage {
+            Stage::Start => {}
+            Stage::Loading => self.stale = true,
+            Stage::Asking { page, .. } => page.iter_mut().for_each(erase),
+            Stage::Pushing { rest } => rest.iter_mut().for_each(erase),
         }
     }
 
     pub(super) fn on_loaded(&mut self, page: Vec<LogRecord>) {
-        if matches!(self.stage, Stage::Loading) {
+        if core::mem::take(&mut self.stale) {
+            self.stage = Stage::Start;
+        } else if matches!(self.stage, Stage::Loading) {
             self.page_end = page.last().map_or(u64::MAX, |record| record.position);
             self.stage = Stage::Asking { page, asked: false };
         }
@@ -159,7 +181,10 @@ fn worth_sending(
     relay: &RelayLimits,
     now: Timestamp,
 ) -> Option<LogRecord> {
-    if record.payload.len() > relay.max_payload as usize || record.kind == Kind::Ephemeral {
+    if record.payload.len() > relay.max_payload as usize
+        || record.payload.is_empty()
+        || record.kind == Kind::Ephemeral
+    {
         return None;
     }
     if !unsent {

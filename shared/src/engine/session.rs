@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use super::deletes::Requests;
 use super::group::{Group, Received};
 use super::outbox::Next;
 use super::repair::Repair;
@@ -33,6 +34,8 @@ pub(super) struct Session {
     pub(super) started_at: u64,
     pub(super) caught_up: bool,
     pub(super) repair: Option<Repair>,
+    /// What the relay is to let go of.
+    pub(super) deletes: Requests,
     /// A rotation of this device is at the relay.
     pub(super) rotating: bool,
     /// The relay was asked for the chain.
@@ -168,6 +171,7 @@ impl Group {
             started_at: 0,
             caught_up: false,
             repair: None,
+            deletes: Requests::default(),
             rotating: false,
             chain_asked: false,
             paused_until: None,
@@ -200,11 +204,8 @@ impl Group {
             Ok(Message::CaughtUp { max_cursor }) if session.is_open() => {
                 self.receive(Received::CaughtUp { max_cursor });
             }
-            Ok(Message::PushAck(ack)) if session.is_open() => {
-                if let Some((position, ttl)) = self.outbox.acknowledged(ack.blob_id) {
-                    self.receive(Received::Ack { position, ack, ttl });
-                }
-            }
+            Ok(Message::PushAck(ack)) if session.is_open() => self.on_push_ack(ack, context),
+            Ok(Message::Deleted { blob_id }) if session.is_open() => self.on_deleted(blob_id),
             Ok(Message::HasResponse { marks }) if session.is_open() => {
                 if let Some(repair) = &mut session.repair {
                     repair.on_answer(&marks);
@@ -295,6 +296,10 @@ impl Group {
     }
 
     fn on_error(&mut self, error: &WireError, context: &mut Context<'_>) {
+        if error.code == ErrorCode::NotBlobOwner && self.on_not_owner() {
+            let error = SyncError::from_relay(self.relay(), error);
+            return context.error(self.id, error, None);
+        }
         let wait = error.retry_after_ms.map_or_else(
             || link::backoff(self.failures, context.entropy),
             link::asked_for,
@@ -441,6 +446,7 @@ impl Group {
     }
 
     pub(super) fn send_record(&mut self, record: &LogRecord, context: &mut Context<'_>) {
+        self.note_tombstone(record, context.device());
         let Some(session) = &self.session else { return };
         let stream = session.stream;
         let (epoch, payload) = self
@@ -494,6 +500,7 @@ impl Group {
             self.outbox.loading = false;
         }
         match (purpose, records) {
+            (LoadPurpose::Deletion, records) => self.on_searched(records, context),
             (LoadPurpose::Outbox, Ok(records)) => {
                 for record in records {
                     self.outbox.cache(record);

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use super::deletes::StagedDeletes;
 use super::group::{Group, PendingPush, Received};
 use super::{Context, Event, Output, Token, roster};
 use crate::crypto::blob::{self, Kind, OpenError, Plain};
@@ -17,7 +18,7 @@ use crate::store::{Batch, Bookmark, GroupState, Known, LogRecord, Membership, Se
 /// What one write does to one group.
 #[derive(Debug)]
 pub(super) struct StagedGroup {
-    state: GroupState,
+    pub(super) state: GroupState,
     blob_ids: BlobIds,
     /// If it changes.
     membership: Option<Membership>,
@@ -29,10 +30,11 @@ pub(super) struct StagedGroup {
     /// This device's entry is among `pushed`.
     entry: Option<LogRecord>,
     pushed: Vec<(Token, LogRecord)>,
-    sent: Vec<(u64, PushAck)>,
+    pub(super) sent: Vec<(u64, PushAck)>,
     /// Items of the inbox that it covers.
     received: usize,
-    events: Vec<Event>,
+    pub(super) events: Vec<Event>,
+    pub(super) deletes: StagedDeletes,
     /// Blobs that came after later ones of their senders, and their cursors.
     late: Vec<(DeviceId, u64)>,
     caught_up: bool,
@@ -60,6 +62,7 @@ impl Group {
             sent: Vec::new(),
             received: 0,
             events: Vec::new(),
+            deletes: StagedDeletes::default(),
             late: Vec::new(),
             caught_up: false,
         };
@@ -79,6 +82,7 @@ impl Group {
             work.received += 1;
             self.stage_received(item, &mut work, batch, context);
         }
+        self.stage_deletes(&mut work, batch, context);
         self.stage_held(&mut work);
         if let Some(membership) = &work.membership
             && *membership != self.membership
@@ -148,7 +152,7 @@ impl Group {
         clippy::too_many_arguments,
         reason = "what is sealed, and where it goes"
     )]
-    fn append(
+    pub(super) fn append(
         &self,
         keys: &EpochKeys,
         kind: Kind,
@@ -295,7 +299,11 @@ impl Group {
         let first_pushed = entry
             .or(work.pushed.first().map(|(_, record)| record))
             .map(|record| record.position);
-        let first_unsent = self.outbox.first_except(&work.sent).or(first_pushed);
+        let first_unsent = self
+            .outbox
+            .first_except(&work.sent)
+            .or(first_pushed)
+            .or(work.deletes.first_position());
         let held_to = first_unsent.map_or(work.state.position, |first| first - 1);
         if let Some(bookmark) = work.state.bookmarks.get_mut(&session.relay_id) {
             bookmark.held_to = bookmark.held_to.max(held_to);
@@ -375,6 +383,9 @@ impl Group {
         if plain.kind != Kind::App {
             work.state.hidden.push(record.position);
         }
+        if plain.kind == Kind::Tombstone {
+            Self::bury(&mut work.state, blob.sender, &plain.body);
+        }
         if plain.kind == Kind::Roster {
             let membership = work
                 .membership
@@ -394,7 +405,8 @@ impl Group {
     }
 
     /// The write is durable.
-    pub(super) fn commit(&mut self, work: StagedGroup, context: &mut Context<'_>) {
+    pub(super) fn commit(&mut self, mut work: StagedGroup, context: &mut Context<'_>) {
+        let deletes = core::mem::take(&mut work.deletes);
         let entries = core::mem::replace(&mut self.state, work.state).entries;
         self.blob_ids = work.blob_ids;
         self.staging = 0;
@@ -426,6 +438,7 @@ impl Group {
             });
             self.outbox.add(record);
         }
+        self.commit_deletes(deletes, context);
         for (position, ack) in work.sent {
             self.outbox.remove(position);
             if entries.contains(&position) {
@@ -475,6 +488,7 @@ impl Group {
         if self.session.is_none() {
             self.forget_received(0);
         }
+        self.roll_back_deletes(&work.deletes, error, context);
         let mut refuse = |token| {
             context.out.push(Output::Refused {
                 token,

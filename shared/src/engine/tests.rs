@@ -12,6 +12,7 @@ use crate::ids::{BlobId, Incarnation, RelayId};
 use crate::message::{Blob, PushAck, RelayLimits, Welcome, WireError};
 use crate::store::{Batch, GroupState, Membership, Write};
 
+mod deletes;
 mod nodes;
 
 const RELAY: &str = "http://relay.test";
@@ -540,6 +541,27 @@ fn any_message() -> impl Strategy<Value = Message> {
     ]
 }
 
+fn any_blob_id() -> impl Strategy<Value = BlobId> {
+    (1u8..4).prop_map(|n| BlobId([n; 16]))
+}
+
+/// What a store could find.
+fn in_log(blob_id: BlobId, position: u64) -> crate::store::LogRecord {
+    let blob = sealed(1, blob_id.0[0].into());
+    crate::store::LogRecord {
+        position,
+        blob_id,
+        sender: OTHER,
+        epoch: 0,
+        seq: blob_id.0[0].into(),
+        kind: Kind::App,
+        ttl: 60,
+        cursor: 1,
+        timestamp: Timestamp(9),
+        payload: blob.payload,
+    }
+}
+
 fn any_input() -> impl Strategy<Value = Input> {
     let error = || SyncError::passing(code::STORAGE_FULL, "x");
     let stream = || (0u64..12).prop_map(StreamId);
@@ -559,6 +581,9 @@ fn any_input() -> impl Strategy<Value = Input> {
         2 => Just(Input::Loaded { group: group(), purpose: LoadPurpose::Repair, records: Ok(vec![]) }),
         1 => Just(Input::Loaded { group: group(), purpose: LoadPurpose::Outbox, records: Err(error()) }),
         1 => any::<bool>().prop_map(|online| Input::NetworkChanged { online }),
+        2 => (any_blob_id(), any::<bool>(), any::<u64>()).prop_map(|(blob_id, force, token)| Input::Delete { group: group(), blob_id, force, token }),
+        2 => (any_blob_id(), 1u64..3).prop_map(|(blob_id, position)| Input::Loaded { group: group(), purpose: LoadPurpose::Deletion, records: Ok(vec![in_log(blob_id, position)]) }),
+        1 => Just(Input::Loaded { group: group(), purpose: LoadPurpose::Deletion, records: Err(error()) }),
         6 => Just(Input::Tick),
     ]
 }
@@ -621,6 +646,9 @@ proptest! {
                                 Write::Append { record, .. } => {
                                     appended += 1;
                                     prop_assert_eq!(record.position, position + appended, "positions are gapless");
+                                }
+                                Write::Replace { record, .. } => {
+                                    prop_assert!((1..=position).contains(&record.position), "what is replaced was written");
                                 }
                                 Write::Remove { .. }
                                 | Write::State { .. }

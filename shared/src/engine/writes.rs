@@ -173,7 +173,8 @@ impl Engine {
                         let pushes = removed.pushes.into_iter().map(|push| push.token);
                         let wishes = removed.wishes.into_iter().map(|(_, token)| token);
                         let rename = removed.rename.map(|rename| rename.token);
-                        for token in pushes.chain(wishes).chain(rename) {
+                        let deletes = removed.deletes.into_tokens();
+                        for token in pushes.chain(wishes).chain(rename).chain(deletes) {
                             let text = "this device has left the group";
                             out.push(Output::Refused {
                                 token,

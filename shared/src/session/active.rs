@@ -30,6 +30,8 @@ pub(super) struct Active {
     pub(super) refusing: bool,
     pub(super) pulling: bool,
     pub(super) asking: bool,
+    /// What the device asked to delete.
+    pub(super) deleting: Option<BlobId>,
     pub(super) subscription: Option<Subscription>,
 }
 
@@ -168,6 +170,15 @@ impl Active {
                 self.refusing = true;
                 out.push(Output::Send(Message::Error(error)));
             }
+        }
+    }
+
+    pub(super) fn on_deleted(&mut self, result: Result<(), WireError>, out: &mut Vec<Output>) {
+        if let Some(blob_id) = self.deleting.take() {
+            out.push(Output::Send(match result {
+                Ok(()) => Message::Deleted { blob_id },
+                Err(error) => Message::Error(error),
+            }));
         }
     }
 

@@ -101,6 +101,29 @@ fn refusal(out: &[Output]) -> Option<ErrorCode> {
 }
 
 #[test]
+fn a_deletion_is_answered_before_anything_else_is_read() {
+    let mut session = open(3);
+    let delete = Delete {
+        blob_id: BlobId([7; 16]),
+        force: true,
+    };
+    let asks = || Input::Frame(Ok(Message::Delete(delete)));
+    let out = run(&mut session, asks());
+    let group_id = keys().founded_group();
+    assert_eq!(out, [Output::Delete { group_id, delete }]);
+    assert!(!session.wants_frames());
+    let out = run(&mut session, Input::Deleted(Ok(())));
+    let blob_id = delete.blob_id;
+    assert_eq!(out, [Output::Send(Message::Deleted { blob_id })]);
+    assert!(session.wants_frames());
+    run(&mut session, asks());
+    let refused = WireError::new(ErrorCode::NotBlobOwner, "another's");
+    let out = run(&mut session, Input::Deleted(Err(refused.clone())));
+    assert_eq!(out, [Output::Send(Message::Error(refused))]);
+    assert!(session.wants_frames() && !session.is_closed(), "it goes on");
+}
+
+#[test]
 fn a_hello_that_proves_nothing_is_refused() {
     let good = hello(&keys());
     let stranger = EpochKeys::derive(0, Secret::new([6; 32]));

@@ -1,12 +1,12 @@
 //! The database of a simulated relay: what its SQLite file would hold after each commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use zerok_sync_shared::codec;
 use zerok_sync_shared::crypto::rotation::Certificate;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation};
-use zerok_sync_shared::message::{Blob, Mark};
+use zerok_sync_shared::message::{Blob, Delete, Mark};
 use zerok_sync_shared::session::{GroupInfo, KeysSince, NewBlob, NewRotation, Page, Stored};
 use zerok_sync_shared::time::Timestamp;
 
@@ -28,6 +28,9 @@ struct Group {
     max_cursor: u64,
     rows: BTreeMap<u64, Row>,
     by_id: BTreeMap<BlobId, u64>,
+    acked: BTreeMap<DeviceId, u64>,
+    /// Cursors of what was deleted and not yet acknowledged by everybody.
+    deletions: BTreeSet<u64>,
 }
 
 /// What survives a crash.
@@ -35,6 +38,20 @@ struct Group {
 pub struct Database {
     pub incarnation: Incarnation,
     groups: BTreeMap<GroupId, Group>,
+}
+
+impl Group {
+    fn drop_deleted(&mut self) {
+        let everybody = self.acked.values().min().copied().unwrap_or(0);
+        while let Some(cursor) = self.deletions.first().copied()
+            && cursor <= everybody
+        {
+            self.deletions.remove(&cursor);
+            if let Some(row) = self.rows.get_mut(&cursor) {
+                row.blob.payload = Bytes::new();
+            }
+        }
+    }
 }
 
 impl Database {
@@ -67,9 +84,12 @@ impl Database {
                 max_cursor: 0,
                 rows: BTreeMap::new(),
                 by_id: BTreeMap::new(),
+                acked: BTreeMap::new(),
+                deletions: BTreeSet::new(),
             });
         }
         let group = self.groups.get_mut(&group)?;
+        group.acked.entry(device).or_default();
         let newer = chain.get(group.epoch as usize..).unwrap_or_default();
         let connects = |link: &Certificate| link.claims.previous_pub == group.access_pub;
         if newer.first().is_some_and(connects) {
@@ -195,6 +215,35 @@ impl Database {
         })
     }
 
+    /// Drops a payload at once, or when everybody has it; false if that is not this device's to ask.
+    pub fn delete(&mut self, group: GroupId, delete: Delete, by: DeviceId) -> bool {
+        let Some(group) = self.groups.get_mut(&group) else {
+            return true;
+        };
+        let cursor = group.by_id.get(&delete.blob_id).copied();
+        let Some((cursor, row)) = cursor.and_then(|at| Some((at, group.rows.get_mut(&at)?))) else {
+            return true;
+        };
+        if !delete.force {
+            group.deletions.insert(cursor);
+            group.drop_deleted();
+        } else if row.blob.sender == by {
+            row.blob.payload = Bytes::new();
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// A device has everything up to here.
+    pub fn acked(&mut self, group: GroupId, device: DeviceId, cursor: u64) {
+        if let Some(group) = self.groups.get_mut(&group) {
+            let acked = group.acked.entry(device).or_default();
+            *acked = cursor.max(*acked);
+            group.drop_deleted();
+        }
+    }
+
     /// Deletes what has expired, and gives the ids.
     pub fn expire(&mut self, now: Timestamp) -> Vec<BlobId> {
         let mut gone = Vec::new();
@@ -229,7 +278,9 @@ impl Database {
                 return page;
             }
             page.up_to = *cursor;
-            page.blobs.push(row.blob.clone());
+            if !row.blob.payload.is_empty() {
+                page.blobs.push(row.blob.clone());
+            }
         }
         page.up_to = page.max_cursor.max(after);
         page

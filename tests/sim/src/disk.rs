@@ -63,6 +63,11 @@ impl Entry {
                     let bytes: Vec<u8> = fields.iter().flat_map(|n| n.to_le_bytes()).collect();
                     put(3, *group, &bytes);
                 }
+                Write::Replace {
+                    group,
+                    record,
+                    unsent,
+                } => put(6 + u8::from(*unsent), *group, &codec::to_bytes(record)),
                 Write::Remove { group } => put(4, *group, &[]),
                 Write::Membership { group, membership } => {
                     put(5, *group, &codec::to_bytes(&**membership));
@@ -156,6 +161,24 @@ impl Disk {
                     disk.unsent.insert(record.position, len);
                 }
                 disk.log.push(record);
+            }
+            6 | 7 => {
+                let record: LogRecord = codec::from_bytes(bytes).expect("a record is readable");
+                let former = &mut disk.log[record.position as usize - 1];
+                let same = (record.blob_id, record.sender, record.seq, record.epoch);
+                let before = (former.blob_id, former.sender, former.seq, former.epoch);
+                assert_eq!(same, before, "only what is in it is replaced");
+                let waits = disk.unsent.get_mut(&record.position);
+                assert_eq!(waits.is_some(), tag == 7, "it waits as the former did");
+                if let Some(len) = waits {
+                    *len = record.payload.len() as u32;
+                }
+                let (cursor, timestamp) = (former.cursor, former.timestamp);
+                *former = LogRecord {
+                    cursor,
+                    timestamp,
+                    ..record
+                };
             }
             _ => {
                 let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());

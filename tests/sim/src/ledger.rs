@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use zerok_sync_shared::crypto::blob;
+use zerok_sync_shared::crypto::blob::{self, Kind};
 use zerok_sync_shared::crypto::keys::EpochKeys;
 use zerok_sync_shared::engine::Event;
 use zerok_sync_shared::failure::code;
@@ -24,6 +24,12 @@ struct Promise {
 /// Highest sequence per device, group and sender.
 pub type Order = BTreeMap<(DeviceId, GroupId, DeviceId), u64>;
 
+/// Whether a log still has what a blob was.
+fn has_data(disk: &GroupDisk, id: BlobId) -> bool {
+    let mut log = disk.log.iter();
+    log.any(|record| record.blob_id == id && record.kind == Kind::App)
+}
+
 #[derive(Default)]
 pub struct Ledger {
     /// Keys of every group, oldest epoch first.
@@ -31,6 +37,12 @@ pub struct Ledger {
     promised: BTreeMap<(GroupId, BlobId), Promise>,
     /// Bodies of pushes without an answer, by device and token.
     asked: BTreeMap<(DeviceId, u64), (GroupId, Bytes, bool)>,
+    /// Deletions without an answer, by device and token.
+    asked_to_delete: BTreeMap<(DeviceId, u64), (GroupId, BlobId)>,
+    /// What apps have ever asked to delete: it may be gone.
+    deleting: BTreeSet<(GroupId, BlobId)>,
+    /// Deletions that have resolved: it has to be gone. With the devices that did it.
+    deleted: BTreeSet<(GroupId, BlobId, DeviceId)>,
     /// No relay loses what it has acknowledged.
     pub relay_is_safe: bool,
     /// Blobs that a relay has altered.
@@ -55,6 +67,29 @@ impl Ledger {
 
     pub fn refuse(&mut self, device: DeviceId, token: u64) {
         self.asked.remove(&(device, token));
+        self.asked_to_delete.remove(&(device, token));
+    }
+
+    pub fn ask_to_delete(&mut self, device: DeviceId, token: u64, group: GroupId, blob_id: BlobId) {
+        self.asked_to_delete
+            .insert((device, token), (group, blob_id));
+        self.deleting.insert((group, blob_id));
+    }
+
+    /// If it was a deletion, the blob is gone from here on, first from this device.
+    pub fn done(&mut self, device: &Device, token: u64) {
+        let Some((group, blob_id)) = self.asked_to_delete.remove(&(device.id, token)) else {
+            return;
+        };
+        if let Some(disk) = device.disk.groups.get(&group) {
+            assert!(
+                !has_data(disk, blob_id),
+                "a deletion resolves when it is done here"
+            );
+        }
+        if !self.expelled.contains(&(device.id, group)) {
+            self.deleted.insert((group, blob_id, device.id));
+        }
     }
 
     /// A push has resolved: from here on the blob may not be lost.
@@ -81,6 +116,8 @@ impl Ledger {
     /// The process is gone: nobody was told that these are durable; they may be all the same.
     pub fn forget_asked(&mut self, device: DeviceId) {
         self.asked.retain(|(asked, _), _| *asked != device);
+        self.asked_to_delete
+            .retain(|(asked, _), _| *asked != device);
     }
 
     /// A device has left the group: what it had not sent goes with it, by its own decision. What only it and the relay
@@ -103,6 +140,9 @@ impl Ledger {
                 promise.mortal |= !self.relay_is_safe;
             }
         }
+        // What it had deleted is a matter of what it had sent.
+        self.deleted
+            .retain(|(of, _, by)| (*of, *by) != (group, device));
         self.left.insert((device, group));
         self.order
             .retain(|(at, of, _), _| (*at, *of) != (device, group));
@@ -143,14 +183,28 @@ impl Ledger {
         }
     }
 
-    fn body(&self, group: GroupId, record: &LogRecord) -> Bytes {
+    /// What is in an entry; nothing in one that was deleted.
+    fn body(&self, group: GroupId, record: &LogRecord) -> Option<Bytes> {
+        if record.payload.is_empty() {
+            assert_eq!(
+                record.kind,
+                Kind::Tombstone,
+                "only what was deleted is empty"
+            );
+            assert!(
+                self.deleting.contains(&(group, record.blob_id)),
+                "and somebody did that"
+            );
+            return None;
+        }
         let keys = &self.groups[&group];
         let keys = keys.iter().find(|keys| keys.epoch() == record.epoch);
         let keys = keys.expect("a blob of an epoch that exists");
         let plain = blob::open(keys, &record.address(group), &record.payload);
         let plain = plain.expect("nothing altered enters a log");
         assert_eq!(plain.seq, record.seq, "the log has the sender's sequence");
-        plain.body
+        assert_eq!(plain.kind, record.kind);
+        (record.kind != Kind::Tombstone).then_some(plain.body)
     }
 
     /// A device is about to write this: nothing altered, nothing twice, everything in its sender's order.
@@ -162,7 +216,9 @@ impl Ledger {
             };
             let body = self.body(*group, record);
             if let Some(promise) = self.promised.get(&(*group, record.blob_id)) {
-                assert_eq!(body, promise.body, "the blob is what was pushed");
+                if let Some(body) = body {
+                    assert_eq!(body, promise.body, "the blob is what was pushed");
+                }
                 assert_eq!(record.sender, promise.sender, "by whom it was pushed");
             }
             let key = (device, *group, record.sender);
@@ -239,15 +295,27 @@ impl Ledger {
                 continue;
             }
             match here.get(id) {
-                Some(here) => assert_eq!(*here, promise.body),
+                Some(Some(here)) => assert_eq!(*here, promise.body),
+                Some(None) => assert!(self.deleting.contains(&(group, *id)), "it was deleted"),
                 None => assert!(
-                    promise.mortal || self.tampered.contains(id),
+                    promise.mortal
+                        || self.tampered.contains(id)
+                        || self.deleting.contains(&(group, *id)),
                     "device {} lacks blob {:02x?} that device {} was promised",
                     device.0[0],
                     &id.0[..4],
                     promise.sender.0[0],
                 ),
             }
+        }
+        for (of, id, by) in &self.deleted {
+            assert!(
+                *of != group || !has_data(disk, *id) || !self.tampered.is_empty(),
+                "device {} has blob {:02x?} that device {} has deleted",
+                device.0[0],
+                &id.0[..4],
+                by.0[0],
+            );
         }
         assert!(disk.unsent.is_empty(), "everything was sent");
     }

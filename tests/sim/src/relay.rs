@@ -6,7 +6,7 @@ use zerok_sync_shared::engine::StreamId;
 use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{DeviceId, RelayId};
 use zerok_sync_shared::limits;
-use zerok_sync_shared::message::{RelayLimits, WireError};
+use zerok_sync_shared::message::{RelayLimits, WireError, capability};
 use zerok_sync_shared::session::{NewBlob, Session, SessionConfig, Stored};
 use zerok_sync_shared::time::Timestamp;
 
@@ -114,7 +114,7 @@ impl Relay {
                 default_ttl: DEFAULT_TTL,
                 group_quota: 0,
             },
-            capabilities: Vec::new(),
+            capabilities: vec![capability::DELETE.into()],
             page_bytes: self.page_bytes,
             max_storing_bytes: 1 << 20,
         }

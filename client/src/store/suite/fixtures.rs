@@ -7,10 +7,11 @@ use zerok_sync_shared::crypto::keys::{EpochKeys, Secret};
 use zerok_sync_shared::crypto::roster::SignedEntry;
 use zerok_sync_shared::crypto::rotation::{self, Member, Reason};
 use zerok_sync_shared::crypto::token::AccessToken;
+use zerok_sync_shared::crypto::tombstone::Tombstone;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation};
 use zerok_sync_shared::message::Mark;
 use zerok_sync_shared::store::{
-    Batch, Bookmark, GroupState, Known, LogRecord, Membership, Sequences, Wish, Write,
+    Batch, Bookmark, Grave, GroupState, Known, LogRecord, Membership, Sequences, Wish, Write,
 };
 use zerok_sync_shared::time::Timestamp;
 
@@ -130,6 +131,15 @@ pub(super) fn full_state() -> GroupState {
         own_seq: 12,
         entries: vec![4],
         hidden: vec![2, 4],
+        graves: vec![Grave {
+            tombstone: Tombstone {
+                blob_id: BlobId([6; 16]),
+                sender: near,
+                seq: 3,
+                forced: true,
+            },
+            by: near,
+        }],
     }
 }
 

@@ -132,7 +132,7 @@ pub(super) async fn drop_payloads(
 
 /// What a group no longer holds.
 #[derive(Debug, Default)]
-struct Freed {
+pub(super) struct Freed {
     count: i64,
     bytes: i64,
     dropped_to: i64,
@@ -140,7 +140,7 @@ struct Freed {
 
 impl Freed {
     /// Adds a row of group and former size. Blobs whose payload went before are out of the totals already.
-    fn of<'a>(
+    pub(super) fn of<'a>(
         freed: &'a mut BTreeMap<i64, Self>,
         row: &PgRow,
     ) -> Result<&'a mut Self, sqlx::Error> {
@@ -155,7 +155,7 @@ impl Freed {
 }
 
 /// Locks the groups in one order for all nodes and brings their totals up to date.
-async fn take_from_totals(
+pub(super) async fn take_from_totals(
     connection: &mut PgConnection,
     freed: BTreeMap<i64, Freed>,
 ) -> Result<(), sqlx::Error> {

@@ -116,7 +116,7 @@ pub(super) async fn drop_payloads(
 
 /// Takes blobs whose payload went, rows of group and former size, out of the totals of their groups. Those whose payload
 /// went before are out already.
-async fn take_from_totals(
+pub(super) async fn take_from_totals(
     connection: &mut SqliteConnection,
     gone: &[SqliteRow],
 ) -> Result<(), StorageError> {

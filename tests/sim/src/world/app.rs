@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use zerok_sync_shared::crypto::blob::Kind;
 use zerok_sync_shared::crypto::rotation::Reason;
 use zerok_sync_shared::engine::Input;
 use zerok_sync_shared::failure::SyncError;
@@ -20,6 +21,9 @@ impl World {
         let wait = self.interval(self.plan.interval);
         self.after(wait, Happening::App);
         let at = self.rng.below(self.devices.len());
+        if self.rng.once_in(8) {
+            self.delete(at);
+        }
         let burst = [1, 1, 1, 1, 5, 40][self.rng.below(6)];
         for _ in 0..burst {
             self.push(at);
@@ -63,6 +67,37 @@ impl World {
                 group,
                 body,
                 ttl,
+                token,
+            },
+        );
+    }
+
+    /// Deletes one of the newest blobs of a log, whoever has pushed it.
+    fn delete(&mut self, at: usize) {
+        let device = &self.devices[at];
+        let groups = device.groups.clone();
+        if groups.is_empty() || device.engine.is_none() {
+            return;
+        }
+        let group = groups[self.rng.below(groups.len())];
+        let log = device.disk.groups.get(&group).map(|disk| &disk.log);
+        let blobs = log.into_iter().flatten().rev();
+        let blobs = blobs.filter(|record| record.kind == Kind::App);
+        let blobs: Vec<_> = blobs.take(30).map(|r| (r.blob_id, r.sender)).collect();
+        if blobs.is_empty() {
+            return;
+        }
+        let (blob_id, sender) = blobs[self.rng.below(blobs.len())];
+        let force = sender == device.id && self.rng.once_in(2);
+        let token = self.token(at);
+        let id = self.devices[at].id;
+        self.ledger.ask_to_delete(id, token, group, blob_id);
+        self.feed(
+            at,
+            Input::Delete {
+                group,
+                blob_id,
+                force,
                 token,
             },
         );

@@ -1,6 +1,6 @@
 //! The devices' side of the world: what their engines ask for, and their disks.
 
-use zerok_sync_shared::engine::{self, Event, LoadPurpose};
+use zerok_sync_shared::engine::{self, Event};
 use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::GroupId;
@@ -93,7 +93,7 @@ impl World {
                 self.ledger.refuse(self.devices[at].id, token);
                 self.refused(at, token, &error);
             }
-            Output::Done { .. } => {}
+            Output::Done { token } => self.ledger.done(&self.devices[at], token),
             Output::Event(event) => self.event(at, &event),
         }
     }
@@ -248,7 +248,6 @@ impl World {
         } else {
             Ok(device.disk.read(group, after, max_records, max_bytes))
         };
-        debug_assert!(matches!(purpose, LoadPurpose::Outbox | LoadPurpose::Repair));
         self.feed(
             at,
             engine::Input::Loaded {

@@ -7,7 +7,7 @@ use zerok_sync_shared::codec;
 use zerok_sync_shared::crypto::rotation::Certificate;
 use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId};
-use zerok_sync_shared::message::{Message, WireError};
+use zerok_sync_shared::message::{Delete, Message, WireError};
 use zerok_sync_shared::session::{Input, NewBlob, NewRotation, Output, Purpose, Session};
 
 use super::wire::{encode, short};
@@ -48,6 +48,11 @@ pub(crate) enum Work {
     Has {
         group: GroupId,
         ids: Vec<BlobId>,
+    },
+    Delete {
+        group: GroupId,
+        delete: Delete,
+        device: DeviceId,
     },
 }
 
@@ -146,7 +151,17 @@ impl World {
                 self.relays[at].sessions.remove(&key);
                 return self.send(key.0, key.1, End::Device, Frame::End);
             }
-            Output::Acked(_) => None,
+            Output::Acked(cursor) => {
+                if let Some(group) = group {
+                    self.relays[at].database.acked(group, device, cursor);
+                }
+                None
+            }
+            Output::Delete { group_id, delete } => Some(Work::Delete {
+                group: group_id,
+                delete,
+                device,
+            }),
             Output::Store(blob) => {
                 self.relays[at].waiting.push_back(Waiting { key, blob });
                 self.start_commit(at);
@@ -301,6 +316,16 @@ impl World {
                 self.tell_epoch(at, group);
                 let stale = || WireError::new(ErrorCode::StaleEpoch, "not the newest keys");
                 Input::Rotated(done.then_some(()).ok_or_else(stale))
+            }
+            Work::Delete { .. } if unreadable => Input::Deleted(Err(failed())),
+            Work::Delete {
+                group,
+                delete,
+                device,
+            } => {
+                let taken = self.relays[at].database.delete(group, delete, device);
+                let refused = || WireError::new(ErrorCode::NotBlobOwner, "another's blob");
+                Input::Deleted(taken.then_some(()).ok_or_else(refused))
             }
             Work::Has { .. } if unreadable => Input::HasResult(Err(failed())),
             Work::Has { group, ids } => {
