@@ -79,6 +79,7 @@ pub enum Command {
     Status,
     /// The groups that this device is in
     Groups,
+    Delete(Delete),
     Devices(Devices),
     Revoke(Revoke),
     Rename(Rename),
@@ -250,6 +251,26 @@ pub struct Pull {
     /// Print the blobs' bytes as they are, with nothing between them
     #[arg(long, conflicts_with = "json")]
     pub raw: bool,
+}
+
+/// Delete a blob, here and on every device.
+///
+/// Its data is gone from this device at once, and from the others as soon as they hear of it, also from those that are away now.
+/// The relay drops it once every active device has read past it. Every device of the group may delete every blob; other blobs
+/// keep their positions. When no relay can be reached the exit code is 3, and the next command that reaches one tells the others.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  zerok delete 12                                     the blob at position 12
+  zerok delete 12 --force                             the relay drops it at once")]
+pub struct Delete {
+    /// The blob: its position, or its id as `pull --json` prints it
+    #[arg(value_name = "POSITION|ID")]
+    pub blob: String,
+
+    /// Have the relay drop it at once: devices that have not read it yet never will. Only for what this device pushed
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// The devices of the group.

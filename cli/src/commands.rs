@@ -13,6 +13,7 @@ use crate::settle::Patience;
 use crate::signals;
 use zerok_sync_client::shared::failure::code;
 
+mod delete;
 mod devices;
 mod documents;
 mod groups;
@@ -65,6 +66,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<u8, Failure> {
             Command::Pull(pull) => pull::run(&context, session, pull).await,
             Command::Status => groups::status(&context, session).await,
             Command::Groups => groups::list(&context, session).await,
+            Command::Delete(delete) => delete::run(&context, session, delete).await,
             Command::Devices(_) => devices::list(&context, session).await,
             Command::Revoke(revoke) => devices::revoke(&context, session, revoke).await,
             Command::Rename(rename) => devices::rename(&context, session, rename).await,

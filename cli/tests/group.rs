@@ -62,6 +62,44 @@ async fn two_devices_share_a_log() {
 }
 
 #[tokio::test]
+async fn a_blob_is_deleted_by_its_position_or_its_id_also_offline() {
+    let world = world().await;
+    let (a, b) = world.pair().await;
+    for text in ["one", "two", "three"] {
+        a.ok(&["push", text]).await;
+    }
+    let log = b.ok(&["pull", "--json"]).await.objects();
+    assert_eq!(log.len(), 3);
+    let id = log[1]["id"].as_str().unwrap();
+    let deleted = b.ok(&["delete", id, "--json"]).await.objects();
+    assert_eq!(
+        (&deleted[0]["id"], &deleted[0]["sent"]),
+        (&log[1]["id"], &json!(true))
+    );
+    let positions = |log: Vec<serde_json::Value>| -> Vec<_> {
+        log.iter().map(|blob| blob["position"].clone()).collect()
+    };
+    let left = a.ok(&["pull", "--json"]).await.objects();
+    assert_eq!(positions(left), [1, 3]);
+    let forced = b.run(&["delete", "1", "--force", "--json"]).await;
+    assert_eq!(forced.code, Some(1));
+    assert_eq!(forced.error_code(), "NOT_BLOB_OWNER");
+    let gone = b.run(&["delete", "2", "--json"]).await;
+    assert_eq!(gone.error_code(), "NOT_FOUND");
+    assert_eq!(b.run(&["delete", "x"]).await.code, Some(2));
+    a.ok(&["delete", "1", "--force"]).await;
+
+    let stopped = world.relay.kill().await.unwrap();
+    let queued = a.run(&["delete", "3", "--json"]).await;
+    assert_eq!(queued.code, Some(3));
+    assert_eq!(queued.objects()[0]["sent"], false);
+    assert_eq!(a.run(&["pull", "--json"]).await.objects().len(), 0);
+    let _relay = RelayProcess::start(stopped).await.unwrap();
+    a.ok(&["pull"]).await;
+    assert_eq!(b.ok(&["pull", "--json"]).await.objects().len(), 0);
+}
+
+#[tokio::test]
 async fn what_is_pushed_offline_is_queued_and_sent_later() {
     let world = world().await;
     let (a, b) = world.pair().await;

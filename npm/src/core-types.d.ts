@@ -98,6 +98,7 @@ export type CoreEvent =
       by: string;
       reason: "lost" | "decommissioned" | "compromised" | "other";
     }
+  | { type: "deleted"; group: string; id: string; by: string; position: number; forced: boolean }
   | { type: "gap"; group: string; sender: string; from: number; to: number }
   | { type: "comparison-code"; joining: number; code: string }
   | { type: "error"; group?: string; error: CoreError; cursor?: number };
@@ -122,6 +123,7 @@ export interface CoreClient {
   devices(group: string): Promise<CoreDevice[]>;
   revoke(group: string, device: string, reason: string, wait: boolean): Promise<void>;
   rename(group: string, name: string): Promise<void>;
+  deleteBlob(group: string, id: string, force: boolean): Promise<void>;
   leave(group: string): Promise<void>;
   networkChanged(): void;
   close(): Promise<void>;

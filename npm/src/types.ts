@@ -62,7 +62,7 @@ export interface SyncStatus {
 export interface ReceivedBlob {
   /** Unique within the group. */
   readonly id: string;
-  /** Place in this device's log: rising, gapless, the same for ever. Save the last one you processed. */
+  /** Place in this device's log: rising, without gaps but for deleted blobs, the same for ever. Save the last one you processed. */
   readonly position: number;
   /** Device that pushed it, 64 hex digits. */
   readonly sender: string;
@@ -255,10 +255,21 @@ export interface GroupEvents {
   "device-joined": { readonly device: string; readonly name: string | null };
   /** A device was removed, by this or another one; it may be this one. Everybody else has new keys. */
   "device-revoked": { readonly device: string; readonly by: string; readonly reason: RevocationReason | "other" };
+  /** A blob was deleted, by this or another device, and is gone from this one. Its position stays empty. */
+  deleted: { readonly id: string; readonly by: string; readonly position: number; readonly forced: boolean };
   /** Blobs of a sender are missing on the relay, from and to inclusive. */
   gap: { readonly sender: string; readonly from: number; readonly to: number };
   /** Something failed in the background. */
   error: SyncError;
+}
+
+/** Options of `group.delete()`. */
+export interface DeleteOptions {
+  /**
+   * Have relays erase it at once, though devices that have not read it yet never will. Only for what this device pushed. Default
+   * false: relays drop it once every active device has read past it.
+   */
+  force?: boolean | undefined;
 }
 
 /** Why a device is removed from a group. */
@@ -340,6 +351,12 @@ export interface Group {
   blobs(options?: BlobsOptions): AsyncIterableIterator<ReceivedBlob>;
   /** One page of the local log; never touches the network. */
   pull(options?: PullOptions): Promise<PulledPage>;
+  /**
+   * Deletes a blob: its data is gone from this device when this resolves, and from the others as soon as they hear of it, also
+   * from those that are away now. Works offline. Every device of the group may do it; other blobs keep their positions.
+   * Deleting it again changes nothing.
+   */
+  delete(id: string, options?: DeleteOptions): Promise<void>;
   /** Resolves when nothing is pending. */
   flush(options?: WaitOptions): Promise<void>;
   /** Resolves after the first complete sync: only then "empty" means empty. */

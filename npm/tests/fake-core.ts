@@ -127,6 +127,10 @@ export class FakeCore implements CoreClient {
     return this.#run("rename");
   }
 
+  deleteBlob(_group: string, id: string, force: boolean): Promise<void> {
+    return this.#run(`delete ${id} ${force}`);
+  }
+
   leave(group: string): Promise<void> {
     this.emit({ type: "group-left", group });
     return this.#run("leave");

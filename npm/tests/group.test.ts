@@ -56,6 +56,21 @@ test("a blob over the limit is refused before anything reaches the core", async 
   await group.push(new Uint8Array(1024 * 1024));
 });
 
+test("a deletion goes to the core, and is told", async () => {
+  const { core, group } = await opened();
+  const told: unknown[] = [];
+  group.on("deleted", (event) => told.push(event));
+  await group.delete("b1");
+  await group.delete("b1", { force: true });
+  assert.deepEqual(core.calls.slice(-2), ["delete b1 false", "delete b1 true"]);
+  const deleted = { id: "b1", by: "d2", position: 1, forced: false };
+  core.emit({ type: "deleted", group: group.id, ...deleted });
+  await turn();
+  assert.deepEqual(told, [deleted]);
+  await assert.rejects(group.delete(1 as unknown as string), code("INVALID_ARGUMENT"));
+  await assert.rejects(group.delete("b1", { force: "yes" as unknown as boolean }), code("INVALID_ARGUMENT"));
+});
+
 test("wrong arguments reject with INVALID_ARGUMENT", async () => {
   const { client, group } = await opened();
   await assert.rejects(group.push(5 as unknown as string), code("INVALID_ARGUMENT"));

@@ -67,6 +67,7 @@ requests!(
     Push,
     Pull,
     Watch,
+    Delete,
     Retry,
     Found,
     Invite,
@@ -100,6 +101,14 @@ pub struct Pull {
     pub after: u64,
     pub limit: usize,
     pub include_own: bool,
+}
+
+/// Deletes a blob, here and everywhere.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Delete {
+    pub group: GroupName,
+    pub id: String,
+    pub force: bool,
 }
 
 /// Waits until something has happened since `seen`, a version from the last answer, or for so long.
@@ -263,6 +272,20 @@ impl Request for Pull {
             has_more: page.has_more,
             next: page.next,
         })
+    }
+}
+
+#[async_trait]
+impl Request for Delete {
+    type Answer = ();
+
+    async fn carry_out(self, device: &Device) -> Result<(), Failure> {
+        let group = self.group.id()?;
+        let id = self
+            .id
+            .parse()
+            .map_err(|error| Failure::usage(format!("not a blob's id: {error}")))?;
+        Ok(device.client.delete(group, id, self.force).await?)
     }
 }
 

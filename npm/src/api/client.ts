@@ -143,6 +143,7 @@ export class ClientHandle implements SyncClient, CoreHandlers {
       case "pushed":
       case "device-joined":
       case "device-revoked":
+      case "deleted":
       case "gap":
         this.#group(event.group).apply(event);
         break;

@@ -6,6 +6,7 @@ import type { CoreEvent } from "../core-types.js";
 import { SyncError } from "../errors.js";
 import type {
   BlobsOptions,
+  DeleteOptions,
   Group,
   GroupDevice,
   GroupEvents,
@@ -47,6 +48,7 @@ export class GroupHandle implements Group {
     status: new Set(),
     "device-joined": new Set(),
     "device-revoked": new Set(),
+    deleted: new Set(),
     gap: new Set(),
     error: new Set(),
   });
@@ -100,6 +102,13 @@ export class GroupHandle implements Group {
     const { includeOwn = true, sealed = false } = options;
     const page = await this.#core.call("pull", [this.id, after, limit, includeOwn, sealed]);
     return { blobs: page.blobs.map(toReceivedBlob), hasMore: page.hasMore, next: page.next };
+  }
+
+  async delete(id: string, options: DeleteOptions = {}): Promise<void> {
+    const { force = false } = options;
+    if (typeof id !== "string") throw invalidArgument("delete() needs the id of a blob.");
+    if (typeof force !== "boolean") throw invalidArgument("force must be true or false.");
+    await this.#core.call("deleteBlob", [this.id, id, force]);
   }
 
   async flush(options: WaitOptions = {}): Promise<void> {
@@ -165,6 +174,9 @@ export class GroupHandle implements Group {
         break;
       case "device-revoked":
         this.#events.emit("device-revoked", { device: event.device, by: event.by, reason: event.reason });
+        break;
+      case "deleted":
+        this.#events.emit("deleted", { id: event.id, by: event.by, position: event.position, forced: event.forced });
         break;
       case "gap":
         this.#events.emit("gap", { sender: event.sender, from: event.from, to: event.to });
