@@ -44,8 +44,16 @@ async fn who_is_removed_is_out_and_the_others_go_on() {
     let (own, gone) = (id(&a).await, id(&c).await);
     let devices = listed(&a).await;
     assert_eq!(devices.len(), 3);
-    let platform = &devices[0]["platform"];
+    let platform = devices[0]["platform"].clone();
     assert!(!platform.as_str().unwrap().is_empty());
+    let mut devices = devices.clone();
+    for device in &mut devices {
+        // The others were here a moment ago, or still are.
+        let here = device["online"] == true && device["lastSeen"].as_u64() > Some(0);
+        assert!(here || device["self"] == false, "{device}");
+        let device = device.as_object_mut().unwrap();
+        assert!(device.remove("online").is_some() && device.remove("lastSeen").is_some());
+    }
     let of = |id: &str| devices.iter().find(|device| device["id"] == id).unwrap();
     let expected = |id: &str, name: &str, own: bool| json!({ "id": id, "name": name, "platform": platform, "self": own, "revoked": false, "revoking": false });
     assert_eq!(*of(&own), expected(&own, "a", true));
@@ -54,6 +62,7 @@ async fn who_is_removed_is_out_and_the_others_go_on() {
     assert_eq!(table.lines().count(), 3);
     let line = table.lines().find(|line| line.starts_with(&own[..8]));
     assert!(line.unwrap().ends_with("this device"), "{table}");
+    assert!(line.unwrap().contains("  online  "), "{table}");
 
     for (args, code, error) in [
         (&["revoke", "nobody", "--yes"][..], 1, "NOT_FOUND"),

@@ -290,13 +290,26 @@ impl CoreClient {
             .await?)
     }
 
-    /// The devices of a group, as its members know them.
+    /// The devices of a group, as its members know them, and which of them are there now.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `UNKNOWN_GROUP`
     #[wasm_bindgen(unchecked_return_type = "CoreDevice[]")]
     pub async fn devices(&self, group: String) -> Result<Array, Failure> {
         Ok(convert::devices(&self.client.devices(group_id(&group)?)?))
+    }
+
+    /// Says something to the devices of a group that are there now; nobody answers. The data is copied before this returns.
+    ///
+    /// # Errors
+    /// `BLOB_TOO_LARGE`, `DEVICE_REVOKED`, `UNKNOWN_GROUP`, `INVALID_ARGUMENT`, `CLOSED`
+    #[expect(clippy::unused_async, reason = "a promise, as all calls give")]
+    pub async fn broadcast(
+        &self,
+        group: String,
+        #[wasm_bindgen(unchecked_param_type = "Uint8Array")] data: Vec<u8>,
+    ) -> Result<(), Failure> {
+        Ok(self.client.broadcast(group_id(&group)?, data.into())?)
     }
 
     /// Removes another device from a group. With `wait`, resolves when a relay has done it; else when it is certain to happen.

@@ -217,6 +217,20 @@ pub fn event(event: &ClientEvent) -> CoreEvent {
             object.set_position(number(*position));
             object.set_forced(*forced);
         }
+        ClientEvent::Devices(group) => {
+            object.set_type("devices");
+            object.set_group(&group.to_string());
+        }
+        ClientEvent::Broadcast {
+            group,
+            sender,
+            data,
+        } => {
+            object.set_type("broadcast");
+            object.set_group(&group.to_string());
+            object.set_sender(&sender.to_string());
+            object.set_data(&Uint8Array::from(data.as_ref()));
+        }
         ClientEvent::Gap {
             group,
             sender,
@@ -286,6 +300,12 @@ pub fn devices(devices: &[DeviceInfo]) -> Array {
         object.set_self(info.own);
         object.set_revoked(info.revoked);
         object.set_revoking(info.revoking);
+        object.set_online(info.online);
+        object.set_last_seen(
+            &info
+                .last_seen
+                .map_or(JsValue::NULL, |at| number(at.0).into()),
+        );
         object
     };
     devices.iter().map(device).collect()

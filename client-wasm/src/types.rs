@@ -87,6 +87,8 @@ export interface CoreDevice {
   self: boolean;
   revoked: boolean;
   revoking: boolean;
+  online: boolean;
+  lastSeen: number | null;
 }
 
 /** Given to the callback in the order in which it happened, before the call that caused it resolves. */
@@ -112,6 +114,8 @@ export type CoreEvent =
       reason: "lost" | "decommissioned" | "compromised" | "other";
     }
   | { type: "deleted"; group: string; id: string; by: string; position: number; forced: boolean }
+  | { type: "devices"; group: string }
+  | { type: "broadcast"; group: string; sender: string; data: Uint8Array }
   | { type: "gap"; group: string; sender: string; from: number; to: number }
   | { type: "comparison-code"; joining: number; code: string }
   | { type: "error"; group?: string; error: CoreError; cursor?: number };
@@ -192,6 +196,10 @@ extern "C" {
     pub fn set_revoked(this: &CoreDevice, revoked: bool);
     #[wasm_bindgen(method, setter)]
     pub fn set_revoking(this: &CoreDevice, revoking: bool);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_online(this: &CoreDevice, online: bool);
+    #[wasm_bindgen(method, setter, js_name = lastSeen)]
+    pub fn set_last_seen(this: &CoreDevice, last_seen: &JsValue);
 
     #[wasm_bindgen(typescript_type = "CorePushed")]
     pub type CorePushed;
@@ -290,6 +298,8 @@ extern "C" {
     pub fn set_forced(this: &CoreEvent, forced: bool);
     #[wasm_bindgen(method, setter)]
     pub fn set_sender(this: &CoreEvent, sender: &str);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_data(this: &CoreEvent, data: &Uint8Array);
     #[wasm_bindgen(method, setter)]
     pub fn set_from(this: &CoreEvent, from: f64);
     #[wasm_bindgen(method, setter)]

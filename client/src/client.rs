@@ -225,7 +225,30 @@ impl Client {
         Ok(Pushed { blob_id, position })
     }
 
-    /// The devices of a group, as its members know them. Of what a relay knows (who is there now) nothing is in it.
+    /// Says something to the devices of a group that are there now: cursors, who is typing. Nothing of it is kept, nobody
+    /// answers, and while this device is not connected, or under load, nobody hears it.
+    ///
+    /// # Errors
+    /// `BLOB_TOO_LARGE`, `DEVICE_REVOKED`, `UNKNOWN_GROUP`, `CLOSED`
+    pub fn broadcast(&self, group: GroupId, body: Bytes) -> Result<(), SyncError> {
+        if body.len() > limits::MAX_EPHEMERAL {
+            let text = format!(
+                "{} bytes do not fit a broadcast, at most {} do; push what is larger",
+                body.len(),
+                limits::MAX_EPHEMERAL
+            );
+            return Err(SyncError::new(code::BLOB_TOO_LARGE, text));
+        }
+        let devices = self.mirror(group)?.devices;
+        if devices.iter().any(|info| info.own && info.revoked) {
+            let text = "this device was removed from the group";
+            return Err(SyncError::new(code::DEVICE_REVOKED, text));
+        }
+        let said = self.inner.commands.send(Command::Broadcast { group, body });
+        said.map_err(|_| closed())
+    }
+
+    /// The devices of a group, as its members know them, and which of them are there now, by the relay's word.
     ///
     /// # Errors
     /// `UNKNOWN_GROUP`

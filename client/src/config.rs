@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use url::Url;
 use zerok_sync_shared::crypto::rotation::Reason;
 use zerok_sync_shared::engine::{DeviceView, GroupView};
@@ -90,6 +91,17 @@ pub enum ClientEvent {
         position: u64,
         /// Whether its sender has asked relays to erase it at once.
         forced: bool,
+    },
+    /// [`crate::Client::devices`] answers differently now: somebody came, went, joined, was renamed or revoked.
+    Devices(GroupId),
+    /// Another device says something to those who are there now. It is kept nowhere.
+    Broadcast {
+        /// The group.
+        group: GroupId,
+        /// Who.
+        sender: DeviceId,
+        /// What.
+        data: Bytes,
     },
     /// Blobs that no relay has any more.
     Gap {

@@ -62,6 +62,10 @@ pub(crate) enum Command {
         force: bool,
         reply: Reply<()>,
     },
+    Broadcast {
+        group: GroupId,
+        body: Bytes,
+    },
     NetworkChanged {
         online: bool,
     },
@@ -297,6 +301,7 @@ impl Driver {
                 self.waiting.push_back((token, Waiting::Change(reply)));
                 self.feed(Input::RemoveGroup { group, token });
             }
+            Command::Broadcast { group, body } => self.feed(Input::Broadcast { group, body }),
             Command::NetworkChanged { online } => {
                 self.network.network_changed();
                 self.feed(Input::NetworkChanged { online });
@@ -491,6 +496,15 @@ impl Driver {
                     reason,
                     epoch,
                 },
+                Event::Broadcast {
+                    group,
+                    sender,
+                    data,
+                } => ClientEvent::Broadcast {
+                    group,
+                    sender,
+                    data,
+                },
                 Event::Gap {
                     group,
                     sender,
@@ -544,14 +558,15 @@ impl Driver {
                 Some(view) => {
                     let keys = self.engine.keys(group).unwrap_or_default();
                     let devices = self.engine.devices(group);
-                    let same = |known: &GroupMirror| {
-                        known.view == view
-                            && known.keys.len() == keys.len()
-                            && *known.devices == *devices
-                    };
-                    if groups.get(&group).is_some_and(same) {
+                    let known = groups.get(&group);
+                    let same_view = known
+                        .is_some_and(|known| known.view == view && known.keys.len() == keys.len());
+                    let same_devices = known.is_some_and(|known| *known.devices == *devices);
+                    if same_view && same_devices {
                         continue;
                     }
+                    // Of a group that is new to the app nothing has changed yet.
+                    let changed = known.is_some() && !same_devices;
                     let keys = keys.into();
                     groups.insert(
                         group,
@@ -564,7 +579,12 @@ impl Driver {
                     );
                     drop(groups);
                     told = true;
-                    (self.on_event)(ClientEvent::Group { group, view });
+                    if !same_view {
+                        (self.on_event)(ClientEvent::Group { group, view });
+                    }
+                    if changed {
+                        (self.on_event)(ClientEvent::Devices(group));
+                    }
                 }
             }
         }

@@ -34,6 +34,8 @@ pub(crate) use probe::{Answer, Probe};
 pub(crate) const EVENT_QUEUE: usize = 64;
 /// Encoded bytes of one stream that are gathered before they are written.
 const MAX_GATHERED: usize = 256 * 1024;
+/// Ephemeral messages that wait for one stream.
+const MAX_PASSING: usize = 32;
 /// How long closing may take when the other side does not answer.
 const CLOSE_TIMEOUT: time::Duration = time::Duration::from_secs(2);
 
@@ -68,6 +70,8 @@ struct Link {
 
 struct Stream {
     outgoing: mpsc::UnboundedSender<Message>,
+    /// What may be dropped.
+    passing: mpsc::Sender<Message>,
     gate: watch::Sender<bool>,
     relay: String,
 }
@@ -200,22 +204,28 @@ impl Network {
         else {
             return;
         };
-        let (outgoing, gate) = start_stream(connection, id, self.events.clone());
+        let (outgoing, passing, gate) = start_stream(connection, id, self.events.clone());
         self.streams.insert(
             id,
             Stream {
                 outgoing,
+                passing,
                 gate,
                 relay,
             },
         );
     }
 
-    /// Bounded by the engine, which keeps a window of unanswered pushes.
+    /// Bounded by the engine, which keeps a window of unanswered pushes. Of ephemeral messages nobody keeps count: where
+    /// many wait, the next is dropped.
     pub(crate) fn send(&self, id: StreamId, message: Message) {
         if let Some(stream) = self.streams.get(&id) {
             // A stream that has ended reports that by itself.
-            let _ = stream.outgoing.send(message);
+            if matches!(message, Message::Ephemeral(_)) {
+                let _ = stream.passing.try_send(message);
+            } else {
+                let _ = stream.outgoing.send(message);
+            }
         }
     }
 
@@ -483,21 +493,26 @@ fn start_stream(
     connection: Connection,
     id: StreamId,
     events: mpsc::Sender<NetworkEvent>,
-) -> (mpsc::UnboundedSender<Message>, watch::Sender<bool>) {
+) -> (
+    mpsc::UnboundedSender<Message>,
+    mpsc::Sender<Message>,
+    watch::Sender<bool>,
+) {
     let (outgoing, queue) = mpsc::unbounded_channel();
+    let (passing, passing_queue) = mpsc::channel(MAX_PASSING);
     let (gate, gated) = watch::channel(true);
     task::spawn(async move {
-        run_stream(&connection, id, queue, gated, &events).await;
+        run_stream(&connection, id, (queue, passing_queue), gated, &events).await;
         let _ = events.send(NetworkEvent::StreamEnded { stream: id }).await;
     });
-    (outgoing, gate)
+    (outgoing, passing, gate)
 }
 
 /// Moves messages until the stream ends from either side.
 async fn run_stream(
     connection: &Connection,
     id: StreamId,
-    mut queue: mpsc::UnboundedReceiver<Message>,
+    (mut queue, mut passing): (mpsc::UnboundedReceiver<Message>, mpsc::Receiver<Message>),
     mut gate: watch::Receiver<bool>,
     events: &mpsc::Sender<NetworkEvent>,
 ) {
@@ -507,7 +522,13 @@ async fn run_stream(
     let mut writer = FrameWriter::new(send);
     let mut reader = FrameReader::new(recv);
     let write = async {
-        while let Some(message) = queue.recv().await {
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = queue.recv() => message,
+                Some(message) = passing.recv() => Some(message),
+            };
+            let Some(message) = message else { break };
             writer.queue(&message);
             while writer.queued() < MAX_GATHERED
                 && let Ok(message) = queue.try_recv()

@@ -6,6 +6,8 @@ import { SyncError } from "./errors.js";
 
 /** Largest plain blob; larger data belongs into several blobs. */
 export const MAX_BLOB_BYTES = 1024 * 1024;
+/** Largest broadcast. */
+export const MAX_BROADCAST_BYTES = 4 * 1024;
 
 /** A whole number ≥ `min`, or `fallback` if absent. */
 export function wholeNumber(value: unknown, what: string, min: number, fallback: number): number {
@@ -70,7 +72,7 @@ export function inviteKind(kind: unknown): "link" | "code" {
 
 /** The bytes to push, at most {@link MAX_BLOB_BYTES}; `owned` if nobody else holds the buffer. */
 export function blobBytes(data: unknown): { bytes: Uint8Array; owned: boolean } {
-  const payload = toBytes(data);
+  const payload = toBytes(data, "push");
   if (payload.bytes.byteLength > MAX_BLOB_BYTES) {
     throw new SyncError(
       "BLOB_TOO_LARGE",
@@ -81,7 +83,19 @@ export function blobBytes(data: unknown): { bytes: Uint8Array; owned: boolean } 
   return payload;
 }
 
-function toBytes(data: unknown): { bytes: Uint8Array; owned: boolean } {
+/** The bytes to broadcast, at most {@link MAX_BROADCAST_BYTES}. */
+export function broadcastBytes(data: unknown): Uint8Array {
+  const { bytes } = toBytes(data, "broadcast");
+  if (bytes.byteLength > MAX_BROADCAST_BYTES) {
+    throw new SyncError(
+      "BLOB_TOO_LARGE",
+      `A broadcast holds at most ${MAX_BROADCAST_BYTES} bytes and this has ${bytes.byteLength}. Use push() for what is larger.`,
+    );
+  }
+  return bytes;
+}
+
+function toBytes(data: unknown, what: string): { bytes: Uint8Array; owned: boolean } {
   if (typeof data === "string") return { bytes: new TextEncoder().encode(data), owned: true };
   if (data instanceof ArrayBuffer) return { bytes: new Uint8Array(data), owned: false };
   if (data instanceof Uint8Array) {
@@ -89,7 +103,7 @@ function toBytes(data: unknown): { bytes: Uint8Array; owned: boolean } {
     const whole = data.byteLength === data.buffer.byteLength;
     return whole || data.byteLength > MAX_BLOB_BYTES ? { bytes: data, owned: false } : { bytes: data.slice(), owned: true };
   }
-  throw invalidArgument("push() needs a string, a Uint8Array or an ArrayBuffer.");
+  throw invalidArgument(`${what}() needs a string, a Uint8Array or an ArrayBuffer.`);
 }
 
 /** `work`, or TIMEOUT after `timeout` milliseconds; the work itself goes on. */

@@ -64,6 +64,8 @@ export interface CoreDevice {
   self: boolean;
   revoked: boolean;
   revoking: boolean;
+  online: boolean;
+  lastSeen: number | null;
 }
 
 /** A device that uses an invite. */
@@ -99,6 +101,8 @@ export type CoreEvent =
       reason: "lost" | "decommissioned" | "compromised" | "other";
     }
   | { type: "deleted"; group: string; id: string; by: string; position: number; forced: boolean }
+  | { type: "devices"; group: string }
+  | { type: "broadcast"; group: string; sender: string; data: Uint8Array }
   | { type: "gap"; group: string; sender: string; from: number; to: number }
   | { type: "comparison-code"; joining: number; code: string }
   | { type: "error"; group?: string; error: CoreError; cursor?: number };
@@ -121,6 +125,7 @@ export interface CoreClient {
   answerInvite(lookup: string, accept: boolean): Promise<void>;
   cancelInvite(lookup: string): Promise<void>;
   devices(group: string): Promise<CoreDevice[]>;
+  broadcast(group: string, data: Uint8Array): Promise<void>;
   revoke(group: string, device: string, reason: string, wait: boolean): Promise<void>;
   rename(group: string, name: string): Promise<void>;
   deleteBlob(group: string, id: string, force: boolean): Promise<void>;

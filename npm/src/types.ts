@@ -257,6 +257,10 @@ export interface GroupEvents {
   "device-revoked": { readonly device: string; readonly by: string; readonly reason: RevocationReason | "other" };
   /** A blob was deleted, by this or another device, and is gone from this one. Its position stays empty. */
   deleted: { readonly id: string; readonly by: string; readonly position: number; readonly forced: boolean };
+  /** `devices()` answers differently now: somebody came, went, joined, was renamed or removed. */
+  devices: undefined;
+  /** Another device that is there now says something. It is kept nowhere: who was not there never hears it. */
+  broadcast: { readonly sender: string; readonly data: Uint8Array };
   /** Blobs of a sender are missing on the relay, from and to inclusive. */
   gap: { readonly sender: string; readonly from: number; readonly to: number };
   /** Something failed in the background. */
@@ -275,14 +279,18 @@ export interface DeleteOptions {
 /** Why a device is removed from a group. */
 export type RevocationReason = "lost" | "decommissioned" | "compromised";
 
-/** A device of a group, as its members know it. No relay sees any of this but the id. */
+/** A device of a group, as its members know it. A relay knows its id and when it is there, nothing else of this. */
 export interface GroupDevice {
   /** 64 hex digits. */
   readonly id: string;
-  /** What it calls itself; empty if it has not said yet, or was removed. */
+  /** What it calls itself; empty if it has not said yet. */
   readonly name: string;
-  /** What it runs on; empty like the name. */
+  /** What it runs on; empty if it has not said yet, or was removed. */
   readonly platform: string;
+  /** It is connected now, as the relay says. Of this device: whether it is connected itself, without which it does not know of the others. */
+  readonly online: boolean;
+  /** When it was connected last, by the relay's clock, in milliseconds since 1970; null if the relay does not know. */
+  readonly lastSeen: number | null;
   /** This one. */
   readonly self: boolean;
   /** It was removed and gets nothing any more. */
@@ -365,8 +373,14 @@ export interface Group {
   versionVector(): Record<string, number>;
   /** Makes a link and a QR code for one more device. Needs the relay. */
   createInvite(options?: InviteOptions): Promise<Invite>;
-  /** The devices of the group, this one and removed ones among them. */
+  /** The devices of the group, this one and removed ones among them. The event `devices` tells when to ask again. */
   devices(): Promise<GroupDevice[]>;
+  /**
+   * Says something to the devices of the group that are connected now, at most 4 KiB: cursors, who is typing. Sealed like a blob and kept
+   * nowhere. Nobody answers, and it may be lost: while this device is offline, or when too much is said, nobody hears it. Throws
+   * `BLOB_TOO_LARGE`.
+   */
+  broadcast(data: Uint8Array | ArrayBuffer | string): void;
   /**
    * Removes another device: everybody else gets new keys, and it reads nothing that is pushed from then on. What it has, it keeps. It can't come
    * back with this identity. Works offline: it happens as soon as a relay is there, before anything else is sent. A device removes itself with `leave()`.

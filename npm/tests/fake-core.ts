@@ -119,6 +119,10 @@ export class FakeCore implements CoreClient {
     return Promise.resolve([]);
   }
 
+  broadcast(_group: string, data: Uint8Array): Promise<void> {
+    return this.#run(`broadcast ${new TextDecoder().decode(data)}`);
+  }
+
   revoke(): Promise<void> {
     return this.#run("revoke");
   }

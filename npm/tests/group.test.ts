@@ -269,3 +269,22 @@ test("flush rejects with the core's error", async () => {
   core.next = () => new Promise(() => undefined);
   await assert.rejects(group.flush({ timeout: 5 }), code("TIMEOUT"));
 });
+
+test("a broadcast is checked at once, answered by nobody, and heard as bytes", async () => {
+  const { core, group } = await opened();
+  group.broadcast("here");
+  assert.ok(core.calls.includes("broadcast here"));
+  group.broadcast("x".repeat(4096));
+  assert.throws(() => group.broadcast("x".repeat(4097)), code("BLOB_TOO_LARGE"));
+  assert.throws(() => group.broadcast(7 as unknown as string), code("INVALID_ARGUMENT"));
+  const told: unknown[] = [];
+  group.on("broadcast", ({ sender, data }) => void told.push(sender, [...data]));
+  group.on("devices", () => void told.push("devices"));
+  group.on("error", (error) => void told.push(error.code));
+  core.emit({ type: "broadcast", group: "g", sender: "d2", data: new Uint8Array([1, 2]) });
+  core.emit({ type: "devices", group: "g" });
+  core.next = () => Promise.reject(failure("DEVICE_REVOKED"));
+  group.broadcast("x");
+  await turn();
+  assert.deepEqual(told, ["d2", [1, 2], "devices", "DEVICE_REVOKED"]);
+});

@@ -5,6 +5,7 @@
 //!   read from the database. A notice that got lost, because its sender died or nobody listened for a moment, is made up for
 //!   by looking: right after listening again, and every few seconds anyway. Where a server has no notices, looking every
 //!   second is all there is.
+//! - Nodes tell each other who is there with them, and what devices say to each other ([`crate::attendance`]).
 //! - Its clock follows the database's, so that all nodes mean the same by "now".
 
 use std::sync::Arc;
@@ -12,8 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use zerok_sync_shared::ids::RelayId;
 use zerok_sync_transport::endpoint::endpoint_id;
 
+use crate::attendance::{Attendance, nodes::farewell};
 use crate::clock::Clock;
 use crate::deployment::Deployment;
 use crate::groups::Groups;
@@ -34,6 +37,8 @@ pub(crate) struct Cluster {
     pub storage: Arc<PostgresStorage>,
     /// Whom it wakes.
     pub groups: Arc<Groups>,
+    /// Who is there.
+    pub attendance: Arc<Attendance>,
     /// Whom it tells devices of.
     pub nodes: Arc<Nodes>,
     /// To whom packets may go.
@@ -52,16 +57,19 @@ impl Cluster {
     /// Runs until the relay stops. `own` tells how this node is reached; that can change.
     pub async fn run(self, own: impl Fn() -> NodeRow) {
         let listening = AtomicBool::new(false);
+        let node = own().endpoint_id;
         tokio::join!(
-            self.live(&own),
+            self.live(&own, &listening),
             self.tell(),
-            self.listen(&listening),
+            self.tell_live(node),
+            self.listen(node, &listening),
             self.look(&listening)
         );
     }
 
     /// Says that this node lives, learns of the others, and sets the clock.
-    async fn live(&self, own: &impl Fn() -> NodeRow) {
+    async fn live(&self, own: &impl Fn() -> NodeRow, listening: &AtomicBool) {
+        let mut known = Vec::new();
         let mut tick = interval(limits::NODE_HEARTBEAT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut trouble = Trouble::default();
@@ -81,6 +89,9 @@ impl Cluster {
                     nodes.retain(|node| node.endpoint_id != own.endpoint_id);
                     let ids = nodes.iter().map(|node| endpoint_id(node.endpoint_id));
                     self.deployment.set_others(ids.flatten());
+                    let others: Vec<RelayId> = nodes.iter().map(|node| node.endpoint_id).collect();
+                    self.attend(&others, &known, listening.load(Ordering::Relaxed));
+                    known = others;
                     self.nodes.set_others(nodes);
                 }
                 Err(error) => trouble.tell("cannot say that this node lives", &error),
@@ -88,6 +99,16 @@ impl Cluster {
         }
         if let Err(error) = self.storage.leave(own().endpoint_id).await {
             tracing::warn!(%error, "cannot leave the list of nodes; the others notice by themselves");
+        }
+    }
+
+    /// Who is there with a node that is gone is not there, and a new one has to be told who is here.
+    fn attend(&self, others: &[RelayId], known: &[RelayId], listening: bool) {
+        self.attendance.living(others);
+        let outbox = &self.attendance.outbox;
+        outbox.open(listening && !others.is_empty());
+        if others.iter().any(|node| !known.contains(node)) {
+            outbox.everything();
         }
     }
 
@@ -127,13 +148,36 @@ impl Cluster {
         let _ = timeout(limits::NOTICE_RETRY, last).await;
     }
 
+    /// Tells the others who is there, and what they say.
+    async fn tell_live(&self, node: RelayId) {
+        let outbox = &self.attendance.outbox;
+        let mut trouble = Trouble::default();
+        loop {
+            let notices = tokio::select! {
+                () = self.stop.cancelled() => break,
+                notices = outbox.take(node, &self.attendance) => notices,
+            };
+            match self.storage.notify_live(&notices).await {
+                Ok(()) => trouble.over(),
+                Err(error) => {
+                    trouble.tell("cannot tell the other nodes who is there", &error);
+                    outbox.everything();
+                    sleep(limits::NOTICE_RETRY).await;
+                }
+            }
+        }
+        // Where there is nobody to hear it, it does no harm.
+        let last = farewell(node);
+        let _ = timeout(limits::NOTICE_RETRY, self.storage.notify_live(&last)).await;
+    }
+
     /// Hears what the others have stored.
-    async fn listen(&self, listening: &AtomicBool) {
+    async fn listen(&self, node: RelayId, listening: &AtomicBool) {
         let mut trouble = Trouble::default();
         while !self.stop.is_cancelled() {
             let heard = tokio::select! {
                 () = self.stop.cancelled() => return,
-                heard = self.hear(listening, &mut trouble) => heard,
+                heard = self.hear(node, listening, &mut trouble) => heard,
             };
             listening.store(false, Ordering::Relaxed);
             match heard {
@@ -153,6 +197,7 @@ impl Cluster {
     /// Listens until that fails; `Ok` if the server cannot do it at all.
     async fn hear(
         &self,
+        node: RelayId,
         listening: &AtomicBool,
         trouble: &mut Trouble,
     ) -> Result<(), StorageError> {
@@ -162,14 +207,22 @@ impl Cluster {
         self.catch_up().await?;
         listening.store(true, Ordering::Relaxed);
         trouble.over();
+        self.attendance.outbox.everything();
         loop {
-            self.heard(&mut listener).await?;
+            self.heard(node, &mut listener).await?;
         }
     }
 
-    async fn heard(&self, listener: &mut Listener) -> Result<(), StorageError> {
+    async fn heard(&self, node: RelayId, listener: &mut Listener) -> Result<(), StorageError> {
         match listener.next().await? {
-            Heard::Missed => self.catch_up().await,
+            Heard::Missed => {
+                self.attendance.outbox.everything();
+                self.catch_up().await
+            }
+            Heard::Live(text) => {
+                self.attendance.notice(node, &text);
+                Ok(())
+            }
             Heard::Notice(text) => {
                 self.metrics.notices_received.inc();
                 match Notice::parse(&text) {

@@ -15,24 +15,27 @@ use zerok_sync_shared::ids::{DeviceId, GroupId};
 use zerok_sync_shared::limits::MAX_PUSHES_IN_FLIGHT;
 use zerok_sync_shared::message::{Blob, Message, WireError};
 use zerok_sync_shared::session::{
-    GroupInfo, Input, NewRotation, Output, Purpose, Session, SessionConfig,
+    GroupInfo, Input, NewRotation, Output, Phase, Purpose, Session, SessionConfig,
 };
 use zerok_sync_transport::frames::{FrameReader, FrameWriter};
 
 use crate::access::{Access, Admission};
+use crate::attendance::{Attendance, Attending};
 use crate::clock::Clock;
 use crate::groups::{Groups, Membership, News};
 use crate::limits;
 use crate::metrics::{Counted, Metrics};
 use crate::network::Network;
-use crate::rates::{DeviceRates, Rates, Toll, too_fast};
+use crate::rates::{DeviceRates, Rates, Toll, dropped, too_fast};
 use crate::restart;
 use crate::storage::keys::{KeptKeys, RotateError};
 use crate::storage::{Deletion, Deletions, OpenError, OpenGroup, Seen, Storage, StorageError};
 use crate::writer::{Answer, SessionWriter, Writer, millis, storage_failed};
 
+mod live;
 mod patience;
 
+use live::live;
 use patience::Patience;
 
 /// What every session works with.
@@ -44,6 +47,8 @@ pub struct SessionContext {
     pub writer: Writer,
     /// Where it hears of new blobs.
     pub groups: Arc<Groups>,
+    /// Where it hears of who is there.
+    pub attendance: Arc<Attendance>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
     /// The relay's clock.
@@ -90,12 +95,16 @@ pub async fn run(
         work: FuturesUnordered::new(),
         admission: None,
         membership: None,
+        attending: None,
+        superseded: false,
         news: None,
         subscribed: None,
         flushed: true,
         leaving: false,
     };
-    if driver.drive().await.is_ok() {
+    let ended = driver.drive().await;
+    driver.leave();
+    if ended.is_ok() {
         driver.finish().await;
     }
 }
@@ -129,6 +138,10 @@ struct Driver {
     work: FuturesUnordered<BoxFuture<'static, Input>>,
     admission: Option<Admission>,
     membership: Option<Membership>,
+    /// The device's place among those who are there, and its group.
+    attending: Option<(Attending, GroupId)>,
+    /// Whether the group has newer keys than the session.
+    superseded: bool,
     /// The other half of what was heard of the group.
     news: Option<Input>,
     subscribed: Option<Counted>,
@@ -155,6 +168,7 @@ impl Driver {
                 let newest = group.newest();
                 self.session.handle(Input::Grown(newest), &mut outputs);
             }
+            let input = self.complete(input);
             self.session.handle(input, &mut outputs);
             for output in outputs.drain(..) {
                 if matches!(output, Output::Close) {
@@ -200,6 +214,7 @@ impl Driver {
             let queued = self.writer.queued();
             let writing = queued > 0;
             let active = self.session.group().is_some();
+            let listens = self.session.listens() && queued < limits::LIVE_QUEUED;
             tokio::select! {
                 frame = self.reader.next(frame_limit), if wants_frames => {
                     let Some(frame) = frame.map_err(|_| Gone)? else {
@@ -220,6 +235,11 @@ impl Driver {
                 news = news(&mut self.membership), if active => {
                     self.news = Some(Input::Grown(news.cursor));
                     return Ok(Some(Input::EpochChanged(news.epoch)));
+                }
+                live = live(&self.attending), if listens => {
+                    if let Some(input) = self.take_live(live) {
+                        return Ok(Some(input));
+                    }
                 }
                 written = self.writer.write_some(), if writing => {
                     written.map_err(|_| Gone)?;
@@ -266,6 +286,12 @@ impl Driver {
         let Err(wait) = self.rates.pay(&mut held.toll) else {
             return self.held.take().map(|held| Input::Frame(held.frame));
         };
+        // Nothing waits for it, and it is worth nothing later.
+        if matches!(held.frame, Ok(Message::Ephemeral(_))) {
+            self.held = None;
+            self.context.metrics.ephemeral_dropped.inc();
+            return Some(Input::EphemeralDropped(dropped(wait)));
+        }
         let now = Instant::now();
         held.until = now + wait;
         if held.until <= held.since + limits::MAX_HOLD {
@@ -379,10 +405,17 @@ impl Driver {
                     Input::Deleted(self::delete(&context, deletion).await)
                 }));
             }
+            Output::Devices => self.list_devices(),
+            Output::Broadcast(said) => {
+                if let Some((attending, _)) = &self.attending {
+                    attending.say(&said);
+                }
+            }
             Output::Keys {
                 group_id,
                 after_epoch,
             } => {
+                self.superseded |= self.session.phase() == Phase::Behind;
                 let (storage, device) = (Arc::clone(&self.context.storage), self.device);
                 self.work.push(Box::pin(async move {
                     let since = storage.keys_since(group_id, device, after_epoch).await;
@@ -432,7 +465,11 @@ impl Driver {
             Message::Welcome(_) => {
                 if let Some(group_id) = self.session.group() {
                     self.seen(group_id, 0);
+                    self.enter(group_id);
                 }
+            }
+            Message::Ephemeral(_) => {
+                self.context.metrics.ephemeral_forwarded.inc();
             }
             Message::Blob(blob) => self.delivered(std::slice::from_ref(blob)),
             Message::PullResponse(page) => self.delivered(&page.blobs),

@@ -146,7 +146,9 @@ impl Acceptor {
             device: transport::device_id(connection.remote_id()),
             exporter,
             limits: self.limits,
-            capabilities: vec![capability::DELETE.to_owned()],
+            capabilities: [capability::DELETE, capability::PRESENCE]
+                .map(str::to_owned)
+                .to_vec(),
             page_bytes: limits::PAGE,
             max_storing_bytes: limits::MAX_STORING,
         };

@@ -7,6 +7,7 @@
 //! - [`tls`]: certificates for the TCP port
 //! - [`endpoint`], [`driver`]: connections and sessions; the decisions are in [`zerok_sync_shared::session`]
 //! - [`writer`], [`storage`], [`groups`]: from a push to the disk and on to the subscribers
+//! - `attendance`: who is there now, and what they say to each other
 //! - [`metrics`], [`history`]: what operators see
 //! - `cluster`: several relays on one PostgreSQL database
 //! - [`access`]: who may use the relay; [`invites`]: who may read and use up an invite
@@ -14,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod access;
+mod attendance;
 mod cleanup;
 pub mod clock;
 mod cluster;

@@ -77,6 +77,23 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the start waits until the relay's own endpoint is reachable through its WebSocket.
 pub const START_TIMEOUT: Duration = Duration::from_secs(20);
 
+// ---- Presence and ephemeral messages
+
+/// A device that has no session any more is told gone after this, if it is not back by then.
+pub const PRESENCE_GRACE: Duration = Duration::from_secs(3);
+/// Devices of one group whose coming and going waits for one session; with more it reads the list again.
+pub const MAX_CHANGES: usize = 256;
+/// Ephemeral messages that wait for one session; the oldest goes first.
+pub const MAX_SAID: usize = 32;
+/// Bytes queued for a device at which it is told nothing of presence and ephemeral messages: what is stored comes first.
+pub const LIVE_QUEUED: usize = 64 * 1024;
+/// Devices of one group on other nodes that are remembered.
+pub const MAX_ATTENDING: usize = 4_096;
+/// Ephemeral messages that wait to be told to other nodes; the oldest goes first.
+pub const MAX_SAID_TO_NODES: usize = 256;
+/// Devices in one entry of a notice: with its group they fit.
+pub const NOTICE_DEVICES: usize = 160;
+
 // ---- Access
 
 /// The file of access tokens is looked at so often; a change counts when it was seen twice.

@@ -149,6 +149,10 @@ pub struct Metrics {
     pub notices_sent: Counter,
     /// Notices heard, own ones among them.
     pub notices_received: Counter,
+    /// Ephemeral messages given to devices.
+    pub ephemeral_forwarded: Counter,
+    /// Ephemeral messages that were dropped under load.
+    pub ephemeral_dropped: Counter,
     /// What is looked up when somebody asks.
     pub live: Arc<Live>,
     registry: Registry,
@@ -259,6 +263,16 @@ impl Default for Metrics {
                 r,
                 "notices_received",
                 "Notices of new blobs heard from the nodes, own ones among them",
+            ),
+            ephemeral_forwarded: add(
+                r,
+                "ephemeral_forwarded",
+                "Ephemeral messages given to devices",
+            ),
+            ephemeral_dropped: add(
+                r,
+                "ephemeral_dropped",
+                "Ephemeral messages dropped, because a device sends too many or takes them too slowly",
             ),
             live,
             registry,

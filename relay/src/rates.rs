@@ -208,6 +208,16 @@ pub fn too_fast(wait: Duration) -> WireError {
     }
 }
 
+/// What a device is told of whose messages to those who are there one was dropped.
+#[must_use]
+pub fn dropped(wait: Duration) -> WireError {
+    WireError {
+        code: ErrorCode::EphemeralDropped,
+        message: "more is sent than this relay takes; broadcasts are dropped".into(),
+        retry_after_ms: Some(millis(wait.max(Duration::from_secs(1)))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,7 @@ use zerok_sync_shared::message::RelayLimits;
 use zerok_sync_transport::endpoint::device_id;
 
 use crate::access::{Access, AccessError};
+use crate::attendance::Attendance;
 use crate::cleanup::Cleanup;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Nodes};
@@ -148,6 +149,7 @@ impl Relay {
         };
         let clock = Arc::new(Clock::open(&config.data_dir, now));
         let groups = Arc::new(Groups::default());
+        let attendance = Arc::new(Attendance::new(Arc::clone(&clock), Arc::clone(&metrics)));
         let shutdown = CancellationToken::new();
         let stop_http = CancellationToken::new();
         let services = TaskTracker::new();
@@ -210,6 +212,7 @@ impl Relay {
             let cluster = Cluster {
                 storage,
                 groups: Arc::clone(&groups),
+                attendance: Arc::clone(&attendance),
                 nodes: Arc::clone(&nodes),
                 deployment: Arc::clone(&deployment),
                 clock: Arc::clone(&clock),
@@ -229,6 +232,7 @@ impl Relay {
             storage: Arc::clone(&storage),
             writer: writer.clone(),
             groups,
+            attendance: Arc::clone(&attendance),
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
             access: access.clone(),
@@ -249,6 +253,10 @@ impl Relay {
             group_quota: config.group_quota,
         };
         let incarnation = storage.incarnation();
+        services.spawn({
+            let over = shutdown.clone();
+            async move { attendance.run(over).await }
+        });
         if let Some(file) = token_file {
             services.spawn(file.follow(shutdown.clone()));
         }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use zerok_sync_shared::crypto::rotation::Certificate;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
-use zerok_sync_shared::message::Mark;
+use zerok_sync_shared::message::{ListedDevice, Mark};
 use zerok_sync_shared::session::{GroupInfo, KeysSince, NewBlob, NewRotation, Page, Stored};
 use zerok_sync_shared::time::Timestamp;
 
@@ -278,6 +278,13 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Which of these the group has, in the order of the question, and where.
     async fn has(&self, group_id: GroupId, ids: Vec<BlobId>) -> Result<Vec<Mark>, StorageError>;
+
+    /// The devices that were last here, at most so many of them; none is said to be there now.
+    async fn devices(
+        &self,
+        group_id: GroupId,
+        max: usize,
+    ) -> Result<Vec<ListedDevice>, StorageError>;
 
     /// Deletes at most `max_blobs` expired blobs, and gives how many they were.
     async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError>;

@@ -18,14 +18,15 @@ use zerok_sync_shared::crypto::keys::Secret;
 use zerok_sync_shared::crypto::roster::SignedEntry;
 use zerok_sync_shared::crypto::rotation::{self, Reason};
 use zerok_sync_shared::ids::BlobId;
-use zerok_sync_shared::message::{Message, Pull, Push, Revoke};
+use zerok_sync_shared::message::{Ephemeral, Message, Pull, Push, Revoke};
 use zerok_sync_shared::time::Timestamp;
+use zerok_sync_transport::endpoint as transport;
 
 /// What an operator reads.
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 
 /// Metrics that this traffic leaves at nought.
-const STILL: [&str; 11] = [
+const STILL: [&str; 12] = [
     "zerok_relay_writer_queue",
     "zerok_relay_writer_queue_bytes",
     "zerok_relay_storage_failing",
@@ -37,6 +38,8 @@ const STILL: [&str; 11] = [
     "zerok_relay_notices_received_total",
     "zerok_relay_acknowledged_blobs_deleted_total",
     "zerok_relay_pages_from_storage_total",
+    // relay/tests/presence.rs moves it.
+    "zerok_relay_ephemeral_dropped_total",
 ];
 
 /// Name to type and help.
@@ -191,6 +194,14 @@ async fn every_metric_is_documented_parses_and_moves() {
     two.subscribe(0).await;
     one.push(1, b"canary text").await;
     while !matches!(two.receive().await, Message::Blob(_)) {}
+    two.send(Message::Devices).await;
+    while !matches!(two.receive().await, Message::DevicesResponse { .. }) {}
+    one.send(Message::Ephemeral(Ephemeral {
+        sender: transport::device_id(native.endpoint.id()),
+        epoch: 0,
+        payload: b"canary text".as_slice().into(),
+    }))
+    .await;
     let pull = Pull {
         after_cursor: 0,
         limit: 10,

@@ -74,6 +74,10 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::HasResponse { marks } => put_one(&mut out, marks),
         Message::Delete(fields) => fields.put(&mut out),
         Message::Deleted { blob_id } => put_one(&mut out, blob_id),
+        Message::Presence(fields) => fields.put(&mut out),
+        Message::Ephemeral(fields) => fields.put(&mut out),
+        Message::Devices => wire::put_array_len(&mut out, 0),
+        Message::DevicesResponse { devices } => put_one(&mut out, devices),
         Message::Revoke(fields) => fields.put(&mut out),
         Message::Revoked { certificates } => put_one(&mut out, certificates),
         Message::KeyPacket(fields) => fields.put(&mut out),
@@ -117,6 +121,12 @@ pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
         code::HAS_RESPONSE => take_one(fields).map(|marks| Message::HasResponse { marks })?,
         code::DELETE => Message::Delete(from_bytes(fields)?),
         code::DELETED => take_one(fields).map(|blob_id| Message::Deleted { blob_id })?,
+        code::PRESENCE => Message::Presence(from_bytes(fields)?),
+        code::EPHEMERAL => Message::Ephemeral(from_bytes(fields)?),
+        code::DEVICES => take_none(fields).map(|()| Message::Devices)?,
+        code::DEVICES_RESPONSE => {
+            take_one(fields).map(|devices| Message::DevicesResponse { devices })?
+        }
         code::REVOKE_DEVICE => Message::Revoke(from_bytes(fields)?),
         code::DEVICE_REVOKED => {
             take_one(fields).map(|certificates| Message::Revoked { certificates })?
@@ -163,6 +173,15 @@ fn put_one<T: Wire>(out: &mut Vec<u8>, field: &T) {
 fn take_one<T: Wire>(mut fields: &[u8]) -> Result<T, DecodeError> {
     wire::take_exact_array_len(&mut fields, 1)?;
     from_bytes(fields)
+}
+
+/// The fields of a message that has none.
+fn take_none(mut fields: &[u8]) -> Result<(), DecodeError> {
+    wire::take_exact_array_len(&mut fields, 0)?;
+    fields
+        .is_empty()
+        .then_some(())
+        .ok_or(DecodeError::Malformed)
 }
 
 /// A value as MessagePack, as it is in frames: what a device stores, and what is sealed.

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod blob;
 pub mod device;
+pub mod ephemeral;
 pub mod exchange;
 pub mod invite;
 pub mod keys;
@@ -20,6 +21,8 @@ pub(crate) mod domain {
     pub(crate) const ACCESS: &[u8] = b"0k-sync/1 access";
     /// KDF: epoch secret → blob key; and the first bytes of a blob's associated data.
     pub(crate) const BLOB: &[u8] = b"0k-sync/1 blob";
+    /// The first bytes of the associated data of an ephemeral message.
+    pub(crate) const EPHEMERAL: &[u8] = b"0k-sync/1 ephemeral";
     /// The signed text of a HELLO; and the label of the TLS exporter in it.
     pub(crate) const HELLO: &[u8] = b"0k-sync/1 hello";
     /// Hash: first characters of a short code → lookup id.

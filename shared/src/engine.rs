@@ -35,6 +35,7 @@ mod keys;
 mod link;
 mod outbox;
 mod places;
+mod presence;
 mod repair;
 mod requests;
 mod roster;
@@ -211,6 +212,11 @@ impl Engine {
                 }),
                 Err(error) => out.push(Output::Refused { token, error }),
             },
+            Input::Broadcast { group, body } => {
+                self.with_group(now, group, out, |group, context| {
+                    group.broadcast(body, context);
+                });
+            }
             Input::RemoveGroup { group, token } => {
                 if self.groups.contains_key(&group) {
                     self.admin.push_back(Admin::Remove { group, token });
@@ -277,11 +283,20 @@ impl Engine {
             .iter()
             .map(|(_, at, _)| *at)
             .filter(|_| self.writing.is_none());
+        let presence = self
+            .groups
+            .values()
+            .filter_map(|group| group.attendance.stale_at);
         let searches = self
             .groups
             .values()
             .filter_map(|group| group.deletes.next_wake());
-        links.chain(groups).chain(searches).chain(storage).min()
+        links
+            .chain(groups)
+            .chain(searches)
+            .chain(storage)
+            .chain(presence)
+            .min()
     }
 
     /// Whether to read the next frame of a stream now.
@@ -539,6 +554,9 @@ impl Engine {
             }
             group.send_more(&mut context);
             group.search_log(&mut context);
+            if group.attendance.settle(now) {
+                self.changed.insert(group.id);
+            }
         }
         self.start_write(now, out);
         // What could not be written was refused, or is being tried again: otherwise the trouble is over until it shows

@@ -70,6 +70,8 @@ codes! {
     NotFound = 2004, "NOT_FOUND", false;
     /// The device takes what is sent to it too slowly. No ERROR could reach it: its stream is reset with this number.
     TooSlow = 2005, "TOO_SLOW", true;
+    /// A message for those who are there now was dropped: more is sent than the relay takes. Nothing else is affected.
+    EphemeralDropped = 2006, "EPHEMERAL_DROPPED", true;
     /// The relay has too much to do.
     RelayOverloaded = 3000, "RELAY_OVERLOADED", true;
     /// The relay is stopping; another one, or this one in a moment, will answer.

@@ -56,6 +56,17 @@ pub const MAX_ACCESS_TOKEN: usize = 512;
 /// Longest text of an ERROR or BYE.
 pub const MAX_TEXT: usize = 512;
 
+/// What an app may put into one message to those who are there now. Sealed and as text it fits a NOTIFY of PostgreSQL.
+pub const MAX_EPHEMERAL: usize = 4 * 1024;
+/// Longest sealed payload of such a message: PADMÉ rounds a length of 2¹² up to a multiple of 2⁸; then nonce and tag.
+pub const MAX_EPHEMERAL_PAYLOAD: usize = MAX_EPHEMERAL + 256 + 40;
+/// Devices that an answer to DEVICES lists: those that are there, and then those that were there last.
+pub const MAX_LISTED_DEVICES: usize = 512;
+/// Runs of one sender of whose messages a device remembers the last: an older message of them is not taken again.
+pub const MAX_SENDER_RUNS: usize = 4;
+/// For so long after its session was lost a device takes those for present who were: time enough to reach the relay again.
+pub const PRESENCE_GRACE: Duration = Duration::from_secs(15);
+
 /// Blob ids in one HAS.
 pub const MAX_HAS_IDS: usize = 1_000;
 /// Blobs in one answer to PULL.

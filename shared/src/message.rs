@@ -11,6 +11,10 @@ use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
 use crate::limits;
 use crate::time::Timestamp;
 
+mod presence;
+
+pub use presence::{Ephemeral, ListedDevice, Presence};
+
 /// Highest version of the protocol that this crate speaks.
 pub const VERSION: u16 = 1;
 /// Lowest version that it still serves.
@@ -256,6 +260,10 @@ pub enum Message {
         /// The blob.
         blob_id: BlobId,
     },
+    /// 0x30
+    Presence(Presence),
+    /// 0x32
+    Ephemeral(Ephemeral),
     /// 0x50
     Revoke(Revoke),
     /// 0x51: this device is out. The session ends after it.
@@ -265,6 +273,13 @@ pub enum Message {
     },
     /// 0x52
     KeyPacket(KeyPacket),
+    /// 0x53: which devices does the group have? From then on the relay tells who comes and goes, and forwards EPHEMERAL.
+    Devices,
+    /// 0x54: those that were here last
+    DevicesResponse {
+        /// At most [`limits::MAX_LISTED_DEVICES`], in no order.
+        devices: Vec<ListedDevice>,
+    },
     /// 0x55: the member list of the newest epoch and packets for its members, for a relay that learned of the epoch from a
     /// chain in HELLO. It keeps what it has already.
     KeyPackets(KeyPackets),
@@ -398,6 +413,8 @@ impl WireError {
 pub mod capability {
     /// A relay with it takes DELETE.
     pub const DELETE: &str = "delete";
+    /// DEVICES is answered, and EPHEMERAL is forwarded.
+    pub const PRESENCE: &str = "presence";
 }
 
 /// The codes of the frames, in one table.
@@ -417,9 +434,13 @@ pub mod code {
     pub const HAS_RESPONSE: u8 = 0x23;
     pub const DELETE: u8 = 0x40;
     pub const DELETED: u8 = 0x42;
+    pub const PRESENCE: u8 = 0x30;
+    pub const EPHEMERAL: u8 = 0x32;
     pub const REVOKE_DEVICE: u8 = 0x50;
     pub const DEVICE_REVOKED: u8 = 0x51;
     pub const KEY_PACKET: u8 = 0x52;
+    pub const DEVICES: u8 = 0x53;
+    pub const DEVICES_RESPONSE: u8 = 0x54;
     pub const KEY_PACKETS: u8 = 0x55;
     pub const CHAIN: u8 = 0x56;
     pub const BYE: u8 = 0x7F;
@@ -445,9 +466,13 @@ impl Message {
             Self::HasResponse { .. } => code::HAS_RESPONSE,
             Self::Delete(_) => code::DELETE,
             Self::Deleted { .. } => code::DELETED,
+            Self::Presence(_) => code::PRESENCE,
+            Self::Ephemeral(_) => code::EPHEMERAL,
             Self::Revoke(_) => code::REVOKE_DEVICE,
             Self::Revoked { .. } => code::DEVICE_REVOKED,
             Self::KeyPacket(_) => code::KEY_PACKET,
+            Self::Devices => code::DEVICES,
+            Self::DevicesResponse { .. } => code::DEVICES_RESPONSE,
             Self::KeyPackets(_) => code::KEY_PACKETS,
             Self::Chain { .. } => code::CHAIN,
             Self::Bye { .. } => code::BYE,
@@ -516,6 +541,13 @@ impl Message {
             Self::KeyPackets(keys) => broken(members_fit(&keys.members), "members")
                 .or(broken(packets_fit(&keys.packets), "packets")),
             Self::Blob(blob) => broken(blob.payload.len() <= limits::MAX_PAYLOAD, "payload"),
+            Self::Ephemeral(said) => broken(
+                said.payload.len() <= limits::MAX_EPHEMERAL_PAYLOAD,
+                "payload",
+            ),
+            Self::DevicesResponse { devices } => {
+                broken(devices.len() <= limits::MAX_LISTED_DEVICES, "devices")
+            }
             // The relay's own limit decides, and is named in the answer; the frame bounds it here.
             Self::Push(_)
             | Self::PushAck(_)
@@ -525,6 +557,8 @@ impl Message {
             | Self::Delete(_)
             | Self::Deleted { .. }
             | Self::Chain { .. }
+            | Self::Presence(_)
+            | Self::Devices
             | Self::Pull(_) => None,
         }
     }

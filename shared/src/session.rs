@@ -23,17 +23,19 @@ use crate::error::ErrorCode;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
 use crate::limits;
 use crate::message::{
-    self, Blob, Delete, Hello, KeyPacket, Mark, Message, PullResponse, RelayLimits, Welcome,
-    WireError,
+    self, Blob, Delete, Ephemeral, Hello, KeyPacket, ListedDevice, Mark, Message, Presence,
+    PullResponse, RelayLimits, Welcome, WireError,
 };
 use crate::time::Timestamp;
 
 mod active;
+mod presence;
 
 #[cfg(test)]
 mod tests;
 
 use active::{Active, Subscription};
+use presence::Attendance;
 
 /// What a relay knows before the first frame.
 #[derive(Debug, Clone)]
@@ -160,6 +162,14 @@ pub enum Input {
     HasResult(Result<Vec<Mark>, WireError>),
     /// The answer to [`Output::Delete`].
     Deleted(Result<(), WireError>),
+    /// The answer to [`Output::Devices`], or the list once more, because more has changed than could be told one by one.
+    Devices(Result<Vec<ListedDevice>, WireError>),
+    /// Another device of the group came or went.
+    Presence(Presence),
+    /// Another device of the group says something.
+    Said(Ephemeral),
+    /// An EPHEMERAL came too soon after many others, and was dropped.
+    EphemeralDropped(WireError),
     /// The answer to [`Output::Keys`].
     Keys(Result<KeysSince, WireError>),
     /// The answer to [`Output::Rotate`].
@@ -228,6 +238,10 @@ pub enum Output {
         /// Which blob, and whether at once.
         delete: Delete,
     },
+    /// Which devices does the group have?
+    Devices,
+    /// Forward this to the other devices of the group that are there now.
+    Broadcast(Ephemeral),
     /// How have the keys changed since this epoch, and what is there for the device?
     Keys {
         /// The group.
@@ -350,6 +364,7 @@ impl Session {
                     && !active.pulling
                     && !active.asking
                     && active.deleting.is_none()
+                    && !active.attendance.asking
                     && !active.rotating
                     && !active.chain_asked
                     && !active.superseded
@@ -364,6 +379,24 @@ impl Session {
         match &self.state {
             State::Active(active) => Some(active.group_id),
             _ => None,
+        }
+    }
+
+    /// Whether the device is there for the others of the group, and does not only ask whether the group exists.
+    #[must_use]
+    pub const fn is_present(&self) -> bool {
+        matches!(&self.state, State::Active(active) if !active.probe)
+    }
+
+    /// Whether to feed [`Input::Presence`] and [`Input::Said`] now. They are the first to be dropped: the caller keeps as
+    /// little of them as it likes.
+    #[must_use]
+    pub const fn listens(&self) -> bool {
+        match &self.state {
+            State::Active(active) => {
+                active.attendance.listens && !active.attendance.asking && !active.superseded
+            }
+            _ => false,
         }
     }
 
@@ -493,6 +526,12 @@ impl Session {
                 }));
             }
             (State::Active(active), Input::Deleted(result)) => active.on_deleted(result, out),
+            (State::Active(active), Input::Devices(result)) => active.on_listed(result, out),
+            (State::Active(active), Input::Presence(presence)) => active.on_presence(presence, out),
+            (State::Active(active), Input::Said(said)) => active.on_said(said, out),
+            (State::Active(active), Input::EphemeralDropped(error)) => {
+                active.on_dropped(error, out);
+            }
             (State::Active(active), Input::Grown(max_cursor)) => {
                 active.max_cursor = active.max_cursor.max(max_cursor);
                 active.read_on(out);
@@ -515,6 +554,10 @@ impl Session {
                 | Input::Read(..)
                 | Input::HasResult(_)
                 | Input::Deleted(_)
+                | Input::Devices(_)
+                | Input::Presence(_)
+                | Input::Said(_)
+                | Input::EphemeralDropped(_)
                 | Input::Keys(_)
                 | Input::Rotated(_)
                 | Input::EpochChanged(_)
@@ -637,6 +680,8 @@ impl Session {
             pulling: false,
             asking: false,
             deleting: None,
+            probe: hello.probe,
+            attendance: Attendance::default(),
             subscription: None,
         }));
     }
@@ -706,6 +751,12 @@ impl Session {
                     packets: keys.packets,
                 });
             }
+            Message::Devices => active.on_devices(out),
+            Message::Ephemeral(said) => {
+                if let Err(error) = active.on_ephemeral(said, self.config.device, out) {
+                    self.fail(error, out);
+                }
+            }
             Message::Chain { after_epoch } => {
                 active.chain_asked = true;
                 out.push(Output::Keys {
@@ -723,6 +774,8 @@ impl Session {
             | Message::PullResponse(_)
             | Message::HasResponse { .. }
             | Message::Deleted { .. }
+            | Message::Presence(_)
+            | Message::DevicesResponse { .. }
             | Message::Revoked { .. }
             | Message::KeyPacket(_)
             | Message::KeyPackets(_)

@@ -32,6 +32,8 @@ use crate::message::{
 };
 use crate::time::Timestamp;
 
+mod presence;
+
 fn hex(bytes: impl AsRef<[u8]>) -> String {
     HEXLOWER.encode(bytes.as_ref())
 }
@@ -564,6 +566,7 @@ fn messages() -> Vec<(&'static str, Message)> {
 fn frames_json() {
     let frames: Vec<_> = messages()
         .into_iter()
+        .chain(presence::messages())
         .map(|(name, message)| {
             let frame = codec::encode(&message);
             assert_eq!(

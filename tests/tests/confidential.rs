@@ -188,6 +188,7 @@ async fn the_relay_learns_nothing_that_it_should_not_know() {
         a.push(group, &format!("{n} {CANARY} {}", "x".repeat(n * 500)))
             .await;
         b.push(group, &format!("{CANARY}{n}")).await;
+        a.client.broadcast(group, CANARY.into()).unwrap();
     }
     a.flush(group).await;
     b.flush(group).await;

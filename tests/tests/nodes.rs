@@ -16,10 +16,11 @@ use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use tokio::time::sleep;
 use zerok_sync_client::Path;
-use zerok_sync_shared::ids::GroupId;
-use zerok_sync_shared::message::{Message, Subscribe};
+use zerok_sync_shared::ids::{DeviceId, GroupId};
+use zerok_sync_shared::limits::MAX_EPHEMERAL_PAYLOAD;
+use zerok_sync_shared::message::{Ephemeral, Message, Subscribe};
 use zerok_sync_tests::postgres::Postgres;
-use zerok_sync_tests::raw::{Peer, blob_id, http, keys, push};
+use zerok_sync_tests::raw::{Peer, Stream, blob_id, http, keys, push};
 use zerok_sync_tests::relay::{Options, RelayProcess};
 
 /// A database server and relays that share it.
@@ -234,6 +235,70 @@ async fn what_is_pushed_at_one_node_arrives_at_another_which_was_told() {
     let leaving = relays.swap_remove(0);
     leaving.terminate().await.unwrap();
     nodes_at(&relays[0], 1).await;
+}
+
+/// A session that hears who is there, and who was there when it began.
+async fn listening(peer: &Peer) -> (Stream, Vec<DeviceId>) {
+    let (mut stream, _) = peer.session(&keys(1)).await.unwrap();
+    stream.send(&Message::Devices).await.unwrap();
+    let Message::DevicesResponse { devices } = stream.receive().await.unwrap() else {
+        panic!("no list");
+    };
+    let online = devices.iter().filter(|listed| listed.online);
+    (stream, online.map(|listed| listed.device).collect())
+}
+
+/// Waits until somebody has come, or has gone.
+async fn wait_presence(stream: &mut Stream, of: DeviceId, online: bool) {
+    let waiting = async {
+        loop {
+            match stream.receive().await.unwrap() {
+                Message::Presence(presence) if presence.device == of => {
+                    if presence.online == online {
+                        return;
+                    }
+                }
+                Message::Presence(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    patient(waiting).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_at_two_nodes_see_and_hear_each_other_until_one_node_dies() {
+    let mut deployment = deployment(2).await;
+    let two = deployment.relays.pop().unwrap();
+    let one = &deployment.relays[0];
+    let (here, there) = (
+        Peer::connect(one.url()).await.unwrap(),
+        Peer::connect(two.url()).await.unwrap(),
+    );
+    let (mut first, _) = listening(&here).await;
+    let (mut second, mut online) = listening(&there).await;
+    wait_presence(&mut first, there.device(), true).await;
+    if !online.contains(&here.device()) {
+        wait_presence(&mut second, here.device(), true).await;
+        online.push(here.device());
+    }
+    assert_eq!(online.len(), 2);
+    for n in 0..20_u8 {
+        let said = Ephemeral {
+            sender: there.device(),
+            epoch: 0,
+            payload: vec![n; MAX_EPHEMERAL_PAYLOAD].into(),
+        };
+        second
+            .send(&Message::Ephemeral(said.clone()))
+            .await
+            .unwrap();
+        let heard = patient(first.receive()).await.unwrap();
+        assert_eq!(heard, Message::Ephemeral(said));
+    }
+    two.kill().await.unwrap();
+    wait_presence(&mut first, there.device(), false).await;
+    drop(second);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -146,11 +146,8 @@ export class App {
     const which = (): string => (this.#stores.size > 1 && store.title !== "" ? `“${store.title}”` : "the list");
     // Names are learned while their devices are there.
     const learn = (): void => void book.list().catch(() => undefined);
-    group.on("status", ({ state }) => {
-      if (state === "synced") learn();
-    });
+    group.on("devices", learn);
     group.on("device-joined", ({ device, name }) => {
-      learn();
       // To a device that has just joined all the others are new.
       if (this.#welcomed.has(device) || awaitedGroups.has(group.id)) return;
       toast(`${shownName(name ?? "")} joined ${which()}.`);

@@ -2,11 +2,12 @@
 
 use serde_json::json;
 use zerok_sync_client::shared::failure::code;
+use zerok_sync_client::shared::time::Timestamp;
 
 use super::{Context, confirmed, short};
 use crate::args;
 use crate::failure::{EXIT_DONE, Failure};
-use crate::output::escape;
+use crate::output::{escape, time};
 use crate::session::Session;
 use crate::session::requests::{Devices, MemberDevice, Rename, Revoke};
 use crate::settle::{Goal, Outcome, settle};
@@ -200,9 +201,9 @@ fn unique<'a>(device: &'a MemberDevice, all: &[MemberDevice]) -> &'a str {
     starts.find(|start| !taken(start)).unwrap_or(&device.id)
 }
 
-/// One line each, in columns: id, name, platform, and what is special.
+/// One line each, in columns: id, name, platform, whether it is there, and what is special.
 fn table(devices: &[MemberDevice]) -> Vec<String> {
-    let rows: Vec<[String; 4]> = devices
+    let rows: Vec<[String; 5]> = devices
         .iter()
         .map(|device| {
             let own = device.own.then_some("this device");
@@ -220,6 +221,7 @@ fn table(devices: &[MemberDevice]) -> Vec<String> {
                 unique(device, devices).to_owned(),
                 or_none(&device.name),
                 or_none(&device.platform),
+                presence(device),
                 special.join(", "),
             ]
         })
@@ -228,13 +230,25 @@ fn table(devices: &[MemberDevice]) -> Vec<String> {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let (ids, names, platforms) = (width(0), width(1), width(2));
+    let (ids, names, platforms, seen) = (width(0), width(1), width(2), width(3));
     rows.iter()
-        .map(|[id, name, platform, special]| {
-            let line = format!("{id:<ids$}  {name:<names$}  {platform:<platforms$}  {special}");
+        .map(|[id, name, platform, last, special]| {
+            let line = format!(
+                "{id:<ids$}  {name:<names$}  {platform:<platforms$}  {last:<seen$}  {special}"
+            );
             line.trim_end().to_owned()
         })
         .collect()
+}
+
+/// Whether a device is there, or when it was there last.
+fn presence(device: &MemberDevice) -> String {
+    match device.last_seen {
+        _ if device.revoked => "-".to_owned(),
+        _ if device.online => "online".to_owned(),
+        Some(at) => format!("seen {}", time::utc(Timestamp(at))),
+        None => "-".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -249,6 +263,8 @@ mod tests {
             own: false,
             revoked: false,
             revoking: false,
+            online: false,
+            last_seen: None,
         }
     }
 
@@ -260,13 +276,15 @@ mod tests {
             device("b", ""),
         ];
         all[0].own = true;
+        all[0].online = true;
         all[1].revoking = true;
+        all[1].last_seen = Some(1_767_225_600_000);
         assert_eq!(
             table(&all),
             [
-                "aaaaaaaaa1  laptop     Linux  this device",
-                "aaaaaaaaa2  évil\\e[2J  Linux  being removed",
-                "b0000000    -          Linux",
+                "aaaaaaaaa1  laptop     Linux  online                    this device",
+                "aaaaaaaaa2  évil\\e[2J  Linux  seen 2026-01-01 00:00:00  being removed",
+                "b0000000    -          Linux  -",
             ]
         );
     }

@@ -102,7 +102,7 @@ impl Probe {
         };
         // The streams of sessions, so that a browser's core has the code once.
         let (events, mut answers) = mpsc::channel(EVENT_QUEUE);
-        let (outgoing, _gate) = start_stream(self.connection.clone(), STREAM, events);
+        let (outgoing, _passing, _gate) = start_stream(self.connection.clone(), STREAM, events);
         outgoing.send(Message::Hello(hello)).ok()?;
         match answers.recv().await? {
             NetworkEvent::Frame { message, .. } => message.ok(),

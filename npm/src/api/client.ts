@@ -144,6 +144,8 @@ export class ClientHandle implements SyncClient, CoreHandlers {
       case "device-joined":
       case "device-revoked":
       case "deleted":
+      case "devices":
+      case "broadcast":
       case "gap":
         this.#group(event.group).apply(event);
         break;

@@ -1,5 +1,5 @@
 /** One group: its mirrored state and the calls on it. */
-import { blobBytes, httpUrl, inviteKind, wholeNumber, withTimeout } from "../check.js";
+import { blobBytes, broadcastBytes, httpUrl, inviteKind, wholeNumber, withTimeout } from "../check.js";
 import { invalidArgument, toSyncError } from "../convert.js";
 import type { Core } from "../core.js";
 import type { CoreEvent } from "../core-types.js";
@@ -49,6 +49,8 @@ export class GroupHandle implements Group {
     "device-joined": new Set(),
     "device-revoked": new Set(),
     deleted: new Set(),
+    devices: new Set(),
+    broadcast: new Set(),
     gap: new Set(),
     error: new Set(),
   });
@@ -137,6 +139,14 @@ export class GroupHandle implements Group {
     return this.#core.call("devices", [this.id]);
   }
 
+  broadcast(data: Uint8Array | ArrayBuffer | string): void {
+    const said = this.#core.call("broadcast", [this.id, broadcastBytes(data)]);
+    // Nobody waits for it, so what is wrong is told like everything else in the background.
+    said.catch((error: unknown) => {
+      if (this.#ended === undefined) this.#events.emit("error", toSyncError(error, { group: this.id }));
+    });
+  }
+
   async revokeDevice(id: string, options: RevokeOptions = {}): Promise<void> {
     const { reason = "lost", until = "local" } = options;
     if (typeof id !== "string") throw invalidArgument("revokeDevice() needs the id of a device.");
@@ -177,6 +187,12 @@ export class GroupHandle implements Group {
         break;
       case "deleted":
         this.#events.emit("deleted", { id: event.id, by: event.by, position: event.position, forced: event.forced });
+        break;
+      case "devices":
+        this.#events.emit("devices", undefined);
+        break;
+      case "broadcast":
+        this.#events.emit("broadcast", { sender: event.sender, data: event.data });
         break;
       case "gap":
         this.#events.emit("gap", { sender: event.sender, from: event.from, to: event.to });

@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use tokio::time::timeout;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
-use zerok_sync_shared::message::{Blob, Mark};
+use zerok_sync_shared::message::{Blob, ListedDevice, Mark};
 use zerok_sync_shared::session::{GroupInfo, KeysSince, NewRotation, Page};
 use zerok_sync_shared::time::Timestamp;
 
@@ -260,6 +260,23 @@ impl Storage for PostgresStorage {
             .fetch_all(connection))?;
         let marks: Result<Vec<_>, _> = rows.iter().map(mark).collect();
         Ok(marks?)
+    }
+
+    async fn devices(
+        &self,
+        group_id: GroupId,
+        max: usize,
+    ) -> Result<Vec<ListedDevice>, StorageError> {
+        let sql = "
+            SELECT d.device_id, d.last_seen, d.acked FROM devices d
+            WHERE d.group_ref = (SELECT id FROM groups WHERE group_id = $1)
+            ORDER BY d.last_seen DESC LIMIT $2";
+        let rows = reading!(self.readers, |connection| sqlx::query(sql)
+            .bind(group_id.0.as_slice())
+            .bind(i64::try_from(max).unwrap_or(i64::MAX))
+            .fetch_all(connection))?;
+        let devices: Result<Vec<_>, _> = rows.iter().map(listed_device).collect();
+        Ok(devices?)
     }
 
     async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError> {
@@ -545,6 +562,15 @@ fn blob(row: &PgRow, payload: Vec<u8>) -> Result<Blob, sqlx::Error> {
         timestamp,
         ttl: u32::try_from(lives.as_secs()).unwrap_or(u32::MAX),
         payload: payload.into(),
+    })
+}
+
+fn listed_device(row: &PgRow) -> Result<ListedDevice, sqlx::Error> {
+    Ok(ListedDevice {
+        device: DeviceId(bytes(row, 0)?),
+        last_seen: Timestamp(number(row, 1)?),
+        acked: number(row, 2)?,
+        online: false,
     })
 }
 

@@ -11,7 +11,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _, Row, SqliteConnection};
 use tokio::sync::Mutex;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
-use zerok_sync_shared::message::{Blob, Mark};
+use zerok_sync_shared::message::{Blob, ListedDevice, Mark};
 use zerok_sync_shared::session::{GroupInfo, KeysSince, NewRotation, Page};
 use zerok_sync_shared::time::Timestamp;
 
@@ -336,6 +336,23 @@ impl Storage for SqliteStorage {
         rows.iter().map(mark).collect()
     }
 
+    async fn devices(
+        &self,
+        group_id: GroupId,
+        max: usize,
+    ) -> Result<Vec<ListedDevice>, StorageError> {
+        let sql = "
+            SELECT d.device_id, d.last_seen, d.acked FROM devices d
+            WHERE d.group_ref = (SELECT id FROM groups WHERE group_id = ?1)
+            ORDER BY d.last_seen DESC LIMIT ?2";
+        let rows = sqlx::query(sql)
+            .bind(group_id.0.to_vec())
+            .bind(i64::try_from(max).unwrap_or(i64::MAX))
+            .fetch_all(&mut *self.reader().await?)
+            .await?;
+        rows.iter().map(listed_device).collect()
+    }
+
     async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError> {
         self.write(async |connection| retention::expire(connection, now, max_blobs).await)
             .await
@@ -502,6 +519,15 @@ fn group_info(row: &SqliteRow) -> Result<GroupInfo, StorageError> {
         access_pub: bytes(row, 3)?,
         marks: Vec::new(),
         revoked: row.try_get(4)?,
+    })
+}
+
+fn listed_device(row: &SqliteRow) -> Result<ListedDevice, StorageError> {
+    Ok(ListedDevice {
+        device: DeviceId(bytes(row, 0)?),
+        last_seen: Timestamp(number(row, 1)?),
+        acked: number(row, 2)?,
+        online: false,
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, InviteLookup};
-use zerok_sync_shared::message::Mark;
+use zerok_sync_shared::message::{ListedDevice, Mark};
 use zerok_sync_shared::session::{NewBlob, Stored};
 use zerok_sync_shared::time::Timestamp;
 
@@ -35,6 +35,7 @@ pub(super) async fn conformance<F: Future<Output = Arc<dyn Storage>>>(make: impl
     the_census_sorts_active_devices_by_their_lag(&*make().await).await;
     what_everybody_has_is_deleted(&*make().await).await;
     gone_devices_are_forgotten(&*make().await).await;
+    the_devices_that_were_here_last_are_listed(&*make().await).await;
     invites_are_kept_changed_and_forgotten(&*make().await).await;
     deletions::conformance(&make).await;
     keys::conformance(&make).await;
@@ -546,6 +547,30 @@ async fn gone_devices_are_forgotten(storage: &dyn Storage) {
         "what is forgotten holds nothing back"
     );
     while storage.shrink().await.unwrap() {}
+}
+
+async fn the_devices_that_were_here_last_are_listed(storage: &dyn Storage) {
+    storage.open_group(open(A)).await.unwrap();
+    storage.open_group(open(B)).await.unwrap();
+    cursors(storage, &[pending(A, 1, 10), pending(B, 1, 10)]).await;
+    let at = |seconds| NOW.plus(Duration::from_secs(seconds));
+    let all = [
+        seen(A, 1, 0, at(2)),
+        seen(A, 2, 1, at(3)),
+        seen(A, 3, 0, at(1)),
+        seen(B, 4, 0, at(9)),
+    ];
+    see(storage, &all).await;
+    let listed = |device: &Seen| ListedDevice {
+        device: device.device,
+        last_seen: device.at,
+        acked: device.acked,
+        online: false,
+    };
+    let devices = storage.devices(A, 2).await.unwrap();
+    assert_eq!(devices, [listed(&all[1]), listed(&all[0])]);
+    assert_eq!(storage.devices(A, 9).await.unwrap().len(), 3);
+    assert_eq!(storage.devices(GroupId([9; 32]), 9).await.unwrap(), []);
 }
 
 async fn invites_are_kept_changed_and_forgotten(storage: &dyn Storage) {

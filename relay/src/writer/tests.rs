@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use bytes::Bytes;
 use zerok_sync_shared::ids::{BlobId, Incarnation, InviteLookup};
-use zerok_sync_shared::message::Mark;
+use zerok_sync_shared::message::{ListedDevice, Mark};
 use zerok_sync_shared::session::{GroupInfo, KeysSince, NewRotation, Page};
 use zerok_sync_shared::time::Timestamp;
 
@@ -75,6 +75,9 @@ impl Storage for Fake {
         Err(StorageError(String::new()))
     }
     async fn has(&self, _: GroupId, _: Vec<BlobId>) -> Result<Vec<Mark>, StorageError> {
+        Ok(vec![])
+    }
+    async fn devices(&self, _: GroupId, _: usize) -> Result<Vec<ListedDevice>, StorageError> {
         Ok(vec![])
     }
     async fn expire(&self, _: Timestamp, _: u32) -> Result<u64, StorageError> {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::deletes::Deletes;
 use super::keys::{Change, expulsion};
 use super::outbox::Outbox;
+use super::presence::Attendance;
 use super::roster::Rename;
 use super::session::Session;
 use super::{Context, StreamId, Token};
@@ -96,6 +97,7 @@ pub(super) struct Group {
     pub(super) told_gaps: SortedMap<DeviceId, Vec<(u64, u64)>>,
     /// Senders of whom the app was told that blobs came out of order.
     pub(super) told_late: SortedSet<DeviceId>,
+    pub(super) attendance: Attendance,
     /// Which of the group's relays is used.
     relay: usize,
 }
@@ -135,6 +137,7 @@ impl Group {
             last_error,
             told_gaps: SortedMap::new(),
             told_late: SortedSet::default(),
+            attendance: Attendance::default(),
             relay: 0,
         }
     }
@@ -193,6 +196,7 @@ impl Group {
     /// The session is gone; gives its stream.
     pub(super) fn drop_session(&mut self) -> Option<StreamId> {
         let session = self.session.take()?;
+        self.attendance.lost();
         self.outbox.rewind();
         self.forget_received(self.staging);
         Some(session.stream)

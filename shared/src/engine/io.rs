@@ -39,6 +39,14 @@ pub enum Input {
         /// Answered by [`Output::Done`] or [`Output::Refused`].
         token: Token,
     },
+    /// The app says something to the devices that are there now. Nothing answers: without a relay, or under load, nobody
+    /// hears it.
+    Broadcast {
+        /// In this group.
+        group: GroupId,
+        /// The data, at most [`crate::limits::MAX_EPHEMERAL`].
+        body: Bytes,
+    },
     /// The app leaves a group.
     RemoveGroup {
         /// The group.
@@ -266,6 +274,15 @@ pub enum Event {
         position: u64,
         /// Whether it was to be gone from relays at once.
         forced: bool,
+    },
+    /// Another device says something to those who are there now.
+    Broadcast {
+        /// The group.
+        group: GroupId,
+        /// Who.
+        sender: DeviceId,
+        /// What.
+        data: Bytes,
     },
     /// Blobs that no relay has any more.
     Gap {

@@ -149,6 +149,14 @@ impl Group {
                 let stays = |id: &DeviceId| followed.members.iter().any(|m| m.device == *id);
                 // Who has come in since the list was made stays, as long as its keys are those of the list's epoch.
                 if membership.epoch() > epoch {
+                    let roster = membership.roster.iter();
+                    let gone = roster.filter(|(id, _)| {
+                        chain.iter().any(|link| link.claims.revoked == Some(**id))
+                    });
+                    let names = gone.map(|(id, signed)| (*id, signed.entry.name.clone()));
+                    for (id, name) in names.collect::<Vec<_>>() {
+                        membership.former_names.insert(id, name);
+                    }
                     membership.roster.retain(|id, _| stays(id) || *id == device);
                 }
                 let rotations = &membership.rotations;

@@ -3,12 +3,14 @@
 use bytes::Bytes;
 
 use super::group::Group;
+use super::session::Session;
 use super::{Context, Event, Token};
 use crate::codec;
 use crate::crypto::roster::SignedEntry;
 use crate::ids::{DeviceId, GroupId};
 use crate::limits;
 use crate::store::{LogRecord, Membership};
+use crate::time::Timestamp;
 
 /// What a device calls itself, until it is renamed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +36,10 @@ pub struct DeviceInfo {
     pub revoked: bool,
     /// Whether it will be, once a relay is there.
     pub revoking: bool,
+    /// Whether it is connected, by the relay's word; for this device whether it is itself.
+    pub online: bool,
+    /// When it was connected last, by the relay's clock, as far as the relay knows.
+    pub last_seen: Option<Timestamp>,
 }
 
 /// A new name for this device.
@@ -59,7 +65,7 @@ impl Group {
             (None, None) => &context.profile.name,
         };
         // A clock that was set back must not make the new name an old one.
-        let after = known.map(|known| crate::time::Timestamp(known.entry.said.0 + 1));
+        let after = known.map(|known| Timestamp(known.entry.said.0 + 1));
         let said = context.now.max(after.unwrap_or_default());
         SignedEntry::sign(self.id, context.keys, name, &context.profile.platform, said)
     }
@@ -69,14 +75,22 @@ impl Group {
         let membership = &self.membership;
         let info = |device: DeviceId| {
             let entry = membership.roster.get(&device).map(|signed| &signed.entry);
+            let (online, last_seen) = self.attendance.of(device);
+            let revoked =
+                membership.revocation(device).is_some() || (device == own && membership.expelled);
+            let connected = self.session.as_ref().is_some_and(Session::is_open);
             DeviceInfo {
                 device,
-                name: entry.map_or_else(String::new, |entry| entry.name.clone()),
+                name: entry
+                    .map(|entry| &entry.name)
+                    .or_else(|| membership.former_names.get(&device))
+                    .map_or_else(String::new, Clone::clone),
                 platform: entry.map_or_else(String::new, |entry| entry.platform.clone()),
                 own: device == own,
-                revoked: membership.revocation(device).is_some()
-                    || (device == own && membership.expelled),
+                revoked,
                 revoking: membership.wishes.iter().any(|wish| wish.device == device),
+                online: !revoked && if device == own { connected } else { online },
+                last_seen,
             }
         };
         let mut ids: Vec<DeviceId> = membership.roster.keys().copied().collect();

@@ -193,6 +193,9 @@ impl Group {
             Ok(Message::Welcome(welcome)) if !session.is_open() => {
                 self.on_welcome(welcome, context)
             }
+            Ok(Message::Error(error)) if error.code == ErrorCode::EphemeralDropped => {
+                self.on_ephemeral_dropped(&error, context);
+            }
             Ok(Message::Error(error)) => self.on_error(&error, context),
             Ok(Message::KeyPacket(keys)) => self.on_key_packet(keys, context),
             Ok(Message::Revoked { certificates }) => self.on_revoked(&certificates, context),
@@ -211,6 +214,11 @@ impl Group {
                     repair.on_answer(&marks);
                 }
             }
+            Ok(Message::DevicesResponse { devices }) if session.is_open() => {
+                self.on_listed(devices);
+            }
+            Ok(Message::Presence(presence)) if session.is_open() => self.on_presence(presence),
+            Ok(Message::Ephemeral(said)) if session.is_open() => self.on_ephemeral(&said, context),
             Ok(_) => self.give_up("sent a message that does not belong here", context),
             Err(_) => self.give_up("sent something that is not of this protocol", context),
         }
@@ -275,6 +283,8 @@ impl Group {
                 bookmark_of,
             });
         }
+        // First, so that it is known who is there when everything else is.
+        self.ask_who_is_there(context);
         let subscribe = Subscribe {
             after_cursor: after,
             window: limits::SUBSCRIBE_WINDOW,

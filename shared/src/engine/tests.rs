@@ -14,6 +14,7 @@ use crate::store::{Batch, GroupState, Membership, Write};
 
 mod deletes;
 mod nodes;
+mod presence;
 
 const RELAY: &str = "http://relay.test";
 const RELAY_ID: RelayId = DeviceId([1; 32]);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::presence::Attendance;
 use super::{NewBlob, NewRotation, Output, Page, Purpose, SessionConfig, Stored};
 use crate::crypto::rotation::Certificate;
 use crate::error::ErrorCode;
@@ -32,6 +33,9 @@ pub(super) struct Active {
     pub(super) asking: bool,
     /// What the device asked to delete.
     pub(super) deleting: Option<BlobId>,
+    /// The device only asked whether the group is there.
+    pub(super) probe: bool,
+    pub(super) attendance: Attendance,
     pub(super) subscription: Option<Subscription>,
 }
 

@@ -7,6 +7,8 @@ use super::*;
 use crate::crypto::keys::{EpochKeys, Secret};
 use crate::message::{Pull, Push, Subscribe, VERSION};
 
+mod presence;
+
 const RELAY: RelayId = DeviceId([1; 32]);
 const DEVICE: DeviceId = DeviceId([2; 32]);
 const EXPORTER: [u8; 32] = [3; 32];
@@ -393,6 +395,8 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => any::<u32>().prop_map(|limit| Message::Pull(Pull { after_cursor: 0, limit })),
         1 => Just(Message::Has { blob_ids: vec![] }),
         1 => Just(Message::CaughtUp { max_cursor: 1 }),
+        2 => Just(Message::Devices),
+        2 => (0u32..2).prop_map(|epoch| Message::Ephemeral(Ephemeral { sender: DEVICE, epoch, payload: Bytes::from_static(b"x") })),
         1 => Just(Message::Bye { reason: String::new() }),
         1 => Just(Message::Error(WireError::new(ErrorCode::Other(7), ""))),
     ];
@@ -405,6 +409,10 @@ fn any_input() -> impl Strategy<Value = Input> {
         8 => page.clone().prop_map(|page| Input::Read(Purpose::Stream, Ok(page))),
         1 => page.prop_map(|page| Input::Read(Purpose::Pull, Ok(page))),
         1 => Just(Input::HasResult(Ok(vec![]))),
+        2 => Just(Input::Devices(Ok(vec![]))),
+        1 => Just(Input::Presence(Presence { device: RELAY, online: true, last_seen: Timestamp(1) })),
+        1 => Just(Input::Said(Ephemeral { sender: RELAY, epoch: 0, payload: Bytes::from_static(b"x") })),
+        1 => Just(Input::EphemeralDropped(WireError::new(ErrorCode::EphemeralDropped, "x"))),
         4 => any::<u64>().prop_map(|cursor| Input::Grown(cursor % 40)),
         1 => any::<u64>().prop_map(Input::Grown),
         8 => Just(Input::Flushed),

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::codec::wire::{wire_as, wire_struct};
+use crate::codec::wire::{wire_as, wire_struct, wire_struct_grown};
 use crate::crypto::keys::Secret;
 use crate::crypto::roster::SignedEntry;
 use crate::crypto::rotation::{Certificate, Member, Reason};
@@ -46,6 +46,8 @@ pub struct Membership {
     pub wishes: Vec<Wish>,
     /// Whether this device was revoked.
     pub expelled: bool,
+    /// What the devices that were revoked called themselves.
+    pub former_names: SortedMap<DeviceId, String>,
 }
 
 wire_struct!(Wish {
@@ -53,18 +55,20 @@ wire_struct!(Wish {
     reason,
     seed
 });
-wire_struct!(Membership {
-    epochs,
-    relays,
-    founded,
-    tokens,
-    roster,
-    rotations,
-    sealed_members,
-    members,
-    wishes,
-    expelled,
-});
+wire_struct_grown!(
+    Membership {
+        epochs,
+        relays,
+        founded,
+        tokens,
+        roster,
+        rotations,
+        sealed_members,
+        members,
+        wishes,
+        expelled,
+    } + former_names
+);
 wire_as!(Reason as u8, |reason| reason.number(), Reason::from);
 
 impl Membership {

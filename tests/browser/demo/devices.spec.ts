@@ -39,6 +39,7 @@ test("a device is named, and removed by another one", async ({ startRelay, devic
   await expect(a.page.getByTestId("device")).toHaveCount(2);
   await rename(b, "Old phone");
   await expect(deviceRow(a, "Old phone")).toBeVisible();
+  await expect(deviceRow(a, "Tablet").getByTestId("device-presence")).toHaveText("Here now");
   // The one that is told later knows both by then.
   await openDevices(c);
   for (const name of ["Laptop", "Old phone"]) await expect(deviceRow(c, name)).toBeVisible();
@@ -89,6 +90,8 @@ test("a device that is removed without a network is removed when there is one", 
   await phone.offline(true);
   await expect(a.page.getByTestId("offline-banner")).toBeVisible();
   await openDevices(a);
+  // Who is there nobody knows without a relay.
+  await expect(a.page.getByTestId("device-presence")).toContainText("Last here today at");
   await a.page.getByTestId("device-remove").click();
   await expect(a.page.getByTestId("remove-offline")).toBeVisible();
   await a.page.getByTestId("remove-yes").click();

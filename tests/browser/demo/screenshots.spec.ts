@@ -86,6 +86,7 @@ for (const [size, viewport] of Object.entries(SIZES)) {
       await page.getByTestId("settings-button").click();
       await page.getByTestId("devices-button").click();
       await expect(page.getByTestId("device-remove")).toBeVisible();
+      await expect(page.getByTestId("device-presence")).toHaveText("Here now");
       await shoot("devices");
       await page.getByTestId("device-remove").click();
       await expect(page.getByTestId("remove-device")).toBeVisible();

@@ -13,6 +13,9 @@ use zerok_sync_shared::store::{Batch, LogRecord, Write};
 use crate::device::Device;
 use crate::disk::GroupDisk;
 
+/// How everything begins that is only for those who are there.
+pub const BROADCAST: &[u8] = b"broadcast ";
+
 /// A push that has resolved.
 struct Promise {
     sender: DeviceId,
@@ -53,6 +56,8 @@ pub struct Ledger {
     pub expelled: BTreeSet<(DeviceId, GroupId)>,
     /// Groups in which somebody was to be revoked.
     pub revoking: BTreeSet<GroupId>,
+    /// What each device has heard of whom.
+    heard: BTreeSet<(DeviceId, DeviceId, Bytes)>,
     order: Order,
     /// Memberships that have ended.
     left: BTreeSet<(DeviceId, GroupId)>,
@@ -161,6 +166,11 @@ impl Ledger {
                 from,
                 to,
             } => drop(self.gaps.insert((device, *group, *sender, *from, *to))),
+            Event::Broadcast { sender, data, .. } => {
+                assert!(data.starts_with(BROADCAST), "something else was heard");
+                let new = self.heard.insert((device, *sender, data.clone()));
+                assert!(new, "a broadcast was heard twice");
+            }
             _ => {}
         }
     }
@@ -203,6 +213,10 @@ impl Ledger {
         let plain = blob::open(keys, &record.address(group), &record.payload);
         let plain = plain.expect("nothing altered enters a log");
         assert_eq!(plain.seq, record.seq, "the log has the sender's sequence");
+        assert!(
+            !plain.body.starts_with(BROADCAST),
+            "what was said to those who are there is in a log"
+        );
         assert_eq!(plain.kind, record.kind);
         (record.kind != Kind::Tombstone).then_some(plain.body)
     }

@@ -114,7 +114,9 @@ impl Relay {
                 default_ttl: DEFAULT_TTL,
                 group_quota: 0,
             },
-            capabilities: vec![capability::DELETE.into()],
+            capabilities: [capability::DELETE, capability::PRESENCE]
+                .map(str::to_owned)
+                .to_vec(),
             page_bytes: self.page_bytes,
             max_storing_bytes: 1 << 20,
         }

@@ -33,6 +33,19 @@ export class DeviceBook {
   }
 }
 
+const TIME = { hour: "2-digit", minute: "2-digit" } as const;
+const DAY = { day: "numeric", month: "short" } as const;
+
+/** What to say of when a device is there; nothing if nobody knows. */
+export function presenceOf({ online, lastSeen }: GroupDevice, now: number): string {
+  if (online) return "Here now";
+  if (lastSeen === null) return "";
+  const [at, today] = [new Date(lastSeen), new Date(now)];
+  if (at.toDateString() === today.toDateString()) return `Last here today at ${at.toLocaleTimeString(undefined, TIME)}`;
+  const year = at.getFullYear() === today.getFullYear() ? {} : ({ year: "numeric" } as const);
+  return `Last here on ${at.toLocaleDateString(undefined, { ...DAY, ...year })} at ${at.toLocaleTimeString(undefined, TIME)}`;
+}
+
 /** Devices call themselves what they like. */
 export function shownName(name: string): string {
   const text = name.trim();

@@ -1,14 +1,12 @@
-/** "Devices": who is in the list, what this device is called, and removing another one. */
+/** "Devices": who is in the list and who is there now, what this device is called, and removing another one. */
 import type { Group, GroupDevice } from "@0k-sync/client";
-import { DeviceBook, shownName } from "../model/devices.js";
+import { DeviceBook, presenceOf, shownName } from "../model/devices.js";
 import { openDialog } from "./dialog.js";
 import { fill, h, icon, setText } from "./dom.js";
 import { askToRemove } from "./remove-device.js";
 import { messageOf, toast } from "./toast.js";
 
 const MAX_NAME_CHARS = 40;
-/** No event tells of a new name. Looking costs nothing: all of it is on this device. */
-const LOOK_EVERY_MS = 1_000;
 
 /** Opens the page; `invite` is where more devices come from. */
 export function openDevices(group: Group, invite: () => void): void {
@@ -17,10 +15,13 @@ export function openDevices(group: Group, invite: () => void): void {
   const rename = renameForm(group);
   const others = h("ul", { class: "devices", "data-testid": "other-devices" });
   const gone = h("section", { class: "devices-gone", hidden: true });
-  const timer = setInterval(() => void update(), LOOK_EVERY_MS);
+  const look = (): void => void update().catch((error: unknown) => toast(messageOf(error), { error: true }));
+  const network = new AbortController();
+  for (const event of ["online", "offline"]) addEventListener(event, look, { signal: network.signal });
+  const unsubscribe = [group.on("devices", look), group.on("status", look), () => network.abort()];
   let shown = "";
   const dialog = openDialog(
-    { title: "Devices", testid: "devices", onClose: () => clearInterval(timer) },
+    { title: "Devices", testid: "devices", onClose: () => unsubscribe.forEach((end) => end()) },
     h("section", { class: "own-device" }, rename.element, own),
     h("h3", {}, "Other devices"),
     others,
@@ -76,7 +77,7 @@ export function openDevices(group: Group, invite: () => void): void {
       toast(messageOf(error), { error: true });
     }
   };
-  update().catch((error: unknown) => toast(messageOf(error), { error: true }));
+  look();
 }
 
 function row(device: GroupDevice, remove: false | (() => void)): HTMLElement {
@@ -85,13 +86,25 @@ function row(device: GroupDevice, remove: false | (() => void)): HTMLElement {
     "li",
     { class: device.revoked ? "device device-out" : "device", "data-testid": "device", "data-id": device.id },
     icon(/iphone|ipad|android/i.test(device.platform) ? "device" : "laptop"),
-    h("div", { class: "device-text" }, h("span", { class: "device-name", "data-testid": "device-name" }, name), h("span", { class: "muted device-id" }, facts(device).join(" · "))),
+    h(
+      "div",
+      { class: "device-text" },
+      h("span", { class: "device-name", "data-testid": "device-name" }, name),
+      h("span", { class: "muted device-id" }, facts(device).join(" · ")),
+      !device.revoked && presence(device),
+    ),
     device.revoking && !device.revoked
       ? h("span", { class: "device-state", "data-testid": "device-state" }, navigator.onLine ? "Being removed…" : "Being removed when there is a connection…")
       : device.revoked
         ? h("span", { class: "device-state", "data-testid": "device-state" }, "Removed")
         : remove !== false && h("button", { class: "button danger", type: "button", "aria-label": `Remove ${name}`, "data-testid": "device-remove", onclick: remove }, "Remove"),
   );
+}
+
+/** Whether it is there, or when it was there last. */
+function presence(device: GroupDevice): HTMLElement | false {
+  const text = presenceOf(device, Date.now());
+  return text !== "" && h("span", { class: device.online ? "device-presence device-here" : "device-presence", "data-testid": "device-presence" }, text);
 }
 
 /** What tells two devices of one name apart. */

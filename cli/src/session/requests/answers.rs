@@ -100,6 +100,10 @@ pub struct MemberDevice {
     pub own: bool,
     pub revoked: bool,
     pub revoking: bool,
+    pub online: bool,
+    /// Milliseconds since 1970, as far as the relay knows.
+    #[serde(rename = "lastSeen")]
+    pub last_seen: Option<u64>,
 }
 
 impl From<DeviceInfo> for MemberDevice {
@@ -111,6 +115,8 @@ impl From<DeviceInfo> for MemberDevice {
             own: info.own,
             revoked: info.revoked,
             revoking: info.revoking,
+            online: info.online,
+            last_seen: info.last_seen.map(|at| at.0),
         }
     }
 }

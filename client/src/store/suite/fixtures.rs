@@ -184,5 +184,6 @@ pub(super) fn full_membership() -> Membership {
             seed: Secret::new([6; 32]),
         }],
         expelled: true,
+        former_names: [(DeviceId([6; 32]), "Old phone".to_owned())].into(),
     }
 }

@@ -11,12 +11,16 @@ use crate::groups::News;
 use crate::limits;
 use crate::storage::StorageError;
 
+/// Of what is stored; and of what is not.
 const CHANNEL: &str = "zerok_relay";
+const LIVE_CHANNEL: &str = "zerok_relay_live";
 
 /// What came of listening.
 pub(crate) enum Heard {
     /// Somebody said this.
     Notice(String),
+    /// Somebody said this of what is not stored.
+    Live(String),
     /// For a while nobody was listening; it goes on now.
     Missed,
 }
@@ -28,6 +32,9 @@ impl Listener {
     /// Waits for what comes next.
     pub async fn next(&mut self) -> Result<Heard, StorageError> {
         Ok(match self.0.try_recv().await? {
+            Some(notice) if notice.channel() == LIVE_CHANNEL => {
+                Heard::Live(notice.payload().to_owned())
+            }
             Some(notice) => Heard::Notice(notice.payload().to_owned()),
             None => Heard::Missed,
         })
@@ -46,7 +53,7 @@ impl PostgresStorage {
             .connect_lazy_with(self.options.clone());
         let listening = async {
             let mut listener = PgListener::connect_with(&pool).await?;
-            listener.listen(CHANNEL).await?;
+            listener.listen_all([CHANNEL, LIVE_CHANNEL]).await?;
             Ok(listener)
         };
         match timeout(limits::DATABASE_TIMEOUT, listening).await {
@@ -61,11 +68,20 @@ impl PostgresStorage {
     /// Tells all nodes. Not within the transaction that stored the blobs: PostgreSQL lets only one transaction with a
     /// notice commit at a time, so the nodes would wait for each other's disk writes.
     pub(crate) async fn notify(&self, notices: &[String]) -> Result<(), StorageError> {
+        self.say(CHANNEL, notices).await
+    }
+
+    /// Tells all nodes what is not stored.
+    pub(crate) async fn notify_live(&self, notices: &[String]) -> Result<(), StorageError> {
+        self.say(LIVE_CHANNEL, notices).await
+    }
+
+    async fn say(&self, channel: &str, notices: &[String]) -> Result<(), StorageError> {
         let sql = "SELECT pg_notify($1, said) FROM unnest($2::text[]) AS said";
         in_transaction!(self.between_nodes, Retry::Lost, |connection| sqlx::query(
             sql
         )
-        .bind(CHANNEL)
+        .bind(channel)
         .bind(notices)
         .execute(connection))?;
         Ok(())

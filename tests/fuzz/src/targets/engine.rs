@@ -11,7 +11,9 @@ use zerok_sync_shared::engine::{Engine, Event, Input, LoadPurpose, Output, Profi
 use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation};
 use zerok_sync_shared::limits;
-use zerok_sync_shared::message::{Blob, Mark, Message, PushAck, RelayLimits, Welcome, WireError};
+use zerok_sync_shared::message::{
+    Blob, Mark, Message, PushAck, RelayLimits, Welcome, WireError, capability,
+};
 use zerok_sync_shared::store::{GroupState, LogRecord, Membership, StoredGroup, Write};
 use zerok_sync_shared::time::Timestamp;
 
@@ -62,7 +64,7 @@ fn engine() -> Engine {
 fn welcome(source: &mut Source<'_>) -> Message {
     Message::Welcome(Welcome {
         version: 1,
-        capabilities: vec![],
+        capabilities: vec![capability::PRESENCE.to_owned()],
         relay_id: RELAY_ID,
         incarnation: Incarnation([source.u8() % 2; 16]),
         max_cursor: source.u64() % 40,
@@ -149,7 +151,10 @@ impl World {
                             appended.push(record);
                         }
                         Write::Remove { .. } => self.leaves = true,
-                        Write::State { .. } | Write::Membership { .. } | Write::Sent { .. } => {}
+                        Write::State { .. }
+                        | Write::Membership { .. }
+                        | Write::Replace { .. }
+                        | Write::Sent { .. } => {}
                     }
                 }
                 self.writing = Some(appended);

@@ -10,7 +10,7 @@ use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{BlobId, DeviceId, Incarnation};
 use zerok_sync_shared::limits;
 use zerok_sync_shared::message::{
-    Blob, Hello, Mark, Message, Pull, Push, RelayLimits, Subscribe, VERSION, WireError,
+    Blob, Ephemeral, Hello, Mark, Message, Pull, Push, RelayLimits, Subscribe, VERSION, WireError,
 };
 use zerok_sync_shared::session::{
     GroupInfo, Input, NewBlob, Output, Page, Purpose, Session, SessionConfig, Stored,
@@ -71,6 +71,7 @@ struct World {
     reads: VecDeque<(Purpose, u64, u32, usize)>,
     has: VecDeque<Vec<BlobId>>,
     opening: bool,
+    listing: bool,
     refused: bool,
     /// Where acknowledged blobs are.
     granted: BTreeMap<BlobId, u64>,
@@ -161,6 +162,14 @@ impl World {
                         self.reads.push_back((purpose, after, max_blobs, max_bytes));
                     }
                     Output::Has(ids) => self.has.push_back(ids),
+                    Output::Devices => {
+                        assert!(!self.listing, "one question at a time");
+                        self.listing = true;
+                    }
+                    Output::Broadcast(said) => {
+                        assert_eq!((said.sender, said.epoch), (DEVICE, 0), "in its own name");
+                        assert!(said.payload.len() <= limits::MAX_EPHEMERAL_PAYLOAD);
+                    }
                     _ => {}
                 }
             }
@@ -259,6 +268,9 @@ impl Run {
     }
 
     fn answer_has(&mut self) {
+        if std::mem::take(&mut self.world.listing) {
+            self.feed(Input::Devices(Ok(Vec::new())));
+        }
         if let Some(ids) = self.world.has.pop_front() {
             let known = |id| self.world.blobs.iter().find(|blob| blob.blob_id == id);
             let marks = ids.into_iter().filter_map(known).map(|blob| Mark {
@@ -407,13 +419,27 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let open = vec![0, 9, 1];
     let pushes = vec![3, 1, 40, 0, 0, 9, 3, 2, 80, 1, 0, 9, 11, 11];
     let subscribe = [vec![5], vec![0; 8], vec![255, 255, 14, 17, 18, 7, 14, 17]].concat();
-    let raw = codec::encode(&Message::Ack { cursor: 1 })[PREFIX_LEN..].to_vec();
-    let raw = [vec![1, raw.len() as u8, 0], raw].concat();
+    let raw = |message: Message| {
+        let frame = codec::encode(&message)[PREFIX_LEN..].to_vec();
+        [vec![1, frame.len() as u8, 0], frame].concat()
+    };
+    let said = raw(Message::Ephemeral(Ephemeral {
+        sender: DEVICE,
+        epoch: 0,
+        payload: Bytes::from_static(b"sealed"),
+    }));
     vec![
         open.clone(),
         [open.clone(), pushes.clone()].concat(),
         [open.clone(), pushes.clone(), subscribe.clone()].concat(),
-        [open.clone(), subscribe.clone(), pushes.clone(), raw].concat(),
+        [
+            open.clone(),
+            subscribe.clone(),
+            pushes.clone(),
+            raw(Message::Ack { cursor: 1 }),
+        ]
+        .concat(),
+        [open.clone(), raw(Message::Devices), vec![16], said].concat(),
         [
             open.clone(),
             vec![6, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 14],

@@ -12,6 +12,7 @@ use zerok_sync_shared::store::Membership;
 
 use super::{Happening, World};
 use crate::faults::Fault;
+use crate::ledger::BROADCAST;
 
 /// An app that was refused asks again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(20);
@@ -48,6 +49,12 @@ impl World {
         }
         self.pushes += 1;
         let group = groups[self.rng.below(groups.len())];
+        if self.pushes.is_multiple_of(5) {
+            let body = [BROADCAST, self.pushes.to_string().as_bytes()]
+                .concat()
+                .into();
+            self.feed(at, Input::Broadcast { group, body });
+        }
         let mut body = format!("push {} ", self.pushes).into_bytes();
         let extra = [0, 300, 3_000][self.rng.below(3)];
         body.resize(body.len() + self.rng.below(extra + 1), b'.');

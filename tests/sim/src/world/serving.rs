@@ -7,7 +7,7 @@ use zerok_sync_shared::codec;
 use zerok_sync_shared::crypto::rotation::Certificate;
 use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId};
-use zerok_sync_shared::message::{Delete, Message, WireError};
+use zerok_sync_shared::message::{Delete, Ephemeral, ListedDevice, Message, WireError};
 use zerok_sync_shared::session::{Input, NewBlob, NewRotation, Output, Purpose, Session};
 
 use super::wire::{encode, short};
@@ -19,6 +19,8 @@ use crate::relay::{Key, Serving, Waiting};
 
 /// Blobs of one transaction.
 const MAX_COMMIT: usize = 64;
+/// How long what is not stored takes on its way through the relay.
+const LIVE: Duration = Duration::from_millis(5);
 
 /// A look-up that a session waits for.
 #[derive(Debug, Clone)]
@@ -216,10 +218,47 @@ impl World {
                 None
             }
             Output::Has(ids) => group.map(|group| Work::Has { group, ids }),
+            Output::Devices => return self.list_devices(at, key),
+            Output::Broadcast(said) => return self.broadcast(at, key, &said),
         };
         if let Some(work) = work {
             let wait = self.millis(10);
             self.after(wait, Happening::RelayWork(at, life, key, work));
+        }
+    }
+
+    /// Those with a session of the same group.
+    fn attending(&self, at: usize, key: Key) -> Vec<Key> {
+        let sessions = &self.relays[at].sessions;
+        let group = sessions
+            .get(&key)
+            .and_then(|serving| serving.session.group());
+        let same = sessions.iter().filter(|(_, serving)| {
+            serving.session.is_present() && serving.session.group() == group
+        });
+        same.map(|(key, _)| *key).collect()
+    }
+
+    fn list_devices(&mut self, at: usize, key: Key) {
+        let (life, last_seen) = (self.relays[at].life, self.relays[at].local(self.now));
+        let listed = |key: &Key| ListedDevice {
+            device: self.devices[self.relays[at].sessions[key].device].id,
+            last_seen,
+            acked: 0,
+            online: true,
+        };
+        let devices = self.attending(at, key).iter().map(listed).collect();
+        let input = Input::Devices(Ok(devices));
+        self.after(LIVE, Happening::RelayFeed(at, life, key, input));
+    }
+
+    fn broadcast(&mut self, at: usize, key: Key, said: &Ephemeral) {
+        let life = self.relays[at].life;
+        for other in self.attending(at, key) {
+            if other != key && self.relays[at].sessions[&other].session.listens() {
+                let input = Input::Said(said.clone());
+                self.after(LIVE, Happening::RelayFeed(at, life, other, input));
+            }
         }
     }
 
