@@ -14,7 +14,9 @@ const listen = (at: Bare): Promise<void> =>
     Object.assign(window, { told });
     const { group } = window.zerok.harness;
     group.on("broadcast", ({ sender, data }) => void heard.push({ sender, text: new TextDecoder().decode(data) }));
-    group.on("devices", () => void told.devices++);
+    group.on("devices", () => {
+      told.devices++;
+    });
   });
 
 interface Told {
@@ -33,7 +35,7 @@ for (const worker of [true, false]) {
     await b.join(await a.invite());
     await b.ready();
     const [first, second] = [await a.deviceId(), await b.deviceId()];
-    const seenBy = async (of: Bare, id: string): Promise<Partial<GroupDevice>> => {
+    const seenBy = async (of: Bare, id: string): Promise<{ name?: string | undefined; online?: boolean | undefined }> => {
       const found = (await devices(of)).find((each) => each.id === id);
       return { name: found?.name, online: found?.online };
     };
