@@ -80,6 +80,8 @@ pub struct Acceptor {
     pub limits: RelayLimits,
     /// The life of the database.
     pub incarnation: Incarnation,
+    /// This process.
+    pub run: Incarnation,
     /// Where relayed devices are.
     pub relayed: Relayed,
     /// Connections of each network.
@@ -143,6 +145,7 @@ impl Acceptor {
         let config = SessionConfig {
             relay_id,
             incarnation: self.incarnation,
+            run: self.run,
             device: transport::device_id(connection.remote_id()),
             exporter,
             limits: self.limits,

@@ -257,6 +257,8 @@ impl Relay {
             let over = shutdown.clone();
             async move { attendance.run(over).await }
         });
+        let mut run = [0; Incarnation::LEN];
+        getrandom::fill(&mut run).map_err(|_| IdentityError::NoRandomness)?;
         if let Some(file) = token_file {
             services.spawn(file.follow(shutdown.clone()));
         }
@@ -289,6 +291,7 @@ impl Relay {
             context,
             limits,
             incarnation,
+            run: Incarnation(run),
             relayed,
             seats: Seats::new(config.connections_per_address),
             tasks: sessions.clone(),

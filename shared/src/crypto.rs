@@ -29,6 +29,10 @@ pub(crate) mod domain {
     pub(crate) const INVITE_CODE: &[u8] = b"0k-sync/1 invite code";
     /// The signed text of a rotation certificate.
     pub(crate) const CERTIFICATE: &[u8] = b"0k-sync/1 certificate";
+    /// Start of what the head of a relay's history is a hash of.
+    pub(crate) const HEAD: &[u8] = b"0k-sync/1 head";
+    /// Start of what names a relay's database in one process is a hash of.
+    pub(crate) const LIFE: &[u8] = b"0k-sync/1 life";
     /// KDF: device secret → seed of the X-Wing key.
     pub(crate) const EXCHANGE: &[u8] = b"0k-sync/1 key exchange";
     /// KDF: X-Wing shared secret → key of a key packet; and its associated data.

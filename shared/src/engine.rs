@@ -29,6 +29,7 @@ use crate::store::{StoredGroup, Wish};
 use crate::time::Timestamp;
 
 mod deletes;
+pub(crate) mod forks;
 mod group;
 mod io;
 mod keys;

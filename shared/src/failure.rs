@@ -11,6 +11,8 @@ pub mod code {
     pub const RELAY_UNREACHABLE: &str = "RELAY_UNREACHABLE";
     /// The relay at this URL has another identity than before.
     pub const RELAY_IDENTITY_CHANGED: &str = "RELAY_IDENTITY_CHANGED";
+    /// A relay has shown two devices different histories.
+    pub const RELAY_FORKED: &str = "RELAY_FORKED";
     /// A stored blob was altered on its way.
     pub const BLOB_REJECTED: &str = "BLOB_REJECTED";
     /// A blob came after later ones of its sender: a relay has mixed them up, or had lost this one.

@@ -47,6 +47,8 @@ pub const MAX_PLATFORM: usize = 64;
 pub const ROSTER_TTL: u32 = 3650 * 24 * 3600;
 /// Time to live of tombstones, in seconds: as long as a relay takes, because whoever was away has to hear of them.
 pub const TOMBSTONE_TTL: u32 = 3650 * 24 * 3600;
+/// Blobs of a relay whose place in its history a device remembers, to compare it with what others have seen.
+pub const MAX_TRAIL: usize = 64;
 /// Blobs to be erased that a device remembers; with so many it first erases before it reads on.
 pub const MAX_GRAVES: usize = 1_024;
 /// Cursors of which a HELLO may ask what is there.

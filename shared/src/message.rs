@@ -95,6 +95,8 @@ pub struct Welcome {
     pub now: Timestamp,
     /// What is at the `marks` of HELLO, without those that have expired or never were.
     pub marks: Vec<Mark>,
+    /// The relay's process, made when it starts. As long as it is the same, nobody has put an older database in place.
+    pub run: Option<Incarnation>,
 }
 
 /// C→R: stream every blob after a cursor, for as long as the session lives.
@@ -332,18 +334,20 @@ wire_struct!(RelayLimits {
     default_ttl,
     group_quota
 });
-wire_struct!(Welcome {
-    version,
-    capabilities,
-    relay_id,
-    incarnation,
-    max_cursor,
-    epoch,
-    snapshot,
-    limits,
-    now,
-    marks,
-});
+wire_struct_grown!(
+    Welcome {
+        version,
+        capabilities,
+        relay_id,
+        incarnation,
+        max_cursor,
+        epoch,
+        snapshot,
+        limits,
+        now,
+        marks,
+    } + run
+);
 wire_struct!(Subscribe {
     after_cursor,
     window

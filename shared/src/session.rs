@@ -44,6 +44,8 @@ pub struct SessionConfig {
     pub relay_id: RelayId,
     /// The life of the database.
     pub incarnation: Incarnation,
+    /// This process, made when it starts.
+    pub run: Incarnation,
     /// The device at the other end, proven by TLS.
     pub device: DeviceId,
     /// TLS exporter, label [`access::EXPORTER_LABEL`].
@@ -659,6 +661,7 @@ impl Session {
             limits: self.config.limits,
             now,
             marks: group.marks,
+            run: Some(self.config.run),
         })));
         self.state = State::Active(Box::new(Active {
             group_id: hello.group_id,

@@ -57,13 +57,16 @@ wire_struct!(LogRecord {
     timestamp,
     payload,
 });
-wire_struct!(Bookmark {
-    incarnation,
-    cursor,
-    held_to,
-    newest,
-    longest
-});
+wire_struct_grown!(
+    Bookmark {
+        incarnation,
+        cursor,
+        held_to,
+        newest,
+        longest,
+    } + head
+);
+wire_struct!(Head { cursor, head });
 wire_struct!(Known { mark, expires });
 wire_struct!(Grave { tombstone, by });
 wire_struct_grown!(
@@ -115,6 +118,17 @@ pub struct Bookmark {
     pub newest: Option<Known>,
     /// The newest of those that live longest: it still proves something when the newest has expired.
     pub longest: Option<Known>,
+    /// The running hash of the relay's history, if all of it up to there is known.
+    pub head: Option<Head>,
+}
+
+/// The running hash of a relay's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Up to where.
+    pub cursor: u64,
+    /// The hash.
+    pub head: [u8; 32],
 }
 
 /// A blob of the log that somebody has deleted and that has yet to be found and erased.

@@ -23,12 +23,13 @@ use crate::crypto::rotation::{self, Reason, Rotation};
 use crate::crypto::token::{AccessToken, TokenHash};
 use crate::crypto::tombstone::Tombstone;
 use crate::crypto::{access, blob};
+use crate::engine::forks;
 use crate::error::ErrorCode;
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
 use crate::map::SortedMap;
 use crate::message::{
     Blob, Delete, Hello, KeyPacket, KeyPackets, Mark, Message, Pull, PullResponse, Push, PushAck,
-    RelayLimits, Revoke, Subscribe, Welcome, WireError,
+    RelayLimits, Revoke, Subscribe, Welcome, WireError, capability,
 };
 use crate::time::Timestamp;
 
@@ -317,6 +318,32 @@ fn tombstones_json() {
 }
 
 #[test]
+fn heads_json() {
+    let mut head = [0; 32];
+    let blobs = [(1, 0x80, 0x40), (2, 0x90, 0x41), (300, 0xA0, 0x40)];
+    let blobs = blobs.map(|(cursor, id, sender)| {
+        let (blob_id, sender) = (BlobId(counting(id)), DeviceId(counting(sender)));
+        head = forks::head_after(&head, cursor, blob_id, sender);
+        json!({
+            "cursor": cursor,
+            "blob_id": blob_id.to_string(),
+            "sender": sender.to_string(),
+            "head": hex(head),
+        })
+    });
+    let (incarnation, run) = (Incarnation(counting(0x50)), Incarnation(counting(0x60)));
+    check(
+        "heads.json",
+        &json!({
+            "blobs": blobs,
+            "incarnation": hex(incarnation.as_bytes()),
+            "run": hex(run.as_bytes()),
+            "life": hex(forks::life(incarnation, run).as_bytes()),
+        }),
+    );
+}
+
+#[test]
 fn access_json() {
     let hash = TokenHash::of("0kt_token");
     let device = DeviceId(counting(0x40));
@@ -451,6 +478,27 @@ fn messages() -> Vec<(&'static str, Message)> {
                 },
                 now: Timestamp(1_700_000_000_000),
                 marks: Vec::new(),
+                run: None,
+            }),
+        ),
+        (
+            "WELCOME with run",
+            Message::Welcome(Welcome {
+                version: 1,
+                capabilities: vec![capability::DELETE.into()],
+                relay_id: DeviceId(counting(0x20)),
+                incarnation: Incarnation(counting(0x50)),
+                max_cursor: 300,
+                epoch: 0,
+                snapshot: None,
+                limits: RelayLimits {
+                    max_payload: 1_081_384,
+                    default_ttl: 2_592_000,
+                    group_quota: 0,
+                },
+                now: Timestamp(1_700_000_000_000),
+                marks: Vec::new(),
+                run: Some(Incarnation(counting(0x60))),
             }),
         ),
         (

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::deletes::Deletes;
+use super::forks::Trail;
 use super::keys::{Change, expulsion};
 use super::outbox::Outbox;
 use super::presence::Attendance;
@@ -39,6 +40,8 @@ pub(super) enum Received {
         incarnation: Incarnation,
         bookmark_of: Option<RelayId>,
     },
+    /// What follows may be what was read already, or not: the bookmark's end is not proven.
+    StartsAgain,
     Blob(Blob),
     Ack {
         position: u64,
@@ -98,6 +101,10 @@ pub(super) struct Group {
     /// Senders of whom the app was told that blobs came out of order.
     pub(super) told_late: SortedSet<DeviceId>,
     pub(super) attendance: Attendance,
+    /// What was read last of the relay in use.
+    pub(super) trail: Trail,
+    /// Relays of which the app was told that they have shown different histories.
+    pub(super) told_forks: SortedSet<RelayId>,
     /// Which of the group's relays is used.
     relay: usize,
 }
@@ -138,6 +145,8 @@ impl Group {
             told_gaps: SortedMap::new(),
             told_late: SortedSet::default(),
             attendance: Attendance::default(),
+            trail: Trail::default(),
+            told_forks: SortedSet::default(),
             relay: 0,
         }
     }

@@ -285,6 +285,10 @@ impl Group {
         }
         // First, so that it is known who is there when everything else is.
         self.ask_who_is_there(context);
+        // Only a mark at the bookmark or after it proves all that was hashed.
+        if known.is_some_and(|(_, known, after)| after != known.cursor) {
+            self.receive(Received::StartsAgain);
+        }
         let subscribe = Subscribe {
             after_cursor: after,
             window: limits::SUBSCRIBE_WINDOW,

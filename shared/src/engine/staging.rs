@@ -5,6 +5,7 @@
 use bytes::Bytes;
 
 use super::deletes::StagedDeletes;
+use super::forks::Trail;
 use super::group::{Group, PendingPush, Received};
 use super::{Context, Event, Output, Token, roster};
 use crate::crypto::blob::{self, Kind, OpenError, Plain};
@@ -13,7 +14,9 @@ use crate::failure::{SyncError, code};
 use crate::ids::{BlobIds, DeviceId, RelayId};
 use crate::limits;
 use crate::message::{Blob, Mark, PushAck};
-use crate::store::{Batch, Bookmark, GroupState, Known, LogRecord, Membership, Sequences, Write};
+use crate::store::{
+    Batch, Bookmark, GroupState, Head, Known, LogRecord, Membership, Sequences, Write,
+};
 
 /// What one write does to one group.
 #[derive(Debug)]
@@ -35,6 +38,9 @@ pub(super) struct StagedGroup {
     received: usize,
     pub(super) events: Vec<Event>,
     pub(super) deletes: StagedDeletes,
+    pub(super) trail: Trail,
+    /// Relay, own head and that of another device.
+    pub(super) forked: Option<(RelayId, [u8; 32], [u8; 32])>,
     /// Blobs that came after later ones of their senders, and their cursors.
     late: Vec<(DeviceId, u64)>,
     caught_up: bool,
@@ -63,6 +69,8 @@ impl Group {
             received: 0,
             events: Vec::new(),
             deletes: StagedDeletes::default(),
+            trail: self.trail.clone(),
+            forked: None,
             late: Vec::new(),
             caught_up: false,
         };
@@ -184,7 +192,7 @@ impl Group {
         let plain = Plain {
             kind,
             seq,
-            witness: None,
+            witness: self.witness(),
             body,
         };
         record.payload = blob::seal(keys, &record.address(self.id), &plain, context.entropy);
@@ -222,10 +230,23 @@ impl Group {
                     held_to: 0,
                     newest: None,
                     longest: None,
+                    head: Some(Head {
+                        cursor: 0,
+                        head: [0; 32],
+                    }),
                 });
+                work.trail.forget();
                 work.state.bookmarks.insert(relay_id, bookmark);
             }
+            Received::StartsAgain => {
+                work.trail.forget();
+                if let Some(bookmark) = work.state.bookmarks.get_mut(&relay_id) {
+                    bookmark.head = None;
+                }
+            }
             Received::Blob(blob) => {
+                let read = (blob.cursor, blob.blob_id, blob.sender);
+                Self::stage_head(work, relay_id, read);
                 self.stage_blob(blob, work, batch, context.device());
                 advance(&mut work.state, relay_id, blob.cursor);
                 let mark = Mark {
@@ -349,6 +370,9 @@ impl Group {
                 return;
             }
         };
+        if let Some(witness) = plain.witness.as_ref().filter(|_| blob.sender != device) {
+            self.stage_witness(witness, blob.cursor, work);
+        }
         let seen = work.state.seen.get(&blob.sender);
         let highest = seen.map_or(0, Sequences::highest);
         if plain.seq > highest.saturating_add(limits::MAX_SEQUENCE_JUMP) {
@@ -409,6 +433,7 @@ impl Group {
         let deletes = core::mem::take(&mut work.deletes);
         let entries = core::mem::replace(&mut self.state, work.state).entries;
         self.blob_ids = work.blob_ids;
+        self.trail = work.trail;
         self.staging = 0;
         for (_, token) in self.wishes.drain(..work.wishes) {
             context.out.push(Output::Done { token });
@@ -473,6 +498,9 @@ impl Group {
         }
         if work.caught_up {
             self.on_caught_up(context);
+        }
+        if let Some(forked) = work.forked {
+            self.on_forked(forked, context);
         }
         self.acknowledge(context);
     }

@@ -13,6 +13,7 @@ use crate::message::{Blob, PushAck, RelayLimits, Welcome, WireError};
 use crate::store::{Batch, GroupState, Membership, Write};
 
 mod deletes;
+mod forks;
 mod nodes;
 mod presence;
 
@@ -85,6 +86,7 @@ fn welcome(incarnation: u8, max_cursor: u64) -> Message {
         },
         now: Timestamp(0),
         marks: Vec::new(),
+        run: Some(Incarnation([9; 16])),
     })
 }
 

@@ -160,6 +160,12 @@ impl Ledger {
             Event::Error { error, .. } if error.code == code::BLOB_REJECTED => {
                 self.rejections += 1;
             }
+            Event::Error { error, .. } => assert_ne!(
+                error.code,
+                code::RELAY_FORKED,
+                "nobody is shown another history: {}",
+                error.message
+            ),
             Event::Gap {
                 group,
                 sender,

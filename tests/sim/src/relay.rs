@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use zerok_sync_shared::engine::StreamId;
 use zerok_sync_shared::error::ErrorCode;
-use zerok_sync_shared::ids::{DeviceId, RelayId};
+use zerok_sync_shared::ids::{DeviceId, Incarnation, RelayId};
 use zerok_sync_shared::limits;
 use zerok_sync_shared::message::{RelayLimits, WireError, capability};
 use zerok_sync_shared::session::{NewBlob, Session, SessionConfig, Stored};
@@ -107,6 +107,7 @@ impl Relay {
         SessionConfig {
             relay_id: self.id,
             incarnation: self.database.incarnation,
+            run: Incarnation(u128::from(self.life).to_le_bytes()),
             device,
             exporter: EXPORTER,
             limits: RelayLimits {

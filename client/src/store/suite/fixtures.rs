@@ -11,7 +11,7 @@ use zerok_sync_shared::crypto::tombstone::Tombstone;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation};
 use zerok_sync_shared::message::Mark;
 use zerok_sync_shared::store::{
-    Batch, Bookmark, Grave, GroupState, Known, LogRecord, Membership, Sequences, Wish, Write,
+    Batch, Bookmark, Grave, GroupState, Head, Known, LogRecord, Membership, Sequences, Wish, Write,
 };
 use zerok_sync_shared::time::Timestamp;
 
@@ -110,6 +110,10 @@ pub(super) fn full_state() -> GroupState {
             expires: Timestamp(10),
         }),
         longest: None,
+        head: Some(Head {
+            cursor: 7,
+            head: [8; 32],
+        }),
     };
     GroupState {
         position: 0,
@@ -122,6 +126,7 @@ pub(super) fn full_state() -> GroupState {
                 Bookmark {
                     held_to: 0,
                     newest: None,
+                    head: None,
                     ..bookmark
                 },
             ),

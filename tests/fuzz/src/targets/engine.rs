@@ -77,6 +77,7 @@ fn welcome(source: &mut Source<'_>) -> Message {
         },
         now: Timestamp(0),
         marks: Vec::new(),
+        run: Some(Incarnation([9; 16])),
     })
 }
 

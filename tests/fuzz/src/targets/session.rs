@@ -32,6 +32,7 @@ fn config() -> SessionConfig {
     SessionConfig {
         relay_id: RELAY,
         incarnation: Incarnation([5; 16]),
+        run: Incarnation([9; 16]),
         device: DEVICE,
         exporter: EXPORTER,
         limits: RelayLimits {
