@@ -116,6 +116,8 @@ struct World {
     log: Vec<LogRecord>,
     writing: Option<Vec<LogRecord>>,
     leaves: bool,
+    /// Entries that the write under way puts in the place of others.
+    replaced: Vec<LogRecord>,
     streams: Vec<StreamId>,
     /// Ids that the relay was sent.
     pushed: VecDeque<BlobId>,
@@ -151,11 +153,14 @@ impl World {
                             assert!(opened.is_ok(), "only what opens gets into the log");
                             appended.push(record);
                         }
+                        Write::Replace { record, .. } => {
+                            let former = self.log.iter().find(|r| r.position == record.position);
+                            let former = former.map(|former| former.blob_id);
+                            assert_eq!(former, Some(record.blob_id), "only what is in it changes");
+                            self.replaced.push(record);
+                        }
                         Write::Remove { .. } => self.leaves = true,
-                        Write::State { .. }
-                        | Write::Membership { .. }
-                        | Write::Replace { .. }
-                        | Write::Sent { .. } => {}
+                        Write::State { .. } | Write::Membership { .. } | Write::Sent { .. } => {}
                     }
                 }
                 self.writing = Some(appended);
@@ -202,7 +207,14 @@ impl World {
                     self.log.clear();
                 }
                 self.log.extend(appended);
+                for record in self.replaced.drain(..) {
+                    let former = self.log.iter_mut().find(|r| r.position == record.position);
+                    if let Some(former) = former {
+                        *former = record;
+                    }
+                }
             }
+            self.replaced.clear();
             self.leaves = false;
             self.feed(Input::Written(result));
         }
@@ -326,6 +338,7 @@ pub fn run(data: &[u8]) {
         log: Vec::new(),
         writing: None,
         leaves: false,
+        replaced: Vec::new(),
         streams: Vec::new(),
         pushed: VecDeque::new(),
         loads: VecDeque::new(),
