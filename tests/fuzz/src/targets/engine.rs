@@ -307,6 +307,16 @@ impl World {
                     ttl: u32::from(source.u8()),
                     token: 1,
                 });
+                // And sometimes something of the log goes again.
+                let blob_id = self.log.first().map(|record| record.blob_id);
+                if let Some(blob_id) = blob_id.filter(|_| source.u8().is_multiple_of(4)) {
+                    self.feed(Input::Delete {
+                        group: group(),
+                        blob_id,
+                        force: source.u8().is_multiple_of(2),
+                        token: 2,
+                    });
+                }
             }
             18 => {
                 self.now += u64::from(source.u16());
