@@ -25,8 +25,10 @@ use crate::store::{Store, StoreError};
 
 mod pairing;
 mod passphrase;
+mod snapshots;
 
 pub use pairing::JoinOptions;
+pub use snapshots::Snapshot;
 
 /// Payload bytes of one page of [`Client::pull`], but at least one blob.
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;

@@ -103,6 +103,24 @@ pub enum ClientEvent {
         /// What.
         data: Bytes,
     },
+    /// The app's state is wanted, with everything in the log up to this position: to be answered by
+    /// [`crate::Client::give_snapshot`]. Only where [`crate::Client::provide_snapshots`] was called.
+    SnapshotWanted {
+        /// Of this group.
+        group: GroupId,
+        /// To be named in the answer.
+        request: u64,
+        /// The newest position of the log.
+        position: u64,
+    },
+    /// A state of the app that another device has given is here, for [`crate::Client::snapshot`]: it stands in for blobs that
+    /// this device did not get.
+    Snapshot {
+        /// Of this group.
+        group: GroupId,
+        /// Everything in the log up to here is in it.
+        position: u64,
+    },
     /// Blobs that no relay has any more.
     Gap {
         /// The group.

@@ -66,6 +66,15 @@ pub(crate) enum Command {
         group: GroupId,
         body: Bytes,
     },
+    ProvideSnapshots {
+        group: GroupId,
+        available: bool,
+    },
+    GiveSnapshot {
+        group: GroupId,
+        request: u64,
+        state: Option<Bytes>,
+    },
     NetworkChanged {
         online: bool,
     },
@@ -302,6 +311,18 @@ impl Driver {
                 self.feed(Input::RemoveGroup { group, token });
             }
             Command::Broadcast { group, body } => self.feed(Input::Broadcast { group, body }),
+            Command::ProvideSnapshots { group, available } => {
+                self.feed(Input::ProvideSnapshots { group, available });
+            }
+            Command::GiveSnapshot {
+                group,
+                request,
+                state,
+            } => self.feed(Input::Snapshot {
+                group,
+                request,
+                state,
+            }),
             Command::NetworkChanged { online } => {
                 self.network.network_changed();
                 self.feed(Input::NetworkChanged { online });
@@ -452,15 +473,12 @@ impl Driver {
                     blob_id,
                     position,
                     cursor,
-                } => {
-                    let position = self.position_of(group, position);
-                    ClientEvent::Pushed {
-                        group,
-                        blob_id,
-                        position,
-                        cursor,
-                    }
-                }
+                } => ClientEvent::Pushed {
+                    group,
+                    blob_id,
+                    position: self.position_of(group, position),
+                    cursor,
+                },
                 Event::Deleted {
                     group,
                     blob_id,
@@ -505,6 +523,23 @@ impl Driver {
                     sender,
                     data,
                 },
+                Event::SnapshotWanted {
+                    group,
+                    request,
+                    place,
+                } => ClientEvent::SnapshotWanted {
+                    group,
+                    request,
+                    position: self.position_of(group, place),
+                },
+                Event::Snapshot { group } => {
+                    let shown = self.mirror.group(group);
+                    let held = shown.and_then(|shown| shown.view.snapshot);
+                    ClientEvent::Snapshot {
+                        group,
+                        position: self.position_of(group, held.map_or(0, |held| held.place)),
+                    }
+                }
                 Event::Gap {
                     group,
                     sender,

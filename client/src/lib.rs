@@ -26,7 +26,7 @@ mod platform;
 mod recent;
 pub mod store;
 
-pub use client::{Client, JoinOptions, Page, Pushed, ReceivedBlob};
+pub use client::{Client, JoinOptions, Page, Pushed, ReceivedBlob, Snapshot};
 pub use config::{ClientEvent, Config, EventHandler, Path};
 pub use invite::{Invite, InviteOptions, InviteState, Joiner};
 pub use zerok_sync_shared as shared;

@@ -69,9 +69,7 @@ impl Cleanup {
             tokio::task::yield_now().await;
         }
         let gone = Timestamp(now.0.saturating_sub(millis(self.inactive_after)));
-        if self.delete_acked {
-            self.sweep(gone).await?;
-        }
+        self.sweep(gone).await?;
         while !self.shutdown.is_cancelled() {
             let dropped = self
                 .storage
@@ -89,6 +87,13 @@ impl Cleanup {
             }
             tokio::task::yield_now().await;
         }
+        while !self.shutdown.is_cancelled() {
+            let deleted = self.storage.expire_snapshots(now, gone).await?;
+            if deleted < u64::from(limits::EXPIRE_SNAPSHOTS) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
         self.storage.expire_invites(now).await?;
         while !self.shutdown.is_cancelled() && self.storage.shrink().await? {
             tokio::task::yield_now().await;
@@ -99,7 +104,7 @@ impl Cleanup {
         Ok(())
     }
 
-    /// Goes once through all groups and deletes what every active device has.
+    /// Goes once through all groups and deletes what every active device has and a snapshot covers.
     async fn sweep(&self, active_since: Timestamp) -> Result<(), StorageError> {
         let mut after = None;
         while !self.shutdown.is_cancelled() {
@@ -108,6 +113,7 @@ impl Cleanup {
                 active_since,
                 max_groups: limits::SWEEP_GROUPS,
                 max_blobs: limits::EXPIRE_BLOBS,
+                acknowledged: self.delete_acked,
             };
             let swept = self.storage.delete_acked(sweep).await?;
             self.metrics.acknowledged.inc_by(swept.deleted);

@@ -15,7 +15,7 @@ use zerok_sync_shared::ids::{DeviceId, GroupId};
 use zerok_sync_shared::limits::MAX_PUSHES_IN_FLIGHT;
 use zerok_sync_shared::message::{Blob, Message, WireError};
 use zerok_sync_shared::session::{
-    GroupInfo, Input, NewRotation, Output, Phase, Purpose, Session, SessionConfig,
+    GroupInfo, Input, NewRotation, NewSnapshotPart, Output, Phase, Purpose, Session, SessionConfig,
 };
 use zerok_sync_transport::frames::{FrameReader, FrameWriter};
 
@@ -29,6 +29,7 @@ use crate::network::Network;
 use crate::rates::{DeviceRates, Rates, Toll, dropped, too_fast};
 use crate::restart;
 use crate::storage::keys::{KeptKeys, RotateError};
+use crate::storage::snapshots::{PutPart, PutPartError};
 use crate::storage::{Deletion, Deletions, OpenError, OpenGroup, Seen, Storage, StorageError};
 use crate::writer::{Answer, SessionWriter, Writer, millis, storage_failed};
 
@@ -61,6 +62,8 @@ pub struct SessionContext {
     pub slow_reader: Duration,
     /// Groups that may exist.
     pub max_groups: u64,
+    /// Bytes that a group may store; 0 means no limit.
+    pub group_quota: u64,
     /// Cancelled when the relay stops.
     pub shutdown: CancellationToken,
 }
@@ -324,6 +327,7 @@ impl Driver {
                 chain,
                 access_token,
                 marks,
+                after_cursor,
             } => {
                 match self.context.access.admit(access_token.as_deref()) {
                     Ok(admission) => self.admission = Some(admission),
@@ -346,6 +350,7 @@ impl Driver {
                     max_groups: context.max_groups,
                     now: context.clock.now(),
                     marks,
+                    after_cursor,
                 };
                 self.work.push(Box::pin(async move {
                     let result = open_or_found(&context, open, network).await;
@@ -410,6 +415,19 @@ impl Driver {
                 if let Some((attending, _)) = &self.attending {
                     attending.say(&said);
                 }
+            }
+            Output::StoreSnapshot(new) => {
+                let context = self.context.clone();
+                self.work.push(Box::pin(async move {
+                    Input::SnapshotStored(store_snapshot(&context, *new).await)
+                }));
+            }
+            Output::ReadSnapshot { group_id, part } => {
+                let storage = Arc::clone(&self.context.storage);
+                self.work.push(Box::pin(async move {
+                    let found = storage.snapshot_part(group_id, part).await;
+                    Input::SnapshotRead(found.map_err(read_failed))
+                }));
             }
             Output::Keys {
                 group_id,
@@ -572,6 +590,41 @@ async fn delete(context: &SessionContext, deletion: Deletion) -> Result<(), Wire
             "only the device that sent a blob can have it erased at once",
         )),
         Err(error) => Err(read_failed(error)),
+    }
+}
+/// Stores a part of a snapshot.
+async fn store_snapshot(context: &SessionContext, new: NewSnapshotPart) -> Result<(), WireError> {
+    let last = new.part.part + 1 == new.part.parts;
+    let put = PutPart {
+        new,
+        quota: context.group_quota,
+        now: context.clock.now(),
+    };
+    let refused = |code, text: &str| Err(WireError::new(code, text));
+    match context.storage.put_snapshot_part(put).await {
+        Ok(()) => {
+            if last {
+                context.metrics.snapshots.inc();
+            }
+            Ok(())
+        }
+        Err(PutPartError::Stale) => refused(
+            ErrorCode::StaleEpoch,
+            "a snapshot that covers more is stored already",
+        ),
+        Err(PutPartError::Unknown) => refused(
+            ErrorCode::NotFound,
+            "the parts of the snapshot before this one are not here",
+        ),
+        Err(PutPartError::Busy) => refused(
+            ErrorCode::RateLimited,
+            "too many snapshots of this group are on their way",
+        ),
+        Err(PutPartError::Quota) => refused(
+            ErrorCode::GroupQuotaExceeded,
+            "the group's storage is used up",
+        ),
+        Err(PutPartError::Storage(error)) => Err(read_failed(error)),
     }
 }
 

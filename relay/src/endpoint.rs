@@ -149,9 +149,13 @@ impl Acceptor {
             device: transport::device_id(connection.remote_id()),
             exporter,
             limits: self.limits,
-            capabilities: [capability::DELETE, capability::PRESENCE]
-                .map(str::to_owned)
-                .to_vec(),
+            capabilities: [
+                capability::DELETE,
+                capability::PRESENCE,
+                capability::SNAPSHOTS,
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             page_bytes: limits::PAGE,
             max_storing_bytes: limits::MAX_STORING,
         };

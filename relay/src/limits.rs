@@ -183,6 +183,12 @@ pub const CLOCK_GRACE: Duration = Duration::from_secs(24 * 3600);
 pub const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// Expired blobs deleted in one transaction, so that pushes get their turn.
 pub const EXPIRE_BLOBS: u32 = 256;
+/// Snapshots of a group that can be on their way at once.
+pub const UNFINISHED_SNAPSHOTS: u64 = 4;
+/// After this time one that is not complete is given up.
+pub const UNFINISHED_AGE: Duration = Duration::from_secs(3600);
+/// Snapshots deleted in one transaction.
+pub const EXPIRE_SNAPSHOTS: u32 = 16;
 /// A device that was seen within this time counts as active in the metrics.
 pub const ACTIVE: Duration = Duration::from_secs(24 * 3600);
 /// Groups looked at in one step for blobs that all their devices have acknowledged.

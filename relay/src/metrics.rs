@@ -89,6 +89,8 @@ pub struct Metrics {
     pub pushes: Counter,
     /// Changes of keys.
     pub rotations: Counter,
+    /// Snapshots that became a group's.
+    pub snapshots: Counter,
     /// Their payload bytes.
     pub push_bytes: Counter,
     /// Blobs sent to subscribers and in answers to PULL.
@@ -171,6 +173,7 @@ impl Default for Metrics {
         let seconds = || Histogram::new(exponential_buckets(0.000_5, 2.0, 14));
         Self {
             pushes: add(r, "pushes", "Blobs acknowledged as stored"),
+            snapshots: add(r, "snapshots", "Snapshots stored in full"),
             rotations: add(r, "rotations", "Changes of a group's keys"),
             push_bytes: bytes(r, "push", "Payload acknowledged as stored"),
             delivered: add(r, "delivered_blobs", "Blobs sent to devices"),

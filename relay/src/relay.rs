@@ -245,6 +245,7 @@ impl Relay {
             })),
             slow_reader: config.slow_reader,
             max_groups: config.max_groups,
+            group_quota: config.group_quota,
             shutdown: shutdown.clone(),
         };
         let limits = RelayLimits {

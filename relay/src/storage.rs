@@ -3,16 +3,18 @@
 use async_trait::async_trait;
 use zerok_sync_shared::crypto::rotation::Certificate;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
-use zerok_sync_shared::message::{ListedDevice, Mark};
+use zerok_sync_shared::message::{ListedDevice, Mark, SnapshotPart};
 use zerok_sync_shared::session::{GroupInfo, KeysSince, NewBlob, NewRotation, Page, Stored};
 use zerok_sync_shared::time::Timestamp;
 
 use crate::invites::Invite;
 use keys::{KeptKeys, RotateError};
+use snapshots::{PutPart, PutPartError};
 
 pub mod keys;
 mod plan;
 pub mod postgres;
+pub mod snapshots;
 pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod suite;
@@ -38,6 +40,8 @@ pub struct OpenGroup {
     pub now: Timestamp,
     /// Cursors of which the device wants to know what is there.
     pub marks: Vec<u64>,
+    /// Its bookmark: whether something after it is lacking.
+    pub after_cursor: u64,
 }
 
 /// Why a group was not opened.
@@ -142,6 +146,8 @@ pub struct Sweep {
     pub max_groups: u32,
     /// Payloads to drop, at most.
     pub max_blobs: u32,
+    /// Whether what every active device has goes even where no snapshot has it.
+    pub acknowledged: bool,
 }
 
 /// What a step did.
@@ -289,8 +295,9 @@ pub trait Storage: Send + Sync + 'static {
     /// Deletes at most `max_blobs` expired blobs, and gives how many they were.
     async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError>;
 
-    /// Drops the payloads of blobs that every active device of their group has acknowledged, where there are at least two
-    /// of them: a device that is alone will want its log for the one that joins. Nobody reads these blobs any more and they
+    /// Drops the payloads of blobs that every active device of their group has acknowledged and its snapshot covers. Without
+    /// a snapshot, if `acknowledged` asks for that, where there are at least two of them: a device that is alone will want its
+    /// log for the one that joins. Nobody reads these blobs any more and they
     /// count for nothing, but until they expire the storage knows their ids and cursors, so that devices see that they
     /// were not lost.
     async fn delete_acked(&self, sweep: Sweep) -> Result<Swept, StorageError>;
@@ -305,6 +312,23 @@ pub trait Storage: Send + Sync + 'static {
         &self,
         active_since: Timestamp,
         max_blobs: u32,
+    ) -> Result<u64, StorageError>;
+    /// Stores a part of a snapshot, after those before it. The last one makes it the group's snapshot instead of the former.
+    async fn put_snapshot_part(&self, put: PutPart) -> Result<(), PutPartError>;
+
+    /// A part of the group's snapshot.
+    async fn snapshot_part(
+        &self,
+        group_id: GroupId,
+        part: u32,
+    ) -> Result<Option<SnapshotPart>, StorageError>;
+
+    /// Deletes some of the snapshots that nobody finishes, and of those of groups without devices that were made before; gives
+    /// how many.
+    async fn expire_snapshots(
+        &self,
+        now: Timestamp,
+        abandoned_before: Timestamp,
     ) -> Result<u64, StorageError>;
 
     /// Forgets at most `max_devices` devices that were last seen before, and gives how many they were.

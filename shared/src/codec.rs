@@ -53,6 +53,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
     let expected = match message {
         Message::Push(push) => push.payload.len(),
         Message::Blob(blob) => blob.payload.len(),
+        Message::Snapshot(part) => part.payload.len(),
         _ => 0,
     };
     let mut out = Vec::with_capacity(expected + 256);
@@ -78,6 +79,9 @@ pub fn encode(message: &Message) -> Vec<u8> {
         Message::Ephemeral(fields) => fields.put(&mut out),
         Message::Devices => wire::put_array_len(&mut out, 0),
         Message::DevicesResponse { devices } => put_one(&mut out, devices),
+        Message::Snapshot(fields) => fields.put(&mut out),
+        Message::SnapshotAnswer(fields) => fields.put(&mut out),
+        Message::GetSnapshot { part } => put_one(&mut out, part),
         Message::Revoke(fields) => fields.put(&mut out),
         Message::Revoked { certificates } => put_one(&mut out, certificates),
         Message::KeyPacket(fields) => fields.put(&mut out),
@@ -127,6 +131,9 @@ pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
         code::DEVICES_RESPONSE => {
             take_one(fields).map(|devices| Message::DevicesResponse { devices })?
         }
+        code::SNAPSHOT => Message::Snapshot(from_bytes(fields)?),
+        code::SNAPSHOT_ANSWER => Message::SnapshotAnswer(from_bytes(fields)?),
+        code::GET_SNAPSHOT => take_one(fields).map(|part| Message::GetSnapshot { part })?,
         code::REVOKE_DEVICE => Message::Revoke(from_bytes(fields)?),
         code::DEVICE_REVOKED => {
             take_one(fields).map(|certificates| Message::Revoked { certificates })?

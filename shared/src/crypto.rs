@@ -11,6 +11,7 @@ pub mod padme;
 pub mod passphrase;
 pub mod roster;
 pub mod rotation;
+pub mod snapshot;
 pub mod stretch;
 pub mod token;
 pub mod tombstone;
@@ -45,6 +46,10 @@ pub(crate) mod domain {
     pub(crate) const ROTATION: &[u8] = b"0k-sync/1 rotation";
     /// The signed text of a roster entry.
     pub(crate) const ROSTER: &[u8] = b"0k-sync/1 roster";
+    /// The signed text of a snapshot's header.
+    pub(crate) const SNAPSHOT: &[u8] = b"0k-sync/1 snapshot";
+    /// Hash: snapshot and number of a part → its blob id.
+    pub(crate) const SNAPSHOT_PART: &[u8] = b"0k-sync/1 snapshot part";
     /// KDF: invite key → key of the offer; and its associated data.
     pub(crate) const INVITE_OFFER: &[u8] = b"0k-sync/1 invite offer";
     /// KDF: invite key → key of the secrets; and their associated data.

@@ -41,6 +41,7 @@ mod repair;
 mod requests;
 mod roster;
 mod session;
+mod snapshots;
 mod staging;
 mod status;
 mod writes;
@@ -218,6 +219,18 @@ impl Engine {
                     group.broadcast(body, context);
                 });
             }
+            Input::ProvideSnapshots { group, available } => {
+                if let Some(group) = self.groups.get_mut(&group) {
+                    group.snapshots.provider = available;
+                }
+            }
+            Input::Snapshot {
+                group,
+                request,
+                state,
+            } => self.with_group(now, group, out, |group, context| {
+                group.on_snapshot_made(request, state, context);
+            }),
             Input::RemoveGroup { group, token } => {
                 if self.groups.contains_key(&group) {
                     self.admin.push_back(Admin::Remove { group, token });
@@ -553,6 +566,7 @@ impl Engine {
                 self.changed.insert(group.id);
                 group.open_session(stream, relay_id, &exporter, &mut context);
             }
+            group.look_after_snapshots(&mut context);
             group.send_more(&mut context);
             group.search_log(&mut context);
             if group.attendance.settle(now) {

@@ -40,6 +40,29 @@ pub const MAX_SEQUENCE_JUMP: u64 = 1 << 32;
 /// Longest sealed member list.
 pub const MAX_SEALED_MEMBERS: usize = 96 * MAX_MEMBERS;
 
+/// Longest state of an app that a snapshot holds.
+pub const MAX_SNAPSHOT: usize = 16 * MAX_BODY;
+/// Parts of a snapshot, its header among them.
+pub const MAX_SNAPSHOT_PARTS: u32 = 17;
+/// Blobs since the newest snapshot after which a device asks its app for another one.
+pub const SNAPSHOT_BLOBS: u64 = 1_000;
+/// Payload bytes since then after which it does so too.
+pub const SNAPSHOT_BYTES: u64 = 8 * 1024 * 1024;
+/// When a device has joined, that many since the newest snapshot are enough.
+pub const SNAPSHOT_JOIN_BLOBS: u64 = 20;
+/// Longest time that a device waits before it makes a snapshot that is due: the devices of a group draw lots by it.
+pub const SNAPSHOT_JITTER: Duration = Duration::from_secs(10);
+/// How long the app may take to give its state.
+pub const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
+/// A snapshot that could not be made or was refused is tried again after this.
+pub const SNAPSHOT_RETRY: Duration = Duration::from_secs(600);
+/// A device that lacks blobs asks again after this whether there is a snapshot with them, and then after twice as long.
+pub const SNAPSHOT_ASK: Duration = Duration::from_secs(10);
+/// How often a device asks so in one session.
+pub const SNAPSHOT_ASKS: u32 = 8;
+/// How often a snapshot that is replaced while a device reads it is begun again.
+pub const SNAPSHOT_RESTARTS: u32 = 3;
+
 /// Longest description of what a device runs on.
 pub const MAX_PLATFORM: usize = 64;
 

@@ -97,6 +97,8 @@ pub struct Welcome {
     pub marks: Vec<Mark>,
     /// The relay's process, made when it starts. As long as it is the same, nobody has put an older database in place.
     pub run: Option<Incarnation>,
+    /// Some of what came after the device's cursor is not here any more: the device may need a snapshot.
+    pub lacking: bool,
 }
 
 /// C→R: stream every blob after a cursor, for as long as the session lives.
@@ -171,6 +173,35 @@ pub struct PullResponse {
     pub has_more: bool,
     /// Newest cursor of the group.
     pub max_cursor: u64,
+}
+
+/// Both: one part of a snapshot; see [`crate::crypto::snapshot`]. A device sends part after part, and waits for the answer
+/// to each; with the last one the snapshot replaces the former.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotPart {
+    /// Which snapshot.
+    pub snapshot_id: BlobId,
+    /// Who made it; a relay takes it from the session.
+    pub author: DeviceId,
+    /// The epoch of its key.
+    pub epoch: u32,
+    /// Everything that this relay has up to this cursor is in it.
+    pub covers: u64,
+    /// The number of this part, from 0.
+    pub part: u32,
+    /// How many there are.
+    pub parts: u32,
+    /// Nonce and ciphertext.
+    pub payload: Bytes,
+}
+
+/// R→C: a part is stored; or why it, or what GET_SNAPSHOT asked for, was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotAnswer {
+    /// Which part.
+    pub part: u32,
+    /// Nothing is stored, or there is nothing to get.
+    pub refused: Option<WireError>,
 }
 
 /// C→R: change the group's keys, so that a device is out. Applied as a whole, or refused.
@@ -266,6 +297,15 @@ pub enum Message {
     Presence(Presence),
     /// 0x32
     Ephemeral(Ephemeral),
+    /// 0x41
+    Snapshot(SnapshotPart),
+    /// 0x43
+    SnapshotAnswer(SnapshotAnswer),
+    /// 0x44: send a part of the newest snapshot
+    GetSnapshot {
+        /// Which part, from 0.
+        part: u32,
+    },
     /// 0x50
     Revoke(Revoke),
     /// 0x51: this device is out. The session ends after it.
@@ -346,6 +386,7 @@ wire_struct_grown!(
         limits,
         now,
         marks,
+        lacking,
     } + run
 );
 wire_struct!(Subscribe {
@@ -383,6 +424,16 @@ wire_struct!(PullResponse {
     max_cursor
 });
 wire_struct!(Delete { blob_id, force });
+wire_struct!(SnapshotPart {
+    snapshot_id,
+    author,
+    epoch,
+    covers,
+    part,
+    parts,
+    payload
+});
+wire_struct!(SnapshotAnswer { part, refused });
 wire_struct!(Revoke {
     certificate,
     after_cursor,
@@ -419,6 +470,8 @@ pub mod capability {
     pub const DELETE: &str = "delete";
     /// DEVICES is answered, and EPHEMERAL is forwarded.
     pub const PRESENCE: &str = "presence";
+    /// A relay with it keeps snapshots.
+    pub const SNAPSHOTS: &str = "snapshots";
 }
 
 /// The codes of the frames, in one table.
@@ -440,6 +493,9 @@ pub mod code {
     pub const DELETED: u8 = 0x42;
     pub const PRESENCE: u8 = 0x30;
     pub const EPHEMERAL: u8 = 0x32;
+    pub const SNAPSHOT: u8 = 0x41;
+    pub const SNAPSHOT_ANSWER: u8 = 0x43;
+    pub const GET_SNAPSHOT: u8 = 0x44;
     pub const REVOKE_DEVICE: u8 = 0x50;
     pub const DEVICE_REVOKED: u8 = 0x51;
     pub const KEY_PACKET: u8 = 0x52;
@@ -472,6 +528,9 @@ impl Message {
             Self::Deleted { .. } => code::DELETED,
             Self::Presence(_) => code::PRESENCE,
             Self::Ephemeral(_) => code::EPHEMERAL,
+            Self::Snapshot(_) => code::SNAPSHOT,
+            Self::SnapshotAnswer(_) => code::SNAPSHOT_ANSWER,
+            Self::GetSnapshot { .. } => code::GET_SNAPSHOT,
             Self::Revoke(_) => code::REVOKE_DEVICE,
             Self::Revoked { .. } => code::DEVICE_REVOKED,
             Self::KeyPacket(_) => code::KEY_PACKET,
@@ -529,6 +588,15 @@ impl Message {
             Self::Bye { reason: text } | Self::Error(WireError { message: text, .. }) => {
                 broken(text.len() <= limits::MAX_TEXT, "text")
             }
+            Self::Snapshot(snapshot) => broken(
+                snapshot.parts <= limits::MAX_SNAPSHOT_PARTS && snapshot.part < snapshot.parts,
+                "parts",
+            ),
+            Self::GetSnapshot { part } => broken(*part < limits::MAX_SNAPSHOT_PARTS, "part"),
+            Self::SnapshotAnswer(SnapshotAnswer {
+                refused: Some(error),
+                ..
+            }) => broken(error.message.len() <= limits::MAX_TEXT, "text"),
             Self::Revoke(revoke) => broken(
                 revoke.certificate.len() <= limits::MAX_CERTIFICATE,
                 "certificate",
@@ -560,6 +628,7 @@ impl Message {
             | Self::Ack { .. }
             | Self::Delete(_)
             | Self::Deleted { .. }
+            | Self::SnapshotAnswer(_)
             | Self::Chain { .. }
             | Self::Presence(_)
             | Self::Devices

@@ -24,12 +24,13 @@ use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
 use crate::limits;
 use crate::message::{
     self, Blob, Delete, Ephemeral, Hello, KeyPacket, ListedDevice, Mark, Message, Presence,
-    PullResponse, RelayLimits, Welcome, WireError,
+    PullResponse, RelayLimits, SnapshotPart, Welcome, WireError,
 };
 use crate::time::Timestamp;
 
 mod active;
 mod presence;
+mod snapshots;
 
 #[cfg(test)]
 mod tests;
@@ -73,6 +74,19 @@ pub struct GroupInfo {
     pub marks: Vec<Mark>,
     /// Whether the device that asks was revoked.
     pub revoked: bool,
+    /// Cursor that the stored snapshot covers, if there is one.
+    pub snapshot: Option<u64>,
+    /// Whether something after the device's cursor is not stored any more.
+    pub lacking: bool,
+}
+
+/// A part of a snapshot for the storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSnapshotPart {
+    /// Its group.
+    pub group_id: GroupId,
+    /// The part.
+    pub part: SnapshotPart,
 }
 
 /// A rotation for the storage, checked as far as that can be done without it.
@@ -172,6 +186,10 @@ pub enum Input {
     Said(Ephemeral),
     /// An EPHEMERAL came too soon after many others, and was dropped.
     EphemeralDropped(WireError),
+    /// The answer to [`Output::StoreSnapshot`].
+    SnapshotStored(Result<(), WireError>),
+    /// The answer to [`Output::ReadSnapshot`].
+    SnapshotRead(Result<Option<SnapshotPart>, WireError>),
     /// The answer to [`Output::Keys`].
     Keys(Result<KeysSince, WireError>),
     /// The answer to [`Output::Rotate`].
@@ -217,6 +235,8 @@ pub enum Output {
         access_token: Option<String>,
         /// Cursors of which the device wants to know what is there.
         marks: Vec<u64>,
+        /// The device's bookmark: whether something after it is lacking.
+        after_cursor: u64,
     },
     /// Store a blob.
     Store(NewBlob),
@@ -244,6 +264,15 @@ pub enum Output {
     Devices,
     /// Forward this to the other devices of the group that are there now.
     Broadcast(Ephemeral),
+    /// Store a part of a snapshot; the last one makes it the group's snapshot.
+    StoreSnapshot(Box<NewSnapshotPart>),
+    /// Read a part of the group's snapshot.
+    ReadSnapshot {
+        /// The group.
+        group_id: GroupId,
+        /// Which part.
+        part: u32,
+    },
     /// How have the keys changed since this epoch, and what is there for the device?
     Keys {
         /// The group.
@@ -368,6 +397,7 @@ impl Session {
                     && active.deleting.is_none()
                     && !active.attendance.asking
                     && !active.rotating
+                    && active.snapshot.is_none()
                     && !active.chain_asked
                     && !active.superseded
             }
@@ -534,6 +564,12 @@ impl Session {
             (State::Active(active), Input::EphemeralDropped(error)) => {
                 active.on_dropped(error, out);
             }
+            (State::Active(active), Input::SnapshotStored(result)) => {
+                active.on_snapshot_stored(result, out);
+            }
+            (State::Active(active), Input::SnapshotRead(result)) => {
+                active.on_snapshot_read(result, out);
+            }
             (State::Active(active), Input::Grown(max_cursor)) => {
                 active.max_cursor = active.max_cursor.max(max_cursor);
                 active.read_on(out);
@@ -560,6 +596,8 @@ impl Session {
                 | Input::Presence(_)
                 | Input::Said(_)
                 | Input::EphemeralDropped(_)
+                | Input::SnapshotStored(_)
+                | Input::SnapshotRead(_)
                 | Input::Keys(_)
                 | Input::Rotated(_)
                 | Input::EpochChanged(_)
@@ -606,6 +644,7 @@ impl Session {
             chain,
             access_token: hello.access_token.clone(),
             marks: hello.marks.clone(),
+            after_cursor: hello.after_cursor,
         });
         self.state = State::Opening {
             hello: Box::new(hello),
@@ -657,11 +696,12 @@ impl Session {
             incarnation: self.config.incarnation,
             max_cursor: group.max_cursor,
             epoch: group.epoch,
-            snapshot: None,
+            snapshot: group.snapshot,
             limits: self.config.limits,
             now,
             marks: group.marks,
             run: Some(self.config.run),
+            lacking: group.lacking,
         })));
         self.state = State::Active(Box::new(Active {
             group_id: hello.group_id,
@@ -685,6 +725,7 @@ impl Session {
             deleting: None,
             probe: hello.probe,
             attendance: Attendance::default(),
+            snapshot: None,
             subscription: None,
         }));
     }
@@ -739,6 +780,8 @@ impl Session {
                     delete,
                 });
             }
+            Message::Snapshot(part) => active.on_snapshot(part, &self.config, out),
+            Message::GetSnapshot { part } => active.on_get_snapshot(part, out),
             Message::Revoke(revoke) => {
                 if let Err(error) = active.on_revoke(revoke, self.config.device, out) {
                     self.fail(error, out);
@@ -779,6 +822,7 @@ impl Session {
             | Message::Deleted { .. }
             | Message::Presence(_)
             | Message::DevicesResponse { .. }
+            | Message::SnapshotAnswer(_)
             | Message::Revoked { .. }
             | Message::KeyPacket(_)
             | Message::KeyPackets(_)

@@ -79,8 +79,15 @@ wire_struct_grown!(
         own_seq,
         entries,
         hidden,
+        snapshot,
+        lacking,
     } + graves
 );
+wire_struct!(HeldSnapshot {
+    first,
+    parts,
+    place
+});
 
 impl LogRecord {
     /// What the payload is bound to.
@@ -162,6 +169,21 @@ pub struct GroupState {
     pub hidden: Vec<u64>,
     /// What is to be erased.
     pub graves: Vec<Grave>,
+    /// The newest snapshot that was taken in.
+    pub snapshot: Option<HeldSnapshot>,
+    /// Something may be missing that no hole shows, because a relay had deleted it and no snapshot was there for it.
+    pub lacking: bool,
+}
+
+/// Where a snapshot is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldSnapshot {
+    /// Position of its first part.
+    pub first: u64,
+    /// Its parts, without the header, one after the other.
+    pub parts: u32,
+    /// Everything in the log up to this position is in it.
+    pub place: u64,
 }
 
 impl GroupState {

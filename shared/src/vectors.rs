@@ -20,6 +20,7 @@ use crate::crypto::padme::padded_len;
 use crate::crypto::passphrase::{self, Passphrase, Profile};
 use crate::crypto::roster::SignedEntry;
 use crate::crypto::rotation::{self, Reason, Rotation};
+use crate::crypto::snapshot::{self, Header, Name};
 use crate::crypto::token::{AccessToken, TokenHash};
 use crate::crypto::tombstone::Tombstone;
 use crate::crypto::{access, blob};
@@ -29,8 +30,9 @@ use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
 use crate::map::SortedMap;
 use crate::message::{
     Blob, Delete, Hello, KeyPacket, KeyPackets, Mark, Message, Pull, PullResponse, Push, PushAck,
-    RelayLimits, Revoke, Subscribe, Welcome, WireError, capability,
+    RelayLimits, Revoke, SnapshotAnswer, SnapshotPart, Subscribe, Welcome, WireError, capability,
 };
+use crate::store::Sequences;
 use crate::time::Timestamp;
 
 mod presence;
@@ -443,6 +445,33 @@ fn messages() -> Vec<(&'static str, Message)> {
         retry_after_ms: Some(1500),
         ..WireError::new(ErrorCode::RateLimited, "slow down")
     };
+    let snapshot_part = SnapshotPart {
+        snapshot_id: BlobId(counting(0x80)),
+        author: DeviceId(counting(0x40)),
+        epoch: 0,
+        covers: 300,
+        part: 1,
+        parts: 2,
+        payload: Bytes::from_static(b"\x01\x02\x03"),
+    };
+    let welcome = Welcome {
+        version: 1,
+        capabilities: vec!["has".into()],
+        relay_id: DeviceId(counting(0x20)),
+        incarnation: Incarnation(counting(0x50)),
+        max_cursor: 300,
+        epoch: 0,
+        snapshot: None,
+        limits: RelayLimits {
+            max_payload: 1_081_384,
+            default_ttl: 2_592_000,
+            group_quota: 0,
+        },
+        now: Timestamp(1_700_000_000_000),
+        marks: Vec::new(),
+        lacking: false,
+        run: None,
+    };
     vec![
         ("HELLO", Message::Hello(hello.clone())),
         (
@@ -461,44 +490,21 @@ fn messages() -> Vec<(&'static str, Message)> {
                 ..hello.clone()
             }),
         ),
-        (
-            "WELCOME",
-            Message::Welcome(Welcome {
-                version: 1,
-                capabilities: vec!["has".into()],
-                relay_id: DeviceId(counting(0x20)),
-                incarnation: Incarnation(counting(0x50)),
-                max_cursor: 300,
-                epoch: 0,
-                snapshot: None,
-                limits: RelayLimits {
-                    max_payload: 1_081_384,
-                    default_ttl: 2_592_000,
-                    group_quota: 0,
-                },
-                now: Timestamp(1_700_000_000_000),
-                marks: Vec::new(),
-                run: None,
-            }),
-        ),
+        ("WELCOME", Message::Welcome(welcome.clone())),
         (
             "WELCOME with run",
             Message::Welcome(Welcome {
-                version: 1,
                 capabilities: vec![capability::DELETE.into()],
-                relay_id: DeviceId(counting(0x20)),
-                incarnation: Incarnation(counting(0x50)),
-                max_cursor: 300,
-                epoch: 0,
-                snapshot: None,
-                limits: RelayLimits {
-                    max_payload: 1_081_384,
-                    default_ttl: 2_592_000,
-                    group_quota: 0,
-                },
-                now: Timestamp(1_700_000_000_000),
-                marks: Vec::new(),
                 run: Some(Incarnation(counting(0x60))),
+                ..welcome.clone()
+            }),
+        ),
+        (
+            "WELCOME with a snapshot",
+            Message::Welcome(Welcome {
+                snapshot: Some(200),
+                lacking: true,
+                ..welcome
             }),
         ),
         (
@@ -579,6 +585,22 @@ fn messages() -> Vec<(&'static str, Message)> {
                 blob_id: blob.blob_id,
             },
         ),
+        ("SNAPSHOT", Message::Snapshot(snapshot_part)),
+        (
+            "SNAPSHOT_ANSWER",
+            Message::SnapshotAnswer(SnapshotAnswer {
+                part: 1,
+                refused: None,
+            }),
+        ),
+        (
+            "SNAPSHOT_ANSWER that refuses",
+            Message::SnapshotAnswer(SnapshotAnswer {
+                part: 0,
+                refused: Some(WireError::new(ErrorCode::NotFound, "no snapshot")),
+            }),
+        ),
+        ("GET_SNAPSHOT", Message::GetSnapshot { part: 1 }),
         ("REVOKE_DEVICE", Message::Revoke(revoke)),
         (
             "DEVICE_REVOKED",
@@ -710,6 +732,54 @@ fn rotation_json() {
                 .iter()
                 .map(|(to, packet)| json!({ "device_id": to.to_string(), "packet": hex(packet) }))
                 .collect::<Vec<_>>(),
+        }),
+    );
+}
+
+#[test]
+fn snapshots_json() {
+    let keys = keys();
+    let author = device_keys(0x10);
+    let state = Bytes::from_static(b"the state of the app");
+    let name = Name {
+        group_id: keys.founded_group(),
+        author: author.id(),
+        snapshot_id: BlobId(counting(0x80)),
+        epoch: 0,
+        parts: snapshot::parts_of(state.len()),
+    };
+    let header = Header {
+        relay_id: DeviceId(counting(0x20)),
+        incarnation: Incarnation(counting(0x50)),
+        cursor: 300,
+        seen: [(author.id(), Sequences::up_to(7))].into(),
+        roster: vec![],
+        len: state.len() as u64,
+        hash: snapshot::hash_of(&[zerok_sync_aead::sha256(&[&state])]),
+    };
+    let mut nonce = |bytes: &mut [u8]| bytes.copy_from_slice(&counting::<24>(0xA0));
+    let sealed = name.seal_header(&keys, &author, header.clone(), &mut nonce);
+    let sealed = sealed.unwrap();
+    assert_eq!(name.open_header(&keys, &sealed), Ok(header.clone()));
+    let blob_ids = [0, 1].map(|part| name.address(part).blob_id.to_string());
+    let part = name.seal_part(&keys, 1, &state, &mut nonce);
+    assert_eq!(name.open_part(&keys, 1, &part), Ok(state.clone()));
+    check(
+        "snapshots.json",
+        &json!({
+            "group_id": name.group_id.to_string(),
+            "blob_key": hex(keys.blob().expose()),
+            "author_secret": hex(counting::<32>(0x10)),
+            "author": name.author.to_string(),
+            "snapshot_id": name.snapshot_id.to_string(),
+            "epoch": name.epoch,
+            "parts": name.parts,
+            "blob_ids": blob_ids,
+            "nonce": hex(counting::<24>(0xA0)),
+            "header_plaintext": hex(codec::to_bytes(&header)),
+            "header": hex(&sealed),
+            "state_utf8": "the state of the app",
+            "part": hex(&part),
         }),
     );
 }

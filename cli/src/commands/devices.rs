@@ -151,6 +151,9 @@ fn tell(context: &Context, outcome: &Outcome, then: &str) {
     }
 }
 
+/// Digits of an id that stand for it. Fewer are a name: many a device is called "a".
+const SHORTEST_ID: usize = 4;
+
 /// Those that are meant by the whole id or, if there is none, by its beginning or the name.
 fn matching<'a>(devices: &'a [MemberDevice], asked: &str) -> Vec<&'a MemberDevice> {
     let start = asked.to_lowercase();
@@ -158,7 +161,7 @@ fn matching<'a>(devices: &'a [MemberDevice], asked: &str) -> Vec<&'a MemberDevic
     if let Some(device) = whole {
         return vec![device];
     }
-    let by_id = |device: &MemberDevice| !start.is_empty() && device.id.starts_with(&start);
+    let by_id = |device: &MemberDevice| start.len() >= SHORTEST_ID && device.id.starts_with(&start);
     let by_name = |device: &MemberDevice| !asked.is_empty() && device.name == asked;
     let meant = |device: &&MemberDevice| by_id(device) || by_name(device);
     devices.iter().filter(meant).collect()
@@ -170,7 +173,7 @@ fn chosen<'a>(devices: &'a [MemberDevice], asked: &str) -> Result<&'a MemberDevi
         [device] => Ok(device),
         [] => Err(Failure::new(
             code::NOT_FOUND,
-            "no device of the group has this name or an id that starts so; `zerok devices` lists them",
+            "no device of the group has this name or an id that starts so (four digits at least); `zerok devices` lists them",
         )),
         several => {
             let all: Vec<_> = several.iter().map(|device| who(device, devices)).collect();

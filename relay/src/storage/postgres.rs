@@ -12,11 +12,12 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use tokio::time::timeout;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
-use zerok_sync_shared::message::{Blob, ListedDevice, Mark};
+use zerok_sync_shared::message::{Blob, ListedDevice, Mark, SnapshotPart};
 use zerok_sync_shared::session::{GroupInfo, KeysSince, NewRotation, Page};
 use zerok_sync_shared::time::Timestamp;
 
 use super::keys::{KeptKeys, RotateError};
+use super::snapshots::{PutPart, PutPartError, lacks};
 use super::{
     Batch, Census, Deletion, Deletions, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup,
     PutInviteError, Refused, Stats, Storage, StorageError, Sweep, Swept,
@@ -33,6 +34,7 @@ mod lane;
 mod nodes;
 mod notices;
 mod retention;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -316,6 +318,33 @@ impl Storage for PostgresStorage {
             max_blobs
         ))
     }
+    async fn put_snapshot_part(&self, put: PutPart) -> Result<(), PutPartError> {
+        in_transaction!(self.others, Retry::Lost, |connection| snapshots::put(
+            connection, &put
+        ))?
+    }
+
+    async fn snapshot_part(
+        &self,
+        group_id: GroupId,
+        part: u32,
+    ) -> Result<Option<SnapshotPart>, StorageError> {
+        reading!(self.readers, |connection| snapshots::get(
+            connection, group_id, part
+        ))
+    }
+
+    async fn expire_snapshots(
+        &self,
+        now: Timestamp,
+        abandoned_before: Timestamp,
+    ) -> Result<u64, StorageError> {
+        in_transaction!(self.others, Retry::Lost, |connection| snapshots::expire(
+            connection,
+            now,
+            abandoned_before
+        ))
+    }
 
     async fn forget_devices(
         &self,
@@ -487,14 +516,31 @@ async fn find_group(
 ) -> Result<Option<(i64, GroupInfo)>, sqlx::Error> {
     let sql = "SELECT id, max_cursor, epoch, access_pub, EXISTS (\
                    SELECT 1 FROM rotations WHERE group_ref = groups.id AND revoked = $2\
-               ) FROM groups WHERE group_id = $1";
+               ), \
+               (SELECT covers FROM snapshots WHERE group_ref = groups.id AND complete = 1), dropped_to, \
+               (SELECT cursor FROM blobs WHERE group_ref = groups.id AND cursor > $3 \
+                ORDER BY cursor LIMIT 1) \
+               FROM groups WHERE group_id = $1";
     let row = sqlx::query(sql)
         .bind(open.group_id.0.as_slice())
         .bind(open.device.0.as_slice())
+        .bind(int(open.after_cursor))
         .fetch_optional(connection)
         .await?;
     let Some(row) = row else { return Ok(None) };
+    let at = |column| -> Result<Option<u64>, sqlx::Error> {
+        let cursor: Option<i64> = row.try_get(column)?;
+        Ok(cursor.and_then(|cursor| u64::try_from(cursor).ok()))
+    };
+    let snapshot = at(5)?;
     let info = GroupInfo {
+        snapshot,
+        lacking: lacks(
+            open.after_cursor,
+            number(&row, 1)?,
+            number(&row, 6)?,
+            at(7)?,
+        ),
         max_cursor: number(&row, 1)?,
         epoch: u32::try_from(number(&row, 2)?).map_err(|_| wrong("an epoch is too large"))?,
         access_pub: bytes(&row, 3)?,

@@ -11,11 +11,12 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _, Row, SqliteConnection};
 use tokio::sync::Mutex;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
-use zerok_sync_shared::message::{Blob, ListedDevice, Mark};
+use zerok_sync_shared::message::{Blob, ListedDevice, Mark, SnapshotPart};
 use zerok_sync_shared::session::{GroupInfo, KeysSince, NewRotation, Page};
 use zerok_sync_shared::time::Timestamp;
 
 use super::keys::{KeptKeys, RotateError};
+use super::snapshots::{PutPart, PutPartError, lacks};
 use super::{
     Batch, Census, Deletion, Deletions, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup,
     Pending, PutInviteError, Refused, Stats, Storage, StorageError, Sweep, Swept,
@@ -30,6 +31,7 @@ mod invites;
 pub mod keeper;
 mod keys;
 mod retention;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 mod wal;
@@ -178,11 +180,18 @@ impl Storage for SqliteStorage {
     async fn open_group(&self, open: OpenGroup) -> Result<GroupInfo, OpenError> {
         let find = "SELECT id, max_cursor, epoch, access_pub, EXISTS (\
                         SELECT 1 FROM rotations WHERE group_ref = groups.id AND revoked = ?2\
-                    ) FROM groups WHERE group_id = ?1";
+                    ), \
+                    (SELECT covers FROM snapshots WHERE group_ref = groups.id AND complete = 1), \
+                    dropped_to, \
+                    (SELECT cursor FROM blobs WHERE group_ref = groups.id AND cursor > ?3 \
+                     ORDER BY cursor LIMIT 1) \
+                    FROM groups WHERE group_id = ?1";
         let find = || {
             let query = sqlx::query(find).bind(open.group_id.0.to_vec());
-            query.bind(open.device.0.to_vec())
+            let query = query.bind(open.device.0.to_vec());
+            query.bind(int(open.after_cursor))
         };
+        let group_info = |row: &SqliteRow| group_info(row, open.after_cursor);
         let found = find()
             .fetch_optional(&mut *self.reader().await?)
             .await
@@ -391,6 +400,28 @@ impl Storage for SqliteStorage {
         }
         Ok(due.len() as u64)
     }
+    async fn put_snapshot_part(&self, put: PutPart) -> Result<(), PutPartError> {
+        self.wal.writes(put.new.part.payload.len() as u64);
+        self.write(async |connection| snapshots::put(connection, &put).await)
+            .await
+    }
+
+    async fn snapshot_part(
+        &self,
+        group_id: GroupId,
+        part: u32,
+    ) -> Result<Option<SnapshotPart>, StorageError> {
+        snapshots::get(&mut *self.reader().await?, group_id, part).await
+    }
+
+    async fn expire_snapshots(
+        &self,
+        now: Timestamp,
+        abandoned_before: Timestamp,
+    ) -> Result<u64, StorageError> {
+        self.write(async |connection| snapshots::expire(connection, now, abandoned_before).await)
+            .await
+    }
 
     async fn forget_devices(
         &self,
@@ -512,8 +543,14 @@ impl Storage for SqliteStorage {
     }
 }
 
-fn group_info(row: &SqliteRow) -> Result<GroupInfo, StorageError> {
+fn group_info(row: &SqliteRow, after: u64) -> Result<GroupInfo, StorageError> {
+    let covers: Option<i64> = row.try_get(5)?;
+    let covers = covers.and_then(|covers| u64::try_from(covers).ok());
+    let next: Option<i64> = row.try_get(7)?;
+    let next = next.and_then(|next| u64::try_from(next).ok());
     Ok(GroupInfo {
+        snapshot: covers,
+        lacking: lacks(after, number(row, 1)?, number(row, 6)?, next),
         max_cursor: number(row, 1)?,
         epoch: row.try_get(2)?,
         access_pub: bytes(row, 3)?,

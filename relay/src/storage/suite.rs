@@ -39,10 +39,12 @@ pub(super) async fn conformance<F: Future<Output = Arc<dyn Storage>>>(make: impl
     invites_are_kept_changed_and_forgotten(&*make().await).await;
     deletions::conformance(&make).await;
     keys::conformance(&make).await;
+    snapshots::conformance(&make).await;
 }
 
 mod deletions;
 mod keys;
+mod snapshots;
 
 pub(crate) fn open(group_id: GroupId) -> OpenGroup {
     OpenGroup {
@@ -55,6 +57,7 @@ pub(crate) fn open(group_id: GroupId) -> OpenGroup {
         max_groups: 10,
         now: NOW,
         marks: Vec::new(),
+        after_cursor: 0,
     }
 }
 
@@ -450,6 +453,7 @@ async fn sweep(storage: &dyn Storage, active_since: Timestamp, max_blobs: u32) -
     let mut after = None;
     loop {
         let sweep = Sweep {
+            acknowledged: true,
             after,
             active_since,
             max_groups: 1,

@@ -5,13 +5,14 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use bytes::Bytes;
 use zerok_sync_shared::ids::{BlobId, Incarnation, InviteLookup};
-use zerok_sync_shared::message::{ListedDevice, Mark};
+use zerok_sync_shared::message::{ListedDevice, Mark, SnapshotPart};
 use zerok_sync_shared::session::{GroupInfo, KeysSince, NewRotation, Page};
 use zerok_sync_shared::time::Timestamp;
 
 use super::*;
 use crate::invites::Invite;
 use crate::storage::keys::{KeptKeys, RotateError};
+use crate::storage::snapshots::{PutPart, PutPartError};
 use crate::storage::{
     Census, Deletion, Deletions, InviteChange, OpenError, OpenGroup, PutInviteError, Stats,
     StorageError, Sweep, Swept,
@@ -94,6 +95,19 @@ impl Storage for Fake {
         Ok(Deletions::Done)
     }
     async fn drop_deleted(&self, _: Timestamp, _: u32) -> Result<u64, StorageError> {
+        Ok(0)
+    }
+    async fn put_snapshot_part(&self, _: PutPart) -> Result<(), PutPartError> {
+        Err(PutPartError::Unknown)
+    }
+    async fn snapshot_part(
+        &self,
+        _: GroupId,
+        _: u32,
+    ) -> Result<Option<SnapshotPart>, StorageError> {
+        Ok(None)
+    }
+    async fn expire_snapshots(&self, _: Timestamp, _: Timestamp) -> Result<u64, StorageError> {
         Ok(0)
     }
     async fn forget_devices(&self, _: Timestamp, _: u32) -> Result<u64, StorageError> {

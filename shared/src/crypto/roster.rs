@@ -86,12 +86,17 @@ impl SignedEntry {
     #[must_use]
     pub fn read(body: &[u8], group: GroupId, sender: DeviceId) -> Option<Self> {
         let read: Self = codec::from_bytes(body).ok()?;
-        let entry = &read.entry;
+        (read.entry.device == sender && read.holds(group)).then_some(read)
+    }
+
+    /// Whether it fits, and its device has signed it for this group.
+    #[must_use]
+    pub fn holds(&self, group: GroupId) -> bool {
+        let entry = &self.entry;
         let fits = entry.name.len() <= limits::MAX_DEVICE_NAME
             && entry.platform.len() <= limits::MAX_PLATFORM
             && super::exchange::ExchangePublic::from_bytes(&entry.exchange).is_some();
-        (fits && entry.device == sender && signed(&sender.0, &entry.text(group), &read.signature))
-            .then_some(read)
+        fits && signed(&entry.device.0, &entry.text(group), &self.signature)
     }
 }
 

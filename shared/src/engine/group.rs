@@ -11,6 +11,7 @@ use super::outbox::Outbox;
 use super::presence::Attendance;
 use super::roster::Rename;
 use super::session::Session;
+use super::snapshots::{Snapshots, Taken};
 use super::{Context, StreamId, Token};
 use crate::crypto::keys::EpochKeys;
 use crate::crypto::token::AccessToken;
@@ -43,6 +44,7 @@ pub(super) enum Received {
     /// What follows may be what was read already, or not: the bookmark's end is not proven.
     StartsAgain,
     Blob(Blob),
+    Snapshot(Box<Taken>),
     Ack {
         position: u64,
         ack: PushAck,
@@ -63,6 +65,7 @@ impl Received {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Blob(blob) => blob.payload.len() + 128,
+            Self::Snapshot(taken) => taken.len(),
             _ => 64,
         }
     }
@@ -92,6 +95,7 @@ pub(super) struct Group {
     /// How many items of the inbox the write under way covers.
     pub(super) staging: usize,
     pub(super) session: Option<Session>,
+    pub(super) snapshots: Snapshots,
     /// When to try a session again, and how many attempts failed.
     pub(super) retry_at: Option<Timestamp>,
     pub(super) failures: u32,
@@ -139,6 +143,7 @@ impl Group {
             inbox_bytes: 0,
             staging: 0,
             session: None,
+            snapshots: Snapshots::default(),
             retry_at: None,
             failures: 0,
             last_error,

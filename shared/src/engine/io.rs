@@ -85,6 +85,22 @@ pub enum Input {
         /// Answered by [`Output::Done`] or [`Output::Refused`].
         token: Token,
     },
+    /// The app gives its state when it is asked, or does so no longer.
+    ProvideSnapshots {
+        /// For this group.
+        group: GroupId,
+        /// Whether it does.
+        available: bool,
+    },
+    /// The answer to [`Event::SnapshotWanted`].
+    Snapshot {
+        /// The group.
+        group: GroupId,
+        /// Which request.
+        request: u64,
+        /// The app's state; nothing if it has none to give now.
+        state: Option<Bytes>,
+    },
     /// [`Output::Connect`] succeeded.
     Connected {
         /// To the relay with this URL.
@@ -283,6 +299,20 @@ pub enum Event {
         sender: DeviceId,
         /// What.
         data: Bytes,
+    },
+    /// The app's state is wanted, with everything that is in the log now; answered by [`Input::Snapshot`].
+    SnapshotWanted {
+        /// Of this group.
+        group: GroupId,
+        /// To be named in the answer.
+        request: u64,
+        /// The newest place in the log: the state has to have everything up to it.
+        place: u64,
+    },
+    /// A snapshot of another device is here: [`crate::store::GroupState::snapshot`].
+    Snapshot {
+        /// Of this group.
+        group: GroupId,
     },
     /// Blobs that no relay has any more.
     Gap {

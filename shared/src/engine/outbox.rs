@@ -66,6 +66,11 @@ impl Outbox {
         self.unsent.len()
     }
 
+    /// Position of the first that waits.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.unsent.front().map(|unsent| unsent.position)
+    }
+
     pub(super) fn contains(&self, position: u64) -> bool {
         self.find(position).is_some()
     }

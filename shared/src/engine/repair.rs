@@ -183,7 +183,7 @@ fn worth_sending(
 ) -> Option<LogRecord> {
     if record.payload.len() > relay.max_payload as usize
         || record.payload.is_empty()
-        || record.kind == Kind::Ephemeral
+        || matches!(record.kind, Kind::Ephemeral | Kind::Snapshot)
     {
         return None;
     }

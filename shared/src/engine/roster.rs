@@ -9,7 +9,7 @@ use crate::codec;
 use crate::crypto::roster::SignedEntry;
 use crate::ids::{DeviceId, GroupId};
 use crate::limits;
-use crate::store::{LogRecord, Membership};
+use crate::store::Membership;
 use crate::time::Timestamp;
 
 /// What a device calls itself, until it is renamed.
@@ -102,16 +102,8 @@ impl Group {
     }
 }
 
-/// Takes in an entry from a blob, if its device may be in the roster.
-pub(super) fn take_in(
-    membership: &mut Membership,
-    group: GroupId,
-    record: &LogRecord,
-    body: &Bytes,
-) {
-    let Some(signed) = SignedEntry::read(body, group, record.sender) else {
-        return;
-    };
+/// Takes in an entry whose signature holds, from something that is sealed with the keys of an epoch, if its device may be in the roster.
+pub(super) fn take_in(membership: &mut Membership, signed: &SignedEntry, epoch: u32) {
     let entry = &signed.entry;
     if membership.revocation(entry.device).is_some() {
         return;
@@ -121,7 +113,7 @@ pub(super) fn take_in(
         Some(known) => known.entry.said < entry.said,
         // More than keys can be changed for: who was here first stays.
         None if membership.roster.len() >= limits::MAX_MEMBERS => false,
-        None if record.epoch == membership.epoch() => true,
+        None if epoch == membership.epoch() => true,
         None => {
             let hash = entry.exchange_hash();
             let mut listed = membership.members.iter();
@@ -129,7 +121,7 @@ pub(super) fn take_in(
         }
     };
     if may {
-        membership.roster.insert(record.sender, signed);
+        membership.roster.insert(entry.device, signed.clone());
     }
 }
 
@@ -139,11 +131,11 @@ pub(super) fn body(entry: &SignedEntry) -> Bytes {
 }
 
 /// A device that was not seen before.
-pub(super) fn joined(group: GroupId, record: &LogRecord, membership: &Membership) -> Event {
-    let entry = membership.roster.get(&record.sender);
+pub(super) fn joined(group: GroupId, device: DeviceId, membership: &Membership) -> Event {
+    let entry = membership.roster.get(&device);
     Event::DeviceJoined {
         group,
-        device: record.sender,
+        device,
         name: entry.map(|signed| signed.entry.name.clone()),
     }
 }

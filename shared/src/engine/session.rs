@@ -10,6 +10,7 @@ use super::deletes::Requests;
 use super::group::{Group, Received};
 use super::outbox::Next;
 use super::repair::Repair;
+use super::snapshots::Exchange;
 use super::{Context, LoadPurpose, Output, StreamId, link};
 use crate::codec::{self, DecodeError};
 use crate::crypto::access;
@@ -18,7 +19,7 @@ use crate::error::ErrorCode;
 use crate::failure::{SyncError, code};
 use crate::ids::RelayId;
 use crate::limits;
-use crate::message::{self, Hello, Message, Push, Subscribe, Welcome, WireError};
+use crate::message::{self, Hello, Message, Push, Welcome, WireError};
 use crate::store::{Bookmark, Known, LogRecord};
 use crate::time::Timestamp;
 
@@ -42,6 +43,7 @@ pub(super) struct Session {
     pub(super) chain_asked: bool,
     /// The relay refused a push and ignores all further ones: open another session then.
     paused_until: Option<Timestamp>,
+    pub(super) snapshots: Exchange,
     acked: u64,
     /// When the newest ACK was sent.
     acked_at: Timestamp,
@@ -50,10 +52,16 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn next_wake(&self) -> Option<Timestamp> {
-        [self.welcome_by, self.paused_until, self.ack_due]
-            .into_iter()
-            .flatten()
-            .min()
+        let snapshots = (self.caught_up && !self.is_paused()).then(|| self.snapshots.next_wake());
+        [
+            self.welcome_by,
+            self.paused_until,
+            self.ack_due,
+            snapshots.flatten(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Ends it as soon as possible.
@@ -175,6 +183,7 @@ impl Group {
             rotating: false,
             chain_asked: false,
             paused_until: None,
+            snapshots: Exchange::default(),
             acked: 0,
             acked_at: Timestamp::default(),
             ack_due: None,
@@ -219,6 +228,12 @@ impl Group {
             }
             Ok(Message::Presence(presence)) if session.is_open() => self.on_presence(presence),
             Ok(Message::Ephemeral(said)) if session.is_open() => self.on_ephemeral(&said, context),
+            Ok(Message::Snapshot(part)) if session.is_open() => {
+                self.on_snapshot_part(part, context);
+            }
+            Ok(Message::SnapshotAnswer(answer)) if session.is_open() => {
+                self.on_snapshot_answer(answer, context);
+            }
             Ok(_) => self.give_up("sent a message that does not belong here", context),
             Err(_) => self.give_up("sent something that is not of this protocol", context),
         }
@@ -274,7 +289,6 @@ impl Group {
         let max_payload = welcome.limits.max_payload as usize;
         let incarnation = welcome.incarnation;
         session.welcome = Some(welcome);
-        let stream = session.stream;
         let bookmark_of = known.map(|(of, ..)| of);
         if bookmark_of != Some(relay_id) || pinned != Some(relay_id) {
             self.receive(Received::Met {
@@ -289,14 +303,7 @@ impl Group {
         if known.is_some_and(|(_, known, after)| after != known.cursor) {
             self.receive(Received::StartsAgain);
         }
-        let subscribe = Subscribe {
-            after_cursor: after,
-            window: limits::SUBSCRIBE_WINDOW,
-        };
-        context.out.push(Output::Send {
-            stream,
-            message: Message::Subscribe(subscribe),
-        });
+        self.start_reading(after, context);
         if core::mem::take(&mut self.send_chain) {
             self.give_keys(context);
         }

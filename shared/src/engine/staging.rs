@@ -10,6 +10,7 @@ use super::group::{Group, PendingPush, Received};
 use super::{Context, Event, Output, Token, roster};
 use crate::crypto::blob::{self, Kind, OpenError, Plain};
 use crate::crypto::keys::EpochKeys;
+use crate::crypto::roster::SignedEntry;
 use crate::failure::{SyncError, code};
 use crate::ids::{BlobIds, DeviceId, RelayId};
 use crate::limits;
@@ -24,7 +25,7 @@ pub(super) struct StagedGroup {
     pub(super) state: GroupState,
     blob_ids: BlobIds,
     /// If it changes.
-    membership: Option<Membership>,
+    pub(super) membership: Option<Membership>,
     /// Requests that the new membership fulfils.
     wishes: usize,
     renamed: bool,
@@ -44,6 +45,10 @@ pub(super) struct StagedGroup {
     /// Blobs that came after later ones of their senders, and their cursors.
     late: Vec<(DeviceId, u64)>,
     caught_up: bool,
+    /// Payload bytes that are new in the group.
+    fresh_bytes: u64,
+    /// The relay has left something out.
+    holes: bool,
 }
 
 impl Group {
@@ -73,6 +78,8 @@ impl Group {
             forked: None,
             late: Vec::new(),
             caught_up: false,
+            fresh_bytes: 0,
+            holes: false,
         };
         let first = batch.writes.len();
         if self.change.is_some() || !self.wishes.is_empty() {
@@ -132,6 +139,7 @@ impl Group {
                 break;
             }
             let record = self.append(keys, Kind::App, *ttl, body.clone(), work, batch, context);
+            work.fresh_bytes += record.payload.len() as u64;
             work.pushed.push((*token, record));
         }
     }
@@ -247,6 +255,8 @@ impl Group {
             Received::Blob(blob) => {
                 let read = (blob.cursor, blob.blob_id, blob.sender);
                 Self::stage_head(work, relay_id, read);
+                work.fresh_bytes += blob.payload.len() as u64;
+                self.stage_hole(work, relay_id, blob.cursor);
                 self.stage_blob(blob, work, batch, context.device());
                 advance(&mut work.state, relay_id, blob.cursor);
                 let mark = Mark {
@@ -256,9 +266,14 @@ impl Group {
                 };
                 note(&mut work.state, relay_id, mark, blob.ttl.into());
             }
+            Received::Snapshot(taken) => self.stage_snapshot(taken, work, batch, context),
             Received::CaughtUp { max_cursor } => {
+                self.stage_hole(work, relay_id, max_cursor.saturating_add(1));
                 advance(&mut work.state, relay_id, *max_cursor);
                 work.state.last_synced = Some(context.now);
+                if let Some(session) = &self.session {
+                    work.state.lacking = session.snapshots.lacking || work.holes;
+                }
                 work.caught_up = true;
             }
             Received::Repaired { up_to, marks } => {
@@ -289,6 +304,12 @@ impl Group {
                 }
             }
         }
+    }
+
+    /// Whether the relay has left something out before a cursor: it is not stored any more.
+    fn stage_hole(&self, work: &mut StagedGroup, relay_id: RelayId, cursor: u64) {
+        let bookmark = work.state.bookmarks.get(&relay_id);
+        work.holes |= bookmark.is_some_and(|bookmark| cursor > bookmark.cursor.saturating_add(1));
     }
 
     /// Whether the app was told that a sequence is missing.
@@ -414,12 +435,14 @@ impl Group {
             let membership = work
                 .membership
                 .get_or_insert_with(|| self.membership.clone());
-            roster::take_in(membership, self.id, &record, &plain.body);
+            if let Some(entry) = SignedEntry::read(&plain.body, self.id, record.sender) {
+                roster::take_in(membership, &entry, record.epoch);
+            }
         }
         if newcomer && blob.sender != device {
             let membership = work.membership.as_ref().unwrap_or(&self.membership);
             work.events
-                .push(roster::joined(self.id, &record, membership));
+                .push(roster::joined(self.id, record.sender, membership));
         }
         batch.writes.push(Write::Append {
             group: self.id,
@@ -482,7 +505,18 @@ impl Group {
                 cursor,
             });
         }
+        self.snapshots.fresh_bytes = self.snapshots.fresh_bytes.saturating_add(work.fresh_bytes);
+        if work.holes
+            && let Some(session) = &mut self.session
+        {
+            session.snapshots.lacking = true;
+        }
+        let live = self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.caught_up);
         for event in work.events {
+            self.snapshots.newcomer |= live && matches!(event, Event::DeviceJoined { .. });
             context.event(event);
         }
         for (sender, cursor) in work.late {

@@ -6,6 +6,7 @@ use super::link::Link;
 use crate::failure::SyncError;
 use crate::ids::DeviceId;
 use crate::map::SortedMap;
+use crate::store::HeldSnapshot;
 use crate::time::Timestamp;
 
 /// How a group stands, worst last.
@@ -114,6 +115,8 @@ pub struct GroupView {
     pub place: u64,
     /// Which places are not the app's.
     pub places: Places,
+    /// The newest snapshot that was taken in.
+    pub snapshot: Option<HeldSnapshot>,
     /// Whether an app may take an empty log for an empty group.
     pub ready: bool,
 }
@@ -229,6 +232,7 @@ impl Group {
             position: places.position_of(self.state.position),
             place: self.state.position,
             places,
+            snapshot: self.state.snapshot,
             ready,
         }
     }

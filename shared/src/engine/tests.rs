@@ -87,6 +87,7 @@ fn welcome(incarnation: u8, max_cursor: u64) -> Message {
         now: Timestamp(0),
         marks: Vec::new(),
         run: Some(Incarnation([9; 16])),
+        lacking: false,
     })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::presence::Attendance;
+use super::snapshots::Asked;
 use super::{NewBlob, NewRotation, Output, Page, Purpose, SessionConfig, Stored};
 use crate::crypto::rotation::Certificate;
 use crate::error::ErrorCode;
@@ -36,6 +37,8 @@ pub(super) struct Active {
     /// The device only asked whether the group is there.
     pub(super) probe: bool,
     pub(super) attendance: Attendance,
+    /// A part of a snapshot that is being stored or read.
+    pub(super) snapshot: Option<Asked>,
     pub(super) subscription: Option<Subscription>,
 }
 

@@ -82,6 +82,8 @@ fn open(max_cursor: u64) -> Session {
         [Output::OpenGroup { create: true, .. }]
     ));
     let info = GroupInfo {
+        snapshot: None,
+        lacking: false,
         max_cursor,
         epoch: 0,
         access_pub: keys().access_pub(),
@@ -404,7 +406,7 @@ fn any_input() -> impl Strategy<Value = Input> {
     prop_oneof![
         12 => message.prop_map(|message| Input::Frame(Ok(message))),
         1 => Just(Input::Frame(Err(DecodeError::Malformed))),
-        4 => (0u64..9).prop_map(|max_cursor| Input::GroupOpened(Ok(GroupInfo { max_cursor, epoch: 0, access_pub: keys().access_pub(), marks: Vec::new(), revoked: false }), Timestamp(1))),
+        4 => (0u64..9).prop_map(|max_cursor| Input::GroupOpened(Ok(GroupInfo { snapshot: None, lacking: false, max_cursor, epoch: 0, access_pub: keys().access_pub(), marks: Vec::new(), revoked: false }), Timestamp(1))),
         6 => (1u64..30).prop_map(|cursor| Input::Stored(Ok(Stored { cursor, timestamp: Timestamp(1) }))),
         1 => Just(Input::Stored(Err(WireError::new(ErrorCode::StorageFailed, "x")))),
         8 => page.clone().prop_map(|page| Input::Read(Purpose::Stream, Ok(page))),

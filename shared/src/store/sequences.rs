@@ -55,6 +55,45 @@ impl Sequences {
             .map(|(before, (from, _))| (before + 1, from - 1))
     }
 
+    /// Whether all of `other` is among them.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let within = |from: u64, to: u64| {
+            to <= self.contiguous
+                || self
+                    .above
+                    .iter()
+                    .any(|(first, last)| *first <= from.max(self.contiguous + 1) && to <= *last)
+        };
+        (other.contiguous == 0 || within(1, other.contiguous))
+            && other.above.iter().all(|(from, to)| within(*from, *to))
+    }
+
+    /// Adds all of `other`, as far as the ranges that a device keeps allow.
+    pub fn merge(&mut self, other: &Self) {
+        let all = |of: &Self| {
+            let first = (of.contiguous > 0).then_some((1, of.contiguous));
+            first
+                .into_iter()
+                .chain(of.above.iter().copied())
+                .collect::<Vec<_>>()
+        };
+        let mut ranges = [all(self), all(other)].concat();
+        ranges.sort_unstable();
+        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
+        for (from, to) in ranges {
+            match merged.last_mut() {
+                Some(last) if from <= last.1.saturating_add(1) => last.1 = last.1.max(to),
+                _ => merged.push((from, to)),
+            }
+        }
+        if merged.first().is_some_and(|(from, _)| *from == 1) {
+            self.contiguous = merged.remove(0).1;
+        }
+        merged.truncate(limits::MAX_SEQUENCE_RANGES);
+        self.above = merged;
+    }
+
     /// Adds `seq`; false if it was there, is 0, or would need more ranges than a device keeps.
     pub fn insert(&mut self, seq: u64) -> bool {
         if seq == 0 || self.contains(seq) {
@@ -111,6 +150,26 @@ mod tests {
             let missing: Vec<_> = (1..sequences.highest()).filter(|seq| !model.contains(seq)).collect();
             let holes: Vec<_> = sequences.holes().flat_map(|(from, to)| from..=to).collect();
             prop_assert_eq!(holes, missing);
+        }
+
+        #[test]
+        fn two_are_merged_like_sets(
+            one in proptest::collection::btree_set(1u64..40, 0..30),
+            other in proptest::collection::btree_set(1u64..40, 0..30),
+        ) {
+            let made = |seqs: &BTreeSet<u64>| {
+                let mut made = Sequences::default();
+                for seq in seqs {
+                    made.insert(*seq);
+                }
+                made
+            };
+            let (a, b) = (made(&one), made(&other));
+            prop_assert_eq!(a.covers(&b), other.is_subset(&one));
+            let mut merged = a.clone();
+            merged.merge(&b);
+            prop_assert!(merged.covers(&a) && merged.covers(&b));
+            prop_assert_eq!(merged, made(&one.union(&other).copied().collect()));
         }
     }
 }

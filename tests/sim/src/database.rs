@@ -6,7 +6,7 @@ use bytes::Bytes;
 use zerok_sync_shared::codec;
 use zerok_sync_shared::crypto::rotation::Certificate;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation};
-use zerok_sync_shared::message::{Blob, Delete, Mark};
+use zerok_sync_shared::message::{Blob, Delete, Mark, SnapshotPart};
 use zerok_sync_shared::session::{GroupInfo, KeysSince, NewBlob, NewRotation, Page, Stored};
 use zerok_sync_shared::time::Timestamp;
 
@@ -29,6 +29,11 @@ struct Group {
     rows: BTreeMap<u64, Row>,
     by_id: BTreeMap<BlobId, u64>,
     acked: BTreeMap<DeviceId, u64>,
+    /// The snapshot, and those that are on their way.
+    snapshot: Vec<SnapshotPart>,
+    uploads: BTreeMap<DeviceId, Vec<SnapshotPart>>,
+    /// Nothing up to here is given out any more: the snapshot has it.
+    dropped_to: u64,
     /// Cursors of what was deleted and not yet acknowledged by everybody.
     deletions: BTreeSet<u64>,
 }
@@ -72,7 +77,7 @@ impl Database {
         epoch: u32,
         create: bool,
         (device, chain): (DeviceId, &[Certificate]),
-        marks: &[u64],
+        (marks, after): (&[u64], u64),
     ) -> Option<GroupInfo> {
         if create {
             self.groups.entry(group).or_insert_with(|| Group {
@@ -86,10 +91,15 @@ impl Database {
                 by_id: BTreeMap::new(),
                 acked: BTreeMap::new(),
                 deletions: BTreeSet::new(),
+                snapshot: Vec::new(),
+                uploads: BTreeMap::new(),
+                dropped_to: 0,
             });
         }
         let group = self.groups.get_mut(&group)?;
-        group.acked.entry(device).or_default();
+        // A device that was gone for long, or left, is waited for from here on.
+        let acked = group.acked.entry(device).or_default();
+        *acked = after.min(*acked);
         let newer = chain.get(group.epoch as usize..).unwrap_or_default();
         let connects = |link: &Certificate| link.claims.previous_pub == group.access_pub;
         if newer.first().is_some_and(connects) {
@@ -99,7 +109,11 @@ impl Database {
             group.packets.clear();
         }
         let revoked = |link: &Certificate| link.claims.revoked == Some(device);
+        let next = group.rows.range(after + 1..).next().map(|(next, _)| *next);
         Some(GroupInfo {
+            snapshot: group.snapshot.first().map(|part| part.covers),
+            lacking: group.max_cursor > after
+                && (group.dropped_to > after || next != Some(after + 1)),
             revoked: group.rotations.iter().any(revoked),
             max_cursor: group.max_cursor,
             epoch: group.epoch,
@@ -235,6 +249,55 @@ impl Database {
         true
     }
 
+    /// Stores a part of a snapshot; false if a newer one is there, or the parts before are not.
+    pub fn put_snapshot(&mut self, group: GroupId, part: SnapshotPart) -> bool {
+        let Some(group) = self.groups.get_mut(&group) else {
+            return false;
+        };
+        if group
+            .snapshot
+            .first()
+            .is_some_and(|known| known.covers > part.covers)
+        {
+            return false;
+        }
+        let upload = group.uploads.entry(part.author).or_default();
+        if part.part == 0 {
+            upload.clear();
+        }
+        if upload.len() != part.part as usize {
+            return false;
+        }
+        let (author, complete) = (part.author, part.part + 1 == part.parts);
+        upload.push(part);
+        if complete {
+            group.snapshot = group.uploads.remove(&author).unwrap_or_default();
+        }
+        true
+    }
+
+    /// A part of a group's snapshot.
+    pub fn snapshot(&self, group: GroupId, part: u32) -> Option<SnapshotPart> {
+        self.groups
+            .get(&group)?
+            .snapshot
+            .get(part as usize)
+            .cloned()
+    }
+
+    /// Drops what snapshots cover and all of these devices have; the others count as gone for long.
+    pub fn drop_covered(&mut self, active: &BTreeSet<DeviceId>) {
+        for group in self.groups.values_mut() {
+            let covers = group.snapshot.first().map_or(0, |part| part.covers);
+            let acked = group
+                .acked
+                .iter()
+                .filter(|(device, _)| active.contains(device));
+            let acked = acked.map(|(_, acked)| *acked).min().unwrap_or(0);
+            group.dropped_to = group.dropped_to.max(covers.min(acked));
+        }
+    }
+
     /// A device has everything up to here.
     pub fn acked(&mut self, group: GroupId, device: DeviceId, cursor: u64) {
         if let Some(group) = self.groups.get_mut(&group) {
@@ -269,8 +332,12 @@ impl Database {
             max_cursor: self.max_cursor(group),
         };
         let mut bytes = 0;
+        let dropped_to = self.groups.get(&group).map_or(0, |group| group.dropped_to);
         let rows = self.groups.get(&group).map(|group| &group.rows);
         for (cursor, row) in rows.into_iter().flat_map(|rows| rows.range(after + 1..)) {
+            if *cursor <= dropped_to {
+                continue;
+            }
             bytes += row.blob.payload.len();
             let fits = page.blobs.len() < max_blobs as usize && bytes <= max_bytes;
             if !page.blobs.is_empty() && !fits {

@@ -55,6 +55,8 @@ pub enum Fault {
     Leaving,
     /// The group moves to a new epoch; devices hear of it at different times.
     Rotation,
+    /// Apps give snapshots, and the relay drops what they cover.
+    Snapshots,
 }
 
 impl Fault {
@@ -84,6 +86,7 @@ impl Fault {
         Self::LateJoiner,
         Self::Leaving,
         Self::Rotation,
+        Self::Snapshots,
     ];
 
     /// Its name on a command line: the words of the variant, with dashes.

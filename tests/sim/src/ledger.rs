@@ -52,6 +52,8 @@ pub struct Ledger {
     pub tampered: BTreeSet<BlobId>,
     /// Altered blobs that devices reported.
     pub rejections: u64,
+    /// Some device has a snapshot instead of blobs.
+    snapshot_taken: bool,
     /// Devices that know that they were revoked.
     pub expelled: BTreeSet<(DeviceId, GroupId)>,
     /// Groups in which somebody was to be revoked.
@@ -166,6 +168,7 @@ impl Ledger {
                 "nobody is shown another history: {}",
                 error.message
             ),
+            Event::Snapshot { .. } => self.snapshot_taken = true,
             Event::Gap {
                 group,
                 sender,
@@ -234,6 +237,10 @@ impl Ledger {
             let Write::Append { group, record, .. } = write else {
                 continue;
             };
+            // Its parts have no sequences among those of blobs.
+            if record.kind == Kind::Snapshot {
+                continue;
+            }
             let body = self.body(*group, record);
             if let Some(promise) = self.promised.get(&(*group, record.blob_id)) {
                 if let Some(body) = body {
@@ -255,7 +262,11 @@ impl Ledger {
             // And it cannot give it back to a relay that has lost it, so others do, later.
             let former = self.left.contains(&(record.sender, *group))
                 && (record.sender == device || !self.relay_is_safe);
-            let excused = told || mortal || former || self.tampered.contains(&record.blob_id);
+            // Who has a snapshot gives a relay that has lost its past what follows it, perhaps before somebody else gives
+            // what it stands in for.
+            let beside = self.snapshot_taken && !self.relay_is_safe;
+            let excused =
+                told || mortal || former || beside || self.tampered.contains(&record.blob_id);
             let last = last.unwrap_or(0);
             assert!(
                 record.seq > last || excused,
@@ -304,12 +315,29 @@ impl Ledger {
         }
     }
 
+    /// The blobs that a device has by its newest snapshot.
+    pub fn restored(&self, group: GroupId, disk: &GroupDisk) -> BTreeSet<BlobId> {
+        let held = disk.state.as_ref().and_then(|state| state.snapshot);
+        let parts = held.map_or(0..0, |held| {
+            let first = held.first as usize - 1;
+            first..first + held.parts as usize
+        });
+        let bodies = disk.log[parts].iter().map(|part| self.body(group, part));
+        let state: Vec<u8> = bodies
+            .flat_map(|body| body.expect("a part has a body"))
+            .collect();
+        let ids = state.chunks_exact(BlobId::LEN);
+        ids.map(|id| BlobId(id.try_into().expect("it has that length")))
+            .collect()
+    }
+
     fn check_log(&self, device: DeviceId, group: GroupId, disk: &GroupDisk) {
         let mut here = BTreeMap::new();
         for record in &disk.log {
             let again = here.insert(record.blob_id, self.body(group, record));
             assert!(again.is_none(), "a blob is twice in a log");
         }
+        let restored = self.restored(group, disk);
         for ((of, id), promise) in &self.promised {
             if *of != group {
                 continue;
@@ -319,6 +347,7 @@ impl Ledger {
                 Some(None) => assert!(self.deleting.contains(&(group, *id)), "it was deleted"),
                 None => assert!(
                     promise.mortal
+                        || restored.contains(id)
                         || self.tampered.contains(id)
                         || self.deleting.contains(&(group, *id)),
                     "device {} lacks blob {:02x?} that device {} was promised",
@@ -328,9 +357,14 @@ impl Ledger {
                 ),
             }
         }
+        // The tombstone is among what the snapshot stands in for; the app is given the state without what it names.
+        let beside = disk
+            .state
+            .as_ref()
+            .is_some_and(|state| state.snapshot.is_some());
         for (of, id, by) in &self.deleted {
             assert!(
-                *of != group || !has_data(disk, *id) || !self.tampered.is_empty(),
+                *of != group || beside || !has_data(disk, *id) || !self.tampered.is_empty(),
                 "device {} has blob {:02x?} that device {} has deleted",
                 device.0[0],
                 &id.0[..4],

@@ -115,9 +115,13 @@ impl Relay {
                 default_ttl: DEFAULT_TTL,
                 group_quota: 0,
             },
-            capabilities: [capability::DELETE, capability::PRESENCE]
-                .map(str::to_owned)
-                .to_vec(),
+            capabilities: [
+                capability::DELETE,
+                capability::PRESENCE,
+                capability::SNAPSHOTS,
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             page_bytes: self.page_bytes,
             max_storing_bytes: 1 << 20,
         }

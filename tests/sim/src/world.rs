@@ -64,6 +64,8 @@ pub(crate) enum Happening {
     Boot(usize),
     /// A device that was left without keys is invited again.
     InviteAgain(usize, GroupId),
+    /// An app has its state together that it was asked for.
+    GiveSnapshot(usize, u64, GroupId, u64),
     /// An app asks to join until it has.
     Join(usize, GroupId),
     /// Apps do something.
@@ -306,6 +308,11 @@ impl World {
             Happening::Loaded { device, life } => self.loaded(device, life),
             Happening::Boot(device) => self.boot(device),
             Happening::InviteAgain(device, group) => self.invite_again(device, group),
+            Happening::GiveSnapshot(device, life, group, request) => {
+                if self.devices[device].life == life {
+                    self.give_snapshot(device, group, request);
+                }
+            }
             Happening::Join(device, group) => self.join(device, group),
             // What was still planned when everything was to settle does not happen.
             Happening::App if !self.settling => self.app(),

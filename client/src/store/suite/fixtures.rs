@@ -11,7 +11,8 @@ use zerok_sync_shared::crypto::tombstone::Tombstone;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation};
 use zerok_sync_shared::message::Mark;
 use zerok_sync_shared::store::{
-    Batch, Bookmark, Grave, GroupState, Head, Known, LogRecord, Membership, Sequences, Wish, Write,
+    Batch, Bookmark, Grave, GroupState, Head, HeldSnapshot, Known, LogRecord, Membership,
+    Sequences, Wish, Write,
 };
 use zerok_sync_shared::time::Timestamp;
 
@@ -145,6 +146,12 @@ pub(super) fn full_state() -> GroupState {
             },
             by: near,
         }],
+        snapshot: Some(HeldSnapshot {
+            first: 5,
+            parts: 2,
+            place: 3,
+        }),
+        lacking: true,
     }
 }
 

@@ -65,9 +65,11 @@ pub(super) async fn look(
     let sql = "SELECT l.id, l.group_id, l.dropped_to, l.acked \
                FROM ( \
                    SELECT g.id, g.group_id, g.dropped_to, \
-                          (SELECT min(d.acked) FROM devices d \
-                           WHERE d.group_ref = g.id AND d.last_seen >= $2 \
-                           HAVING count(*) >= 2) AS acked \
+                          (SELECT CASE WHEN $4 AND count(*) >= 2 THEN min(d.acked) \
+                             ELSE least(min(d.acked), coalesce((SELECT s.covers FROM snapshots s \
+                               WHERE s.group_ref = g.id AND s.complete = 1), 0)) END \
+                           FROM devices d \
+                           WHERE d.group_ref = g.id AND d.last_seen >= $2 HAVING count(*) >= 1) AS acked \
                    FROM groups g WHERE g.group_id > $1 ORDER BY g.group_id LIMIT $3 \
                ) l ORDER BY l.group_id";
     let after = sweep.after.map_or_else(Vec::new, |group| group.0.to_vec());
@@ -75,6 +77,7 @@ pub(super) async fn look(
         .bind(after)
         .bind(int(sweep.active_since.0))
         .bind(i64::from(sweep.max_groups))
+        .bind(sweep.acknowledged)
         .fetch_all(connection)
         .await?;
     let mut looked = Looked {

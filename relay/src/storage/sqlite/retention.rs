@@ -47,8 +47,10 @@ pub(super) async fn look(
 ) -> Result<Looked, StorageError> {
     let sql = "WITH looked AS ( \
                  SELECT g.id, g.group_id, g.dropped_to, \
-                   (SELECT min(d.acked) FROM devices d \
-                    WHERE d.group_ref = g.id AND d.last_seen >= ?2 HAVING count(*) >= 2) AS acked \
+                   (SELECT CASE WHEN ?4 AND count(*) >= 2 THEN min(d.acked) \
+                      ELSE min(min(d.acked), coalesce((SELECT s.covers FROM snapshots s \
+                        WHERE s.group_ref = g.id AND s.complete = 1), 0)) END FROM devices d \
+                    WHERE d.group_ref = g.id AND d.last_seen >= ?2) AS acked \
                  FROM groups g WHERE g.group_id > ?1 ORDER BY g.group_id LIMIT ?3) \
                SELECT l.id, l.group_id, l.dropped_to, coalesce(l.acked, 0), \
                  EXISTS (SELECT 1 FROM blobs b WHERE b.group_ref = l.id \
@@ -59,6 +61,7 @@ pub(super) async fn look(
         .bind(after)
         .bind(int(sweep.active_since.0))
         .bind(sweep.max_groups)
+        .bind(sweep.acknowledged)
         .fetch_all(connection)
         .await?;
     let mut ranges = Vec::new();

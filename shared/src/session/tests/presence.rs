@@ -72,6 +72,8 @@ fn a_device_that_only_asks_for_a_group_is_not_there() {
     };
     run(&mut session, frame(Message::Hello(asking)));
     let info = GroupInfo {
+        snapshot: None,
+        lacking: false,
         max_cursor: 0,
         epoch: 0,
         access_pub: keys().access_pub(),

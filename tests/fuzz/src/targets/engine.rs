@@ -78,6 +78,7 @@ fn welcome(source: &mut Source<'_>) -> Message {
         now: Timestamp(0),
         marks: Vec::new(),
         run: Some(Incarnation([9; 16])),
+        lacking: false,
     })
 }
 

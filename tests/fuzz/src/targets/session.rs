@@ -289,6 +289,8 @@ impl Run {
             let result = match source.u8() % 8 {
                 0 => Err(WireError::new(ErrorCode::UnknownGroup, "unknown")),
                 _ => Ok(GroupInfo {
+                    snapshot: None,
+                    lacking: false,
                     max_cursor: self.world.max(),
                     epoch: 0,
                     access_pub: keys().access_pub(),

@@ -25,6 +25,12 @@ impl World {
         if self.rng.once_in(8) {
             self.delete(at);
         }
+        if self.faults.has(Fault::Snapshots) {
+            for group in self.devices[at].groups.clone() {
+                let available = true;
+                self.feed(at, Input::ProvideSnapshots { group, available });
+            }
+        }
         let burst = [1, 1, 1, 1, 5, 40][self.rng.below(6)];
         for _ in 0..burst {
             self.push(at);
@@ -106,6 +112,27 @@ impl World {
                 blob_id,
                 force,
                 token,
+            },
+        );
+    }
+
+    /// Gives the state of an app: which blobs are in it.
+    pub(super) fn give_snapshot(&mut self, at: usize, group: GroupId, request: u64) {
+        let Some(disk) = self.devices[at].disk.groups.get(&group) else {
+            return;
+        };
+        let mut ids = self.ledger.restored(group, disk);
+        let blobs = disk.log.iter().filter(|record| record.kind == Kind::App);
+        ids.extend(blobs.map(|record| record.blob_id));
+        let state: Vec<u8> = ids.iter().flat_map(|id| id.0).collect();
+        let given = !self.rng.once_in(5);
+        let state = given.then(|| state.into());
+        self.feed(
+            at,
+            Input::Snapshot {
+                group,
+                request,
+                state,
             },
         );
     }

@@ -40,7 +40,7 @@ impl World {
             Fault::StreamReset => self.reset_stream(at),
             Fault::Partition => self.partition(at),
             // In force all the time.
-            Fault::Loss | Fault::Delay | Fault::Duplicate | Fault::Expiry => {}
+            Fault::Loss | Fault::Delay | Fault::Duplicate | Fault::Expiry | Fault::Snapshots => {}
             Fault::Garbage => self.garbage(at),
             Fault::DeviceCrash => {
                 let down = [0, 100, 10_000][self.rng.below(3)];

@@ -102,6 +102,11 @@ impl World {
         self.trace
             .note(self.now, 1, || format!("    device {}: {event:?}", at + 1));
         self.ledger.event(self.devices[at].id, event);
+        if let Event::SnapshotWanted { group, request, .. } = event {
+            let life = self.devices[at].life;
+            let wait = self.millis(5_000);
+            self.after(wait, Happening::GiveSnapshot(at, life, *group, *request));
+        }
         // Keys were made without it, by somebody who did not know it yet.
         if let Event::Error {
             group: Some(group),

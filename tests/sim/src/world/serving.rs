@@ -8,7 +8,9 @@ use zerok_sync_shared::crypto::rotation::Certificate;
 use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId};
 use zerok_sync_shared::message::{Delete, Ephemeral, ListedDevice, Message, WireError};
-use zerok_sync_shared::session::{Input, NewBlob, NewRotation, Output, Purpose, Session};
+use zerok_sync_shared::session::{
+    Input, NewBlob, NewRotation, NewSnapshotPart, Output, Purpose, Session,
+};
 
 use super::wire::{encode, short};
 use super::{Happening, World};
@@ -33,6 +35,12 @@ pub(crate) enum Work {
         device: DeviceId,
         chain: Vec<Certificate>,
         marks: Vec<u64>,
+        after: u64,
+    },
+    StoreSnapshot(Box<NewSnapshotPart>),
+    ReadSnapshot {
+        group: GroupId,
+        part: u32,
     },
     Keys {
         group: GroupId,
@@ -176,8 +184,10 @@ impl World {
                 create,
                 chain,
                 marks,
+                after_cursor,
                 ..
             } => Some(Work::Open {
+                after: after_cursor,
                 device,
                 chain,
                 group: group_id,
@@ -205,6 +215,11 @@ impl World {
                 group: group_id,
                 device,
                 after_epoch,
+            }),
+            Output::StoreSnapshot(new) => Some(Work::StoreSnapshot(new)),
+            Output::ReadSnapshot { group_id, part } => Some(Work::ReadSnapshot {
+                group: group_id,
+                part,
             }),
             Output::Rotate(rotation) => Some(Work::Rotate(rotation)),
             Output::KeepKeys {
@@ -319,11 +334,18 @@ impl World {
                 device,
                 chain,
                 marks,
+                after,
             } => {
                 let unknown = || WireError::new(ErrorCode::UnknownGroup, "no such group");
                 let database = &mut self.relays[at].database;
-                let opened =
-                    database.open(group, access_pub, epoch, create, (device, &chain), &marks);
+                let opened = database.open(
+                    group,
+                    access_pub,
+                    epoch,
+                    create,
+                    (device, &chain),
+                    (&marks, after),
+                );
                 self.tell_epoch(at, group);
                 Input::GroupOpened(opened.ok_or_else(unknown), local)
             }
@@ -347,6 +369,25 @@ impl World {
             } => {
                 let database = &self.relays[at].database;
                 Input::Keys(Ok(database.keys_since(group, device, after_epoch)))
+            }
+            Work::StoreSnapshot(_) if unreadable => Input::SnapshotStored(Err(failed())),
+            Work::StoreSnapshot(new) => {
+                let done = self.relays[at]
+                    .database
+                    .put_snapshot(new.group_id, new.part);
+                // Nothing is dropped by a relay that may lose its snapshots.
+                if self.ledger.relay_is_safe {
+                    let sessions = self.relays[at].sessions.values();
+                    let active = sessions.map(|serving| self.devices[serving.device].id);
+                    let active = active.collect();
+                    self.relays[at].database.drop_covered(&active);
+                }
+                let stale = || WireError::new(ErrorCode::StaleEpoch, "not the newest snapshot");
+                Input::SnapshotStored(done.then_some(()).ok_or_else(stale))
+            }
+            Work::ReadSnapshot { .. } if unreadable => Input::SnapshotRead(Err(failed())),
+            Work::ReadSnapshot { group, part } => {
+                Input::SnapshotRead(Ok(self.relays[at].database.snapshot(group, part)))
             }
             Work::Rotate(_) if unreadable => Input::Rotated(Err(failed())),
             Work::Rotate(rotation) => {

@@ -1,0 +1,95 @@
+//! What both storages do alike with snapshots.
+
+use zerok_sync_shared::session::NewSnapshotPart;
+use zerok_sync_shared::time::Timestamp;
+
+use super::StorageError;
+use crate::limits;
+use crate::writer::millis;
+
+/// A part to store.
+#[derive(Debug, Clone)]
+pub struct PutPart {
+    /// The part.
+    pub new: NewSnapshotPart,
+    /// Bytes that the group may store; 0 means no limit.
+    pub quota: u64,
+    /// The relay's clock.
+    pub now: Timestamp,
+}
+
+/// Why a part was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum PutPartError {
+    /// A newer snapshot is there.
+    #[error("a newer snapshot is stored")]
+    Stale,
+    /// The group's storage is used up.
+    #[error("the quota is used up")]
+    Quota,
+    /// The group is not there, or the parts before this one are not.
+    #[error("the parts before are missing")]
+    Unknown,
+    /// The group has too many unfinished ones.
+    #[error("too many snapshots are on their way")]
+    Busy,
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// What there is before a part is stored.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Before {
+    /// Bytes that the group uses.
+    pub bytes_used: u64,
+    /// Cursor that the group's snapshot covers; 0 if there is none.
+    pub covers: u64,
+    /// Parts that are stored of the same snapshot; `None` if it has not begun.
+    pub stored: Option<u64>,
+    /// Snapshots of others that are on their way.
+    pub unfinished: u64,
+}
+
+/// What to do with a part.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// It is there.
+    Nothing,
+    /// Begin a snapshot with it.
+    Begin,
+    /// Add it.
+    Add,
+}
+
+/// Decides about a part.
+pub(super) fn plan(put: &PutPart, before: &Before) -> Result<Plan, PutPartError> {
+    let part = &put.new.part;
+    if before.covers > part.covers {
+        return Err(PutPartError::Stale);
+    }
+    let plan = match before.stored {
+        Some(stored) if u64::from(part.part) < stored => return Ok(Plan::Nothing),
+        Some(stored) if u64::from(part.part) == stored => Plan::Add,
+        None if part.part == 0 => Plan::Begin,
+        _ => return Err(PutPartError::Unknown),
+    };
+    if plan == Plan::Begin && before.unfinished >= limits::UNFINISHED_SNAPSHOTS {
+        return Err(PutPartError::Busy);
+    }
+    let used = before.bytes_used.saturating_add(part.payload.len() as u64);
+    if put.quota != 0 && used > put.quota {
+        return Err(PutPartError::Quota);
+    }
+    Ok(plan)
+}
+
+/// A snapshot that was begun before and is not complete is given up.
+pub(super) fn unfinished_before(now: Timestamp) -> Timestamp {
+    Timestamp(now.0.saturating_sub(millis(limits::UNFINISHED_AGE)))
+}
+
+/// Whether something after a cursor is not stored any more, dropped or expired: `next` is what follows there.
+pub(super) fn lacks(after: u64, max_cursor: u64, dropped_to: u64, next: Option<u64>) -> bool {
+    max_cursor > after && (dropped_to > after || next != after.checked_add(1))
+}

@@ -1,0 +1,204 @@
+//! Snapshots. Each function is one small transaction inside the caller's, or only reads.
+
+use sqlx::{Row as _, SqliteConnection};
+use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId};
+use zerok_sync_shared::message::SnapshotPart;
+use zerok_sync_shared::time::Timestamp;
+
+use super::{bytes, int, number};
+use crate::limits;
+use crate::storage::StorageError;
+use crate::storage::snapshots::{Before, Plan, PutPart, PutPartError, plan, unfinished_before};
+
+/// Stores a part; the last one makes the snapshot the group's.
+pub(super) async fn put(
+    connection: &mut SqliteConnection,
+    put: &PutPart,
+) -> Result<(), PutPartError> {
+    let part = &put.new.part;
+    let Some((group, bytes_used)) = group(connection, put.new.group_id).await? else {
+        return Err(PutPartError::Unknown);
+    };
+    let mut before = Before {
+        bytes_used,
+        ..Before::default()
+    };
+    if part.part == 0 {
+        // Of the same device only the newest goes on; what nobody finishes makes room.
+        let sql = "SELECT id FROM snapshots WHERE group_ref = ? AND complete = 0 \
+                   AND snapshot_id <> ? AND (author = ? OR created_at < ?)";
+        let rows = sqlx::query(sql)
+            .bind(group)
+            .bind(part.snapshot_id.0.to_vec())
+            .bind(part.author.0.to_vec())
+            .bind(int(unfinished_before(put.now).0))
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(StorageError::from)?;
+        for row in rows {
+            let gone = row.try_get(0).map_err(StorageError::from)?;
+            remove(connection, group, gone).await?;
+        }
+    }
+    let sql = "SELECT id, complete, covers, stored, snapshot_id, author FROM snapshots \
+               WHERE group_ref = ?";
+    let rows = sqlx::query(sql)
+        .bind(group)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(StorageError::from)?;
+    let mut own = None;
+    let mut former = None;
+    for row in &rows {
+        let id: i64 = row.try_get(0).map_err(StorageError::from)?;
+        let same = bytes(row, 4)? == part.snapshot_id.0 && bytes(row, 5)? == part.author.0;
+        if same {
+            own = Some(id);
+            before.stored = Some(number(row, 3)?);
+        } else if number(row, 1)? == 1 {
+            former = Some(id);
+            before.covers = number(row, 2)?;
+        } else {
+            before.unfinished += 1;
+        }
+    }
+    let plan = plan(put, &before)?;
+    if plan == Plan::Nothing {
+        return Ok(());
+    }
+    let id = match own {
+        Some(id) => id,
+        None => begin(connection, group, put).await?,
+    };
+    let size = int(part.payload.len() as u64);
+    let insert = "INSERT INTO snapshot_parts (snapshot_ref, part, payload) VALUES (?, ?, ?)";
+    sqlx::query(insert)
+        .bind(id)
+        .bind(part.part)
+        .bind(part.payload.to_vec())
+        .execute(&mut *connection)
+        .await
+        .map_err(StorageError::from)?;
+    let complete = part.part + 1 == part.parts;
+    if complete && let Some(former) = former {
+        remove(connection, group, former).await?;
+    }
+    let update =
+        "UPDATE snapshots SET stored = stored + 1, size = size + ?, complete = ? WHERE id = ?";
+    sqlx::query(update)
+        .bind(size)
+        .bind(i64::from(complete))
+        .bind(id)
+        .execute(&mut *connection)
+        .await
+        .map_err(StorageError::from)?;
+    Ok(use_bytes(connection, group, size).await?)
+}
+
+async fn group(
+    connection: &mut SqliteConnection,
+    group_id: GroupId,
+) -> Result<Option<(i64, u64)>, StorageError> {
+    let row = sqlx::query("SELECT id, bytes_used FROM groups WHERE group_id = ?")
+        .bind(group_id.0.to_vec())
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| Ok((row.try_get(0)?, number(&row, 1)?)))
+        .transpose()
+}
+
+async fn begin(
+    connection: &mut SqliteConnection,
+    group: i64,
+    put: &PutPart,
+) -> Result<i64, StorageError> {
+    let part = &put.new.part;
+    let insert = "INSERT INTO snapshots \
+                  (group_ref, snapshot_id, author, epoch, covers, parts, stored, size, complete, created_at) \
+                  VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, ?)";
+    let done = sqlx::query(insert)
+        .bind(group)
+        .bind(part.snapshot_id.0.to_vec())
+        .bind(part.author.0.to_vec())
+        .bind(part.epoch)
+        .bind(int(part.covers))
+        .bind(part.parts)
+        .bind(int(put.now.0))
+        .execute(connection)
+        .await?;
+    Ok(done.last_insert_rowid())
+}
+
+async fn use_bytes(
+    connection: &mut SqliteConnection,
+    group: i64,
+    more: i64,
+) -> Result<(), StorageError> {
+    sqlx::query("UPDATE groups SET bytes_used = max(bytes_used + ?, 0) WHERE id = ?")
+        .bind(more)
+        .bind(group)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn remove(
+    connection: &mut SqliteConnection,
+    group: i64,
+    id: i64,
+) -> Result<(), StorageError> {
+    let row = sqlx::query("DELETE FROM snapshots WHERE id = ? RETURNING size")
+        .bind(id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let size: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
+    use_bytes(connection, group, -size).await
+}
+
+/// A part of the group's snapshot.
+pub(super) async fn get(
+    connection: &mut SqliteConnection,
+    group_id: GroupId,
+    part: u32,
+) -> Result<Option<SnapshotPart>, StorageError> {
+    let sql = "SELECT s.snapshot_id, s.author, s.epoch, s.covers, s.parts, p.payload \
+               FROM groups g JOIN snapshots s ON s.group_ref = g.id AND s.complete = 1 \
+               JOIN snapshot_parts p ON p.snapshot_ref = s.id \
+               WHERE g.group_id = ? AND p.part = ?";
+    let row = sqlx::query(sql)
+        .bind(group_id.0.to_vec())
+        .bind(part)
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(SnapshotPart {
+        snapshot_id: BlobId(bytes(&row, 0)?),
+        author: DeviceId(bytes(&row, 1)?),
+        epoch: row.try_get(2)?,
+        covers: number(&row, 3)?,
+        part,
+        parts: row.try_get(4)?,
+        payload: row.try_get::<Vec<u8>, _>(5)?.into(),
+    }))
+}
+
+/// Deletes what nobody finishes, and the snapshots of groups that nobody has been to since.
+pub(super) async fn expire(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    abandoned_before: Timestamp,
+) -> Result<u64, StorageError> {
+    let sql = "SELECT s.id, s.group_ref FROM snapshots s \
+               WHERE (s.complete = 0 AND s.created_at < ?1) OR (s.created_at < ?2 AND NOT EXISTS (\
+                   SELECT 1 FROM devices d WHERE d.group_ref = s.group_ref)) LIMIT ?3";
+    let rows = sqlx::query(sql)
+        .bind(int(unfinished_before(now).0))
+        .bind(int(abandoned_before.0))
+        .bind(limits::EXPIRE_SNAPSHOTS)
+        .fetch_all(&mut *connection)
+        .await?;
+    for row in &rows {
+        remove(connection, row.try_get(1)?, row.try_get(0)?).await?;
+    }
+    Ok(rows.len() as u64)
+}
