@@ -5,10 +5,10 @@ use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use js_sys::{Array, Reflect};
+use js_sys::{Array, Reflect, Uint8Array};
 use tokio::sync::oneshot;
-use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast as _, JsValue};
 use zerok_sync_client::store::{MemoryStore, Store};
 use zerok_sync_client::{Client, ComparisonCode, Config, InviteOptions, JoinOptions};
 use zerok_sync_shared::crypto::passphrase::{Passphrase, Profile};
@@ -19,8 +19,8 @@ use crate::convert::{self, Options, Storage, group_id, number, whole};
 use crate::error::Failure;
 use crate::store::IndexedDbStore;
 use crate::types::{
-    CoreConfig, CoreCursor, CoreEvent, CoreInvite, CoreInviteState, CorePage, CorePushed, OnEvent,
-    empty,
+    CoreConfig, CoreCursor, CoreEvent, CoreInvite, CoreInviteState, CorePage, CorePushed,
+    CoreSnapshot, OnEvent, empty,
 };
 
 /// One open device.
@@ -310,6 +310,50 @@ impl CoreClient {
         #[wasm_bindgen(unchecked_param_type = "Uint8Array")] data: Vec<u8>,
     ) -> Result<(), Failure> {
         Ok(self.client.broadcast(group_id(&group)?, data.into())?)
+    }
+
+    /// Says whether this client answers `snapshot-wanted` for a group.
+    ///
+    /// # Errors
+    /// `UNKNOWN_GROUP`, `INVALID_ARGUMENT`
+    #[wasm_bindgen(js_name = provideSnapshots)]
+    #[expect(clippy::unused_async, reason = "a promise, as all calls give")]
+    pub async fn provide_snapshots(&self, group: String, available: bool) -> Result<(), Failure> {
+        Ok(self
+            .client
+            .provide_snapshots(group_id(&group)?, available)?)
+    }
+
+    /// Answers `snapshot-wanted`: with the app's state, or without one.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`
+    #[wasm_bindgen(js_name = giveSnapshot)]
+    #[expect(clippy::unused_async, reason = "a promise, as all calls give")]
+    pub async fn give_snapshot(
+        &self,
+        group: String,
+        request: f64,
+        #[wasm_bindgen(unchecked_param_type = "Uint8Array | undefined")] state: Option<Vec<u8>>,
+    ) -> Result<(), Failure> {
+        let (group, request) = (group_id(&group)?, whole("request", request)?);
+        let state = state.map(Into::into);
+        self.client.give_snapshot(group, request, state);
+        Ok(())
+    }
+
+    /// The newest snapshot of another device that was taken in, if there is one.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, `UNKNOWN_GROUP`, `STORAGE_FAILED`
+    pub async fn snapshot(&self, group: String) -> Result<CoreSnapshot, Failure> {
+        let Some(snapshot) = self.client.snapshot(group_id(&group)?).await? else {
+            return Ok(JsValue::UNDEFINED.unchecked_into());
+        };
+        let object = empty::<CoreSnapshot>();
+        object.set_data(&Uint8Array::from(snapshot.data.as_ref()));
+        object.set_position(number(snapshot.position));
+        Ok(object)
     }
 
     /// Removes another device from a group. With `wait`, resolves when a relay has done it; else when it is certain to happen.

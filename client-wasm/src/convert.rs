@@ -231,6 +231,20 @@ pub fn event(event: &ClientEvent) -> CoreEvent {
             object.set_sender(&sender.to_string());
             object.set_data(&Uint8Array::from(data.as_ref()));
         }
+        ClientEvent::SnapshotWanted {
+            group,
+            request,
+            position,
+        } => {
+            object.set_type("snapshot-wanted");
+            object.set_group(&group.to_string());
+            object.set_request(number(*request));
+            object.set_position(number(*position));
+        }
+        ClientEvent::Snapshot { group, .. } => {
+            object.set_type("snapshot");
+            object.set_group(&group.to_string());
+        }
         ClientEvent::Gap {
             group,
             sender,

@@ -61,6 +61,11 @@ export interface CorePage {
   next: number;
 }
 
+export interface CoreSnapshot {
+  data: Uint8Array;
+  position: number;
+}
+
 export interface CoreInvite {
   link: string;
   code: string | undefined;
@@ -116,6 +121,8 @@ export type CoreEvent =
   | { type: "deleted"; group: string; id: string; by: string; position: number; forced: boolean }
   | { type: "devices"; group: string }
   | { type: "broadcast"; group: string; sender: string; data: Uint8Array }
+  | { type: "snapshot-wanted"; group: string; request: number; position: number }
+  | { type: "snapshot"; group: string }
   | { type: "gap"; group: string; sender: string; from: number; to: number }
   | { type: "comparison-code"; joining: number; code: string }
   | { type: "error"; group?: string; error: CoreError; cursor?: number };
@@ -208,6 +215,13 @@ extern "C" {
     #[wasm_bindgen(method, setter)]
     pub fn set_position(this: &CorePushed, position: f64);
 
+    #[wasm_bindgen(typescript_type = "CoreSnapshot | undefined")]
+    pub type CoreSnapshot;
+    #[wasm_bindgen(method, setter)]
+    pub fn set_data(this: &CoreSnapshot, data: &Uint8Array);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_position(this: &CoreSnapshot, position: f64);
+
     pub type CoreCursor;
     #[wasm_bindgen(method, setter)]
     pub fn set_cursor(this: &CoreCursor, cursor: f64);
@@ -296,6 +310,8 @@ extern "C" {
     pub fn set_reason(this: &CoreEvent, reason: &str);
     #[wasm_bindgen(method, setter)]
     pub fn set_forced(this: &CoreEvent, forced: bool);
+    #[wasm_bindgen(method, setter)]
+    pub fn set_request(this: &CoreEvent, request: f64);
     #[wasm_bindgen(method, setter)]
     pub fn set_sender(this: &CoreEvent, sender: &str);
     #[wasm_bindgen(method, setter)]

@@ -4,6 +4,9 @@ import { SyncError } from "./errors.js";
 
 
 
+/** Largest state of an app. */
+export const MAX_SNAPSHOT_BYTES = 16 * 1024 * 1024;
+
 /** Largest plain blob; larger data belongs into several blobs. */
 export const MAX_BLOB_BYTES = 1024 * 1024;
 /** Largest broadcast. */
@@ -90,6 +93,18 @@ export function broadcastBytes(data: unknown): Uint8Array {
     throw new SyncError(
       "BLOB_TOO_LARGE",
       `A broadcast holds at most ${MAX_BROADCAST_BYTES} bytes and this has ${bytes.byteLength}. Use push() for what is larger.`,
+    );
+  }
+  return bytes;
+}
+
+/** The app's state, at most {@link MAX_SNAPSHOT_BYTES}. */
+export function snapshotBytes(data: unknown): Uint8Array {
+  const { bytes } = toBytes(data, "onSnapshot");
+  if (bytes.byteLength > MAX_SNAPSHOT_BYTES) {
+    throw new SyncError(
+      "BLOB_TOO_LARGE",
+      `A snapshot holds at most ${MAX_SNAPSHOT_BYTES} bytes and this has ${bytes.byteLength}. The relay keeps the blobs instead.`,
     );
   }
   return bytes;

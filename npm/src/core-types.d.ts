@@ -103,6 +103,8 @@ export type CoreEvent =
   | { type: "deleted"; group: string; id: string; by: string; position: number; forced: boolean }
   | { type: "devices"; group: string }
   | { type: "broadcast"; group: string; sender: string; data: Uint8Array }
+  | { type: "snapshot-wanted"; group: string; request: number; position: number }
+  | { type: "snapshot"; group: string }
   | { type: "gap"; group: string; sender: string; from: number; to: number }
   | { type: "comparison-code"; joining: number; code: string }
   | { type: "error"; group?: string; error: CoreError; cursor?: number };
@@ -126,6 +128,9 @@ export interface CoreClient {
   cancelInvite(lookup: string): Promise<void>;
   devices(group: string): Promise<CoreDevice[]>;
   broadcast(group: string, data: Uint8Array): Promise<void>;
+  provideSnapshots(group: string, available: boolean): Promise<void>;
+  giveSnapshot(group: string, request: number, state: Uint8Array | undefined): Promise<void>;
+  snapshot(group: string): Promise<{ data: Uint8Array; position: number } | undefined>;
   revoke(group: string, device: string, reason: string, wait: boolean): Promise<void>;
   rename(group: string, name: string): Promise<void>;
   deleteBlob(group: string, id: string, force: boolean): Promise<void>;

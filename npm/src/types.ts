@@ -1,4 +1,7 @@
 import type { SyncError } from "./errors.js";
+import type { Invite, InviteOptions, JoinOptions } from "./invite-types.js";
+
+export type * from "./invite-types.js";
 
 /** Options of `open()`. */
 export interface OpenOptions {
@@ -160,77 +163,6 @@ export interface PassphraseStrength {
   readonly suggestions: readonly string[];
 }
 
-/** Options of `group.createInvite()`. */
-export interface InviteOptions {
-  /** Page of the app that the link opens; it gets `#0k=…`. Default: this page, without query and fragment. */
-  appUrl?: string | undefined;
-  /**
-   * "code": the invite can also be typed, as 16 letters and digits that people can read out; making it takes about a second and
-   * 64 MiB. "link" (default): link and QR code only.
-   */
-  kind?: "link" | "code" | undefined;
-  /**
-   * `true`: the other device gets the group's keys only when this one says so, see the `request` event. This device has to stay open
-   * until then. Default `false`: whoever has the link or the code joins at once.
-   */
-  confirm?: boolean | undefined;
-}
-
-/** A device that uses an invite, as it says of itself. */
-export interface JoiningDevice {
-  /** 64 hex digits. */
-  readonly device: string;
-  /** What its owner calls it. Anybody can call a device anything: compare the codes. */
-  readonly deviceName: string;
-  /** Six digits that the other device shows, too. If they differ, somebody else has the invitation. */
-  readonly comparisonCode: string;
-}
-
-/** A device that waits to be let in. */
-export interface JoinRequest extends JoiningDevice {
-  /** Gives it the group's keys. */
-  accept(): Promise<void>;
-  /** Turns it away and ends the invite. */
-  reject(): Promise<void>;
-}
-
-/** Events of an {@link Invite} and what their handlers get. The invite is watched from the first `on()` until it ends. */
-export interface InviteEvents {
-  /** With `confirm: true`: a device wants to join. */
-  request: JoinRequest;
-  /** A device has joined; null if it did not say which. */
-  claimed: JoiningDevice | null;
-  /** It can't be used any more and nobody has joined: INVITE_EXPIRED, or INVITE_INVALID when it was withdrawn. */
-  ended: SyncError;
-}
-
-/** Options of `join()`. */
-export interface JoinOptions {
-  /**
-   * Called with six digits to compare with those on the other device: while this one waits to be let in, or once it has joined where the
-   * other one does not confirm.
-   */
-  onComparisonCode?: ((code: string) => void) | undefined;
-  /** Gives up; `join()` rejects with the signal's reason. */
-  signal?: AbortSignal | undefined;
-}
-
-/** An open invitation: single use, minutes long. */
-export interface Invite {
-  /** To open on the other device, or to pass to `join()` there. Contains the key: treat it as a secret. */
-  readonly link: string;
-  /** `XXXX-XXXX-XXXX-XXXX` for `kind: "code"`, otherwise null. The same invite as the link: either is used once. Secret as well. */
-  readonly code: string | null;
-  /** The link as a QR code, a complete SVG document. */
-  readonly qr: string;
-  /** Milliseconds since 1970. */
-  readonly expiresAt: number;
-  /** Calls `handler` for every later event of this name, and starts to watch the invite. */
-  on<K extends keyof InviteEvents>(event: K, handler: (value: InviteEvents[K]) => void): Unsubscribe;
-  /** Makes link and code worthless from now on, and turns away whoever waits. */
-  cancel(): Promise<void>;
-}
-
 /** Events of a {@link SyncClient} and what their handlers get. */
 export interface SyncEvents {
   /** The whole device's status changed. */
@@ -261,6 +193,11 @@ export interface GroupEvents {
   devices: undefined;
   /** Another device that is there now says something. It is kept nowhere: who was not there never hears it. */
   broadcast: { readonly sender: string; readonly data: Uint8Array };
+  /**
+   * A state of the app that another device gave stands in for blobs that this device did not get, because it is new or was away for longer than relays
+   * keep them. Take it in, then apply the blobs after `position`; some of them can be in it already.
+   */
+  snapshot: Snapshot;
   /** Blobs of a sender are missing on the relay, from and to inclusive. */
   gap: { readonly sender: string; readonly from: number; readonly to: number };
   /** Something failed in the background. */
@@ -275,6 +212,19 @@ export interface DeleteOptions {
    */
   force?: boolean | undefined;
 }
+
+/** A state of the app in place of blobs. */
+export interface Snapshot {
+  /** What the provider of another device gave. */
+  readonly data: Uint8Array;
+  /** Everything in this device's log up to this position is in it. */
+  readonly position: number;
+}
+
+/** Gives the app's state. It has to contain every blob of the log up to `position`; it may contain more. */
+export type SnapshotProvider = (wanted: {
+  readonly position: number;
+}) => Uint8Array | ArrayBuffer | string | Promise<Uint8Array | ArrayBuffer | string>;
 
 /** Why a device is removed from a group. */
 export type RevocationReason = "lost" | "decommissioned" | "compromised";
@@ -388,6 +338,14 @@ export interface Group {
   revokeDevice(id: string, options?: RevokeOptions): Promise<void>;
   /** Gives this device another name in this group. */
   renameDevice(name: string): Promise<void>;
+  /**
+   * Registers what gives the app's state, at most 16 MiB, when the log has grown long or a device has joined; one provider at a time. Handlers and iterators of
+   * this group have had everything up to the position by then. Relays keep it sealed, and need the blobs that it contains no longer. What it rejects with is
+   * told as an `error` event.
+   */
+  onSnapshot(provider: SnapshotProvider): Unsubscribe;
+  /** The newest snapshot of another device that this one has taken, or null. With it, an app begins: then come the blobs after its position. */
+  snapshot(): Promise<Snapshot | null>;
   /** Calls `handler` for every later event of this name. */
   on<K extends keyof GroupEvents>(event: K, handler: (value: GroupEvents[K]) => void): Unsubscribe;
   /** Forgets keys and data of the group on this device. */

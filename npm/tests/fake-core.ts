@@ -27,6 +27,7 @@ export class FakeCore implements CoreClient {
   invite: CoreInviteState = { state: "open" };
   inviteExpiresAt = Date.now() + 600_000;
   /** Blobs in a page, whatever the caller asks for. */
+  held: { data: Uint8Array; position: number } | undefined;
   pageSize = 500;
 
   deviceId(): string {
@@ -121,6 +122,18 @@ export class FakeCore implements CoreClient {
 
   broadcast(_group: string, data: Uint8Array): Promise<void> {
     return this.#run(`broadcast ${new TextDecoder().decode(data)}`);
+  }
+
+  provideSnapshots(_group: string, available: boolean): Promise<void> {
+    return this.#run(`provideSnapshots ${available}`);
+  }
+
+  giveSnapshot(_group: string, request: number, state: Uint8Array | undefined): Promise<void> {
+    return this.#run(`giveSnapshot ${request} ${state === undefined ? "nothing" : new TextDecoder().decode(state)}`);
+  }
+
+  snapshot(): Promise<{ data: Uint8Array; position: number } | undefined> {
+    return Promise.resolve(this.held);
   }
 
   revoke(): Promise<void> {

@@ -288,3 +288,46 @@ test("a broadcast is checked at once, answered by nobody, and heard as bytes", a
   await turn();
   assert.deepEqual(told, ["d2", [1, 2], "devices", "DEVICE_REVOKED"]);
 });
+
+test("a snapshot is asked for once the app has had everything, and given or not", async () => {
+  const { core, group } = await opened();
+  const off = group.onSnapshot(({ position }) => `state at ${position}`);
+  assert.ok(core.calls.includes("provideSnapshots true"));
+  assert.throws(() => group.onSnapshot(7 as unknown as () => string), code("INVALID_ARGUMENT"));
+  const iterator = group.blobs();
+  core.append(new TextEncoder().encode("one"), false);
+  core.emit({ type: "snapshot-wanted", group: "g", request: 1, position: 1 });
+  await turn();
+  assert.ok(!core.calls.some((call) => call.startsWith("giveSnapshot")), "the iterator has not taken it");
+  await iterator.next();
+  const second = iterator.next();
+  await until(() => core.calls.includes("giveSnapshot 1 state at 1"));
+  await iterator.return?.();
+  await second;
+
+  const told: unknown[] = [];
+  group.on("error", (error) => void told.push(error.code));
+  group.onSnapshot(() => new Uint8Array(16 * 1024 * 1024 + 1));
+  core.emit({ type: "snapshot-wanted", group: "g", request: 2, position: 1 });
+  await until(() => core.calls.includes("giveSnapshot 2 nothing"));
+  assert.deepEqual(told, ["BLOB_TOO_LARGE"]);
+  off();
+  assert.ok(!core.calls.includes("provideSnapshots false"), "another provider has taken its place");
+});
+
+test("a snapshot of another device is told, and kept", async () => {
+  const { core, group } = await opened();
+  assert.equal(await group.snapshot(), null);
+  core.held = { data: new Uint8Array([7]), position: 3 };
+  const told: unknown[] = [];
+  group.on("snapshot", ({ data, position }) => void told.push([...data], position));
+  core.emit({ type: "snapshot", group: "g" });
+  await turn();
+  assert.deepEqual(told, [[7], 3]);
+  assert.equal((await group.snapshot())?.position, 3);
+});
+
+async function until(holds: () => boolean): Promise<void> {
+  for (let n = 0; n < 200 && !holds(); n++) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.ok(holds());
+}

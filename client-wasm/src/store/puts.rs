@@ -23,7 +23,9 @@ pub(super) async fn prepare(batch: &Batch, keys: &Wrapping) -> Result<Vec<JsValu
                 )
                 .await?
                 .into(),
-            Write::Append { record, .. } | Write::Replace { record, .. } => bytes(&codec::to_bytes(record)),
+            Write::Append { record, .. } | Write::Replace { record, .. } => {
+                bytes(&codec::to_bytes(record))
+            }
             Write::Sent {
                 position,
                 cursor,

@@ -59,6 +59,7 @@ export interface Log {
 export class BlobIterator implements AsyncIterableIterator<ReceivedBlob> {
   readonly #log: Log;
   #after: number;
+  #consumed: number;
   /** The page being handed out, newest first. */
   #page: CoreBlob[] = [];
   /** Ends what `next()` waits for. */
@@ -71,12 +72,18 @@ export class BlobIterator implements AsyncIterableIterator<ReceivedBlob> {
   constructor(log: Log, after: number, onEnd: () => void) {
     this.#log = log;
     this.#after = after;
+    this.#consumed = after;
     this.#onEnd = onEnd;
   }
 
   /** Nothing more comes. */
   get ended(): boolean {
     return this.#ended !== undefined;
+  }
+
+  /** Everything up to this position was handed out, and whoever took it has come back for more. */
+  get consumed(): number {
+    return this.#consumed;
   }
 
   /** The next blob. Several calls at once are answered in order. */
@@ -118,6 +125,7 @@ export class BlobIterator implements AsyncIterableIterator<ReceivedBlob> {
   async #refill(): Promise<void> {
     // Growth during the read is noticed by comparing with the position from before it.
     const before = this.#log.position;
+    this.#consumed = this.#after;
     let page: CorePage | undefined;
     try {
       page = await this.#unlessEnded(this.#log.page(this.#after));

@@ -146,6 +146,8 @@ export class ClientHandle implements SyncClient, CoreHandlers {
       case "deleted":
       case "devices":
       case "broadcast":
+      case "snapshot-wanted":
+      case "snapshot":
       case "gap":
         this.#group(event.group).apply(event);
         break;

@@ -1,5 +1,5 @@
 /** One group: its mirrored state and the calls on it. */
-import { blobBytes, broadcastBytes, httpUrl, inviteKind, wholeNumber, withTimeout } from "../check.js";
+import { blobBytes, broadcastBytes, httpUrl, inviteKind, snapshotBytes, wholeNumber, withTimeout } from "../check.js";
 import { invalidArgument, toSyncError } from "../convert.js";
 import type { Core } from "../core.js";
 import type { CoreEvent } from "../core-types.js";
@@ -19,6 +19,8 @@ import type {
   PushOptions,
   ReceivedBlob,
   RevokeOptions,
+  Snapshot,
+  SnapshotProvider,
   SyncStatus,
   Unsubscribe,
   WaitOptions,
@@ -27,6 +29,10 @@ import { BlobIterator, MAX_PAGE, toReceivedBlob, type Log } from "./blobs.js";
 import { Emitter } from "./events.js";
 import { InviteHandle } from "./invite.js";
 import { failedStatus, initialStatus, sameStatus, toStatus } from "./status.js";
+
+/** How long a snapshot waits for an app to take what is in the log, and how often it looks. */
+const HAND_OUT_MS = 60_000;
+const HAND_OUT_POLL_MS = 50;
 
 /** What a group needs from its client. */
 export interface GroupContext {
@@ -51,6 +57,7 @@ export class GroupHandle implements Group {
     deleted: new Set(),
     devices: new Set(),
     broadcast: new Set(),
+    snapshot: new Set(),
     gap: new Set(),
     error: new Set(),
   });
@@ -60,6 +67,7 @@ export class GroupHandle implements Group {
   #versionVector: Readonly<Record<string, number>> = {};
   #position = 0;
   #ended: SyncError | undefined;
+  #provider: SnapshotProvider | undefined;
 
   constructor(id: string, context: GroupContext) {
     this.id = id;
@@ -140,11 +148,22 @@ export class GroupHandle implements Group {
   }
 
   broadcast(data: Uint8Array | ArrayBuffer | string): void {
-    const said = this.#core.call("broadcast", [this.id, broadcastBytes(data)]);
-    // Nobody waits for it, so what is wrong is told like everything else in the background.
-    said.catch((error: unknown) => {
-      if (this.#ended === undefined) this.#events.emit("error", toSyncError(error, { group: this.id }));
-    });
+    this.#background(this.#core.call("broadcast", [this.id, broadcastBytes(data)]));
+  }
+
+  onSnapshot(provider: SnapshotProvider): Unsubscribe {
+    if (typeof provider !== "function") throw invalidArgument("onSnapshot() needs a function that gives the app's state.");
+    this.#provider = provider;
+    this.#provide(true);
+    return () => {
+      if (this.#provider !== provider) return;
+      this.#provider = undefined;
+      this.#provide(false);
+    };
+  }
+
+  async snapshot(): Promise<Snapshot | null> {
+    return (await this.#core.call("snapshot", [this.id])) ?? null;
   }
 
   async revokeDevice(id: string, options: RevokeOptions = {}): Promise<void> {
@@ -191,6 +210,14 @@ export class GroupHandle implements Group {
       case "devices":
         this.#events.emit("devices", undefined);
         break;
+      case "snapshot-wanted":
+        void this.#giveSnapshot(event.request, event.position);
+        break;
+      case "snapshot":
+        this.#background(this.snapshot().then((snapshot) => {
+          if (snapshot !== null) this.#events.emit("snapshot", snapshot);
+        }));
+        break;
       case "broadcast":
         this.#events.emit("broadcast", { sender: event.sender, data: event.data });
         break;
@@ -217,6 +244,39 @@ export class GroupHandle implements Group {
   get #core(): Core {
     if (this.#ended !== undefined) throw this.#ended;
     return this.#context.core;
+  }
+
+  /** Nobody waits for `work`, so what is wrong with it is told like everything else in the background. */
+  #background(work: Promise<unknown>): void {
+    work.catch((error: unknown) => {
+      if (this.#ended === undefined) this.#events.emit("error", toSyncError(error, { group: this.id }));
+    });
+  }
+
+  #provide(available: boolean): void {
+    if (this.#ended === undefined) this.#background(this.#core.call("provideSnapshots", [this.id, available]));
+  }
+
+  /** Asks the app for its state once it has had everything up to `position`. */
+  async #giveSnapshot(request: number, position: number): Promise<void> {
+    let state: Uint8Array | undefined;
+    try {
+      if ((await this.#handedOut(position)) && this.#provider !== undefined) {
+        state = snapshotBytes(await this.#provider({ position }));
+      }
+    } catch (error) {
+      if (this.#ended === undefined) this.#events.emit("error", toSyncError(error, { group: this.id }));
+    }
+    if (this.#ended === undefined) this.#background(this.#core.call("giveSnapshot", [this.id, request, state]));
+  }
+
+  /** Waits until handlers and iterators have had everything up to `position`; false if one does not take it. */
+  async #handedOut(position: number): Promise<boolean> {
+    for (const deadline = Date.now() + HAND_OUT_MS; Date.now() < deadline; ) {
+      if ([...this.#iterators].every((iterator) => iterator.consumed >= position)) return true;
+      await new Promise((resolve) => setTimeout(resolve, HAND_OUT_POLL_MS));
+    }
+    return false;
   }
 
   #setStatus(status: SyncStatus): void {

@@ -17,7 +17,7 @@ export interface Told {
   value: unknown;
 }
 
-const GROUP_EVENTS = ["pushed", "status", "device-joined", "device-revoked", "deleted", "gap"] as const;
+const GROUP_EVENTS = ["pushed", "status", "device-joined", "device-revoked", "deleted", "snapshot", "gap"] as const;
 
 export class Harness {
   /** Everything that was told, in order. Blobs as their text. */
