@@ -169,6 +169,13 @@ fn note(event: ClientEvent) -> Option<Note> {
                 short(by)
             ),
         }),
+        ClientEvent::Snapshot { group, .. } => Some(Note {
+            group: Some(group.to_string()),
+            code: "SNAPSHOT".to_owned(),
+            message: "earlier blobs are gone from the relay; an app of the group has given its state instead, which only \
+                      that app can read"
+                .to_owned(),
+        }),
         // Told by the state, whenever somebody asks for it.
         ClientEvent::Error { error, .. } if error.code == code::RELAY_UNREACHABLE => None,
         ClientEvent::Error { group, error, .. } => {
