@@ -1,15 +1,13 @@
 //! The commands of the relay's keeper, as processes of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use common::{Device, Way, config, group, keys, push, short_lived, start};
+use crate::common::{Device, Way, config, group, keys, push, short_lived, start};
 use serde_json::Value;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -314,7 +312,7 @@ async fn stats_and_gc_work_beside_a_relay_and_name_nobody() {
     let refused = stderr(&relay(&data, &["gc", "--vacuum"]));
     assert!(refused.contains("stop the relay first"), "{refused}");
     // The blobs are due within a second or two; whatever is due goes each time.
-    let patience = tokio::time::Instant::now() + common::PATIENCE;
+    let patience = tokio::time::Instant::now() + crate::common::PATIENCE;
     let after = loop {
         stdout(&relay(&data, &["gc"]));
         let stats = json(&relay(&data, &["stats", "--json"]));

@@ -1,11 +1,9 @@
 //! The HTTP side of a real relay: invites, discovery, health, metrics, a web app, and what is not HTTP.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Device, Way, config, http, keys, start};
+use crate::common::{Device, Way, config, http, keys, start};
 use data_encoding::BASE64URL_NOPAD;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

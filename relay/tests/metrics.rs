@@ -1,12 +1,10 @@
 //! What a real relay tells a monitoring system after real traffic, and that the documents say the same.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use common::{Device, PATIENCE, Way, config, http, keys};
+use crate::common::{Device, PATIENCE, Way, config, http, keys};
 use data_encoding::BASE64URL_NOPAD;
 use prometheus_parse::{Scrape, Value};
 use serde_json::json;
@@ -155,7 +153,7 @@ async fn invites(url: &str) {
 /// Somebody is revoked in a group of its own.
 async fn rotate(author: &Device) {
     let founding = keys(2);
-    let group = common::group(&founding);
+    let group = crate::common::group(&founding);
     let secret = Secret::new(author.endpoint.secret_key().to_bytes());
     let device = DeviceKeys::derive(&secret);
     let gone = DeviceKeys::derive(&Secret::new([7; 32])).id();
@@ -279,7 +277,7 @@ async fn every_metric_is_documented_parses_and_moves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_gone_is_no_longer_counted() {
-    let (relay, _folder) = common::start().await;
+    let (relay, _folder) = crate::common::start().await;
     let device = Device::connect(relay.http_url(), Way::Udp).await;
     let _session = device.session(&keys(1)).await;
     let counted = async |wanted: f64| {

@@ -1,10 +1,8 @@
 //! Who is there and what devices say to each other, against a relay, by both ways.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
+use crate::common::{Device, PATIENCE, Session, Way, config, keys, start};
 use bytes::Bytes;
-use common::{Device, PATIENCE, Session, Way, config, keys, start};
 use zerok_sync_relay::Relay;
 use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::DeviceId;
@@ -172,7 +170,7 @@ async fn a_message_reaches_those_who_are_there_and_is_nowhere_else() {
 
 /// The cursor of a push, whoever comes in the meantime.
 async fn cursor_of_a_push(session: &mut Session) -> u64 {
-    session.send(common::push(1, b"sealed")).await;
+    session.send(crate::common::push(1, b"sealed")).await;
     loop {
         match session.receive().await {
             Message::PushAck(ack) => return ack.cursor,
@@ -203,7 +201,7 @@ async fn too_many_messages_are_dropped_and_pushes_go_on() {
     assert_eq!(error.code, ErrorCode::EphemeralDropped);
     assert!(error.retry_after_ms.is_some());
     // A push waits its turn as always, and is taken.
-    session.send(common::push(1, b"sealed")).await;
+    session.send(crate::common::push(1, b"sealed")).await;
     let cursor = tokio::time::timeout(PATIENCE, async {
         loop {
             match session.receive().await {
@@ -215,7 +213,7 @@ async fn too_many_messages_are_dropped_and_pushes_go_on() {
     });
     assert_eq!(cursor.await.unwrap(), 1);
     let url = format!("{}/metrics", relay.http_url());
-    let text = common::http()
+    let text = crate::common::http()
         .get(url)
         .send()
         .await

@@ -1,11 +1,9 @@
 //! A real relay that deletes what every device has.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Device, PATIENCE, Session, Way, config, keys};
+use crate::common::{Device, PATIENCE, Session, Way, config, keys};
 use zerok_sync_relay::Relay;
 use zerok_sync_shared::ids::BlobId;
 use zerok_sync_shared::message::{Message, Pull};

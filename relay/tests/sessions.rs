@@ -1,12 +1,10 @@
 //! A real relay, real connections: over UDP and through its WebSocket.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Device, Way, keys, push, start};
 use bytes::Bytes;
-use common::{Device, Way, keys, push, start};
 use zerok_sync_relay::Relay;
 use zerok_sync_shared::codec;
 use zerok_sync_shared::error::ErrorCode;
@@ -98,7 +96,7 @@ async fn live_blobs_come_from_memory_and_what_was_there_before_from_the_storage(
 
 async fn counter(relay: &Relay, name: &str) -> u64 {
     let url = format!("{}/metrics", relay.http_url());
-    let text = common::http().get(url).send().await.unwrap();
+    let text = crate::common::http().get(url).send().await.unwrap();
     let text = text.text().await.unwrap();
     let start = format!("zerok_relay_{name}_total ");
     let line = text.lines().find_map(|line| line.strip_prefix(&start));
@@ -255,7 +253,7 @@ async fn what_was_acknowledged_survives_a_restart_and_so_does_the_relay_itself()
     assert!(farewell.retry_after_ms >= Some(1_000));
     assert_eq!(session.next().await, None);
 
-    let relay = Relay::start(common::config(&folder)).await.unwrap();
+    let relay = Relay::start(crate::common::config(&folder)).await.unwrap();
     assert_eq!((relay.endpoint_id(), relay.incarnation()), (id, life));
     let device = Device::connect(relay.http_url(), Way::WebSocket).await;
     let mut session = device.session(&keys(1)).await;
@@ -273,7 +271,7 @@ async fn what_was_acknowledged_survives_a_restart_and_so_does_the_relay_itself()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_quota_refuses_in_order_and_names_the_limit() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = common::config(&folder);
+    let mut config = crate::common::config(&folder);
     config.group_quota = 100;
     let relay = Relay::start(config).await.unwrap();
     let device = Device::connect(relay.http_url(), Way::Udp).await;

@@ -1,11 +1,9 @@
 //! The page for people, from a real relay after real traffic, and who gets to see the numbers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
 use std::net::{SocketAddr, TcpListener};
 
-use common::{Device, Way, config, http, keys, start};
+use crate::common::{Device, Way, config, http, keys, start};
 use data_encoding::BASE64;
 use reqwest::header::HeaderMap;
 use sha2::{Digest as _, Sha256};

@@ -1,13 +1,11 @@
 //! TLS by the relay itself: real clients, real certificates, files that change while it runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{PATIENCE, config, keys};
+use crate::common::{PATIENCE, config, keys};
 use iroh::endpoint::RelayMode;
 use iroh::{EndpointAddr, RelayUrl, SecretKey};
 use iroh_relay::tls::CaTlsConfig;
@@ -127,7 +125,7 @@ async fn a_device_syncs_over_https_and_wss() {
     let address = EndpointAddr::new(transport::endpoint_id(relay.endpoint_id()).unwrap());
     let connecting = endpoint.connect(address.with_relay_url(url), ALPN);
     let connection = timeout(PATIENCE, connecting).await.unwrap().unwrap();
-    let device = common::Device::over(endpoint, connection, relay.endpoint_id());
+    let device = crate::common::Device::over(endpoint, connection, relay.endpoint_id());
     let mut session = device.session(&keys(1)).await;
     assert_eq!(session.push(1, b"over TLS").await, 1);
     // `zerok-relay health` asks by TLS too.

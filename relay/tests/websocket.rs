@@ -1,12 +1,10 @@
 //! The embedded iroh relay: whom it serves, how much of it, and what it does not put up with.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Device, PATIENCE, Way, config, http, keys, start};
 use bytes::Bytes;
-use common::{Device, PATIENCE, Way, config, http, keys, start};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use iroh::dns::DnsResolver;
 use iroh::{EndpointAddr, EndpointId, RelayUrl, SecretKey};

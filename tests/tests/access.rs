@@ -1,12 +1,10 @@
 //! A relay that asks for access tokens: who gets in, who does not, and what happens when a token is taken back.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-mod common;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::{Device, World, patient, wait_until, world_with};
+use crate::common::{Device, World, patient, wait_until, world_with};
 use zerok_sync_client::shared::crypto::token::TokenHash;
 use zerok_sync_client::shared::error::ErrorCode;
 use zerok_sync_client::shared::message::{Hello, Message};

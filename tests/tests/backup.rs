@@ -6,12 +6,10 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use common::{Device, patient, wait_until, world};
+use crate::common::{Device, patient, wait_until, world};
 use serde_json::Value;
 use zerok_sync_client::Path;
 use zerok_sync_tests::relay::{RelayProcess, keeper};

@@ -6,8 +6,6 @@
     reason = "tests"
 )]
 
-mod common;
-
 #[path = "bad_input/disk.rs"]
 mod disk;
 #[path = "bad_input/frames.rs"]

@@ -6,11 +6,9 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Device, World, patient, world, world_with};
+use crate::common::{Device, World, patient, world, world_with};
 use zerok_sync_client::shared::crypto::invite::InviteCode;
 use zerok_sync_client::shared::ids::GroupId;
 use zerok_sync_client::store::MemoryStore;

@@ -10,12 +10,10 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use common::{Device, PATIENCE, patient, wait_until};
+use crate::common::{Device, PATIENCE, patient, wait_until};
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
 use hkdf::Hkdf;
 use sha2::Sha256;

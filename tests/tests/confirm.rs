@@ -6,13 +6,11 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Device, World, patient, world_with};
+use crate::common::{Device, World, patient, world_with};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use zerok_sync_client::shared::ids::{GroupId, InviteLookup};

@@ -6,9 +6,7 @@
     reason = "tests"
 )]
 
-mod common;
-
-use common::{Device, patient, wait_until, world};
+use crate::common::{Device, patient, wait_until, world};
 use zerok_sync_client::shared::ids::{BlobId, GroupId};
 use zerok_sync_client::{ClientEvent, Path};
 use zerok_sync_shared::error::ErrorCode;

@@ -6,12 +6,10 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{Device, patient, wait_until, world};
 use async_trait::async_trait;
-use common::{Device, patient, wait_until, world};
 use zerok_sync_client::shared::crypto::keys::Secret;
 use zerok_sync_client::shared::ids::GroupId;
 use zerok_sync_client::shared::store::{Batch, LogRecord};

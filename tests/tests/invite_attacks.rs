@@ -7,11 +7,9 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{Device, World, patient, world, world_with};
+use crate::common::{Device, World, patient, world, world_with};
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::future::join_all;
 use reqwest::{Client, Method, StatusCode};

@@ -1,11 +1,9 @@
 //! What one device can do to a relay and to the others: rates, groups, and readers that do not read.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Device, patient, wait_until, world, world_with};
+use crate::common::{Device, patient, wait_until, world, world_with};
 use zerok_sync_client::shared::error::ErrorCode;
 use zerok_sync_client::shared::message::{Message, Subscribe};
 use zerok_sync_client::{ClientEvent, Path};

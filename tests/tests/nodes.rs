@@ -6,11 +6,9 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Device, PATIENCE, patient};
+use crate::common::{Device, PATIENCE, patient};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;

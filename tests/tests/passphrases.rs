@@ -6,11 +6,9 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Device, patient, wait_until, world, world_with};
+use crate::common::{Device, patient, wait_until, world, world_with};
 use zerok_sync_client::shared::crypto::passphrase::{Passphrase, Profile};
 use zerok_sync_client::shared::crypto::rotation::Reason;
 use zerok_sync_client::shared::ids::GroupId;

@@ -6,9 +6,7 @@
     reason = "tests"
 )]
 
-mod common;
-
-use common::{Device, patient, wait_until, world};
+use crate::common::{Device, patient, wait_until, world};
 use zerok_sync_client::shared::crypto::rotation::Reason;
 use zerok_sync_client::shared::engine::DeviceInfo;
 use zerok_sync_client::shared::ids::{DeviceId, GroupId};

@@ -7,12 +7,10 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use common::{Device, patient, wait_until, world, world_with};
+use crate::common::{Device, patient, wait_until, world, world_with};
 use futures_util::future::join_all;
 use zerok_sync_client::shared::engine::State;
 use zerok_sync_client::shared::error::ErrorCode;

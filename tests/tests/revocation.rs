@@ -6,11 +6,9 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Device, World, patient, wait_until, world};
+use crate::common::{Device, World, patient, wait_until, world};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteRow};
 use zerok_sync_client::store::{MemoryStore, Store as _};

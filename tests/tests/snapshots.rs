@@ -6,12 +6,10 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Device, World, patient, wait_until, world_with};
+use crate::common::{Device, World, patient, wait_until, world_with};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use zerok_sync_client::store::{MemoryStore, Store};
 use zerok_sync_client::{Client, ClientEvent, Path};

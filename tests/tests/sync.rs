@@ -6,11 +6,9 @@
     reason = "tests"
 )]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Device, patient, wait_until, world};
+use crate::common::{Device, patient, wait_until, world};
 use zerok_sync_client::store::MemoryStore;
 use zerok_sync_client::{Path, State};
 use zerok_sync_tests::proxy::Proxy;

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use zerok_sync_client::shared::codec::encode;
 use zerok_sync_client::shared::error::ErrorCode;
+use zerok_sync_client::shared::ids::BlobId;
 use zerok_sync_client::shared::limits::{HELLO_TIMEOUT, MAX_FRAME, MAX_HELLO_FRAME};
-use zerok_sync_client::shared::message::{Message, Subscribe};
+use zerok_sync_client::shared::message::{Message, SnapshotAnswer, Subscribe};
 use zerok_sync_tests::raw::{Peer, blob_id, keys, push};
 
 use crate::common::{patient, world};
@@ -85,7 +86,7 @@ async fn unknown_message_types_and_those_of_the_other_side_end_the_stream_and_no
     let world = world().await;
     let peer = Peer::connect(world.relay.url()).await.unwrap();
     let (mut other, _) = peer.session(&keys(1)).await.unwrap();
-    for code in [0x00, 0x03, 0x30, 0x40, 0x66, 0xFE] {
+    for code in [0x00, 0x03, 0x33, 0x45, 0x66, 0xFE] {
         let (mut open, _) = peer.session(&keys(2)).await.unwrap();
         open.send_frame(&[0x92, 0xCC, code, 0x90]).await.unwrap();
         let error = open.refused().await.unwrap();
@@ -101,6 +102,13 @@ async fn unknown_message_types_and_those_of_the_other_side_end_the_stream_and_no
         hello,
         Message::CaughtUp { max_cursor: 1 },
         Message::HasResponse { marks: vec![] },
+        Message::Deleted {
+            blob_id: BlobId([1; 16]),
+        },
+        Message::SnapshotAnswer(SnapshotAnswer {
+            part: 0,
+            refused: None,
+        }),
     ] {
         let (mut open, _) = peer.session(&keys(2)).await.unwrap();
         open.send(&message).await.unwrap();
