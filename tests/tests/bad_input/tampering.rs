@@ -98,8 +98,8 @@ async fn blobs_that_the_relay_changed_are_reported_and_skipped_and_the_rest_arri
         a.wait_texts(group, 10).await,
         ["1", "2", "3", "4", "5", "6", "7", "8", "9", "from b"]
     );
-    // It may have looked for the relay before that was back.
-    let others = |code: &&str| *code != "RELAY_UNREACHABLE";
+    // It may have looked for the relay before that was back; and two histories were shown, by what b says it has seen.
+    let others = |code: &&str| !["RELAY_UNREACHABLE", "RELAY_FORKED"].contains(code);
     assert!(!a.errors().iter().any(others), "{:?}", a.errors());
 }
 
