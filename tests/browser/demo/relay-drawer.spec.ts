@@ -14,7 +14,8 @@ test("the drawer shows what the relay really stores, beside the plain text", asy
   await a.isState("synced");
   await b.isState("synced");
   const stored = hexColumn(relay.database, "SELECT payload FROM blobs ORDER BY cursor DESC");
-  expect(stored).toHaveLength(2);
+  // Before them, what the two devices say of themselves.
+  expect(stored).toHaveLength(4);
 
   for (const demo of [a, b]) {
     await demo.page.getByTestId("relay-open").click();
