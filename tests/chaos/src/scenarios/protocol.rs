@@ -69,13 +69,17 @@ async fn everywhere(fleet: &Fleet, blobs: u64) -> Result<()> {
 fn tampering(fleet: &mut Fleet) -> Running<'_> {
     const CHANGES: &[&str] = &[
         // A part of the payload.
-        "UPDATE blobs SET payload = CAST(substr(payload, 1, 40) || zeroblob(8) || substr(payload, 49) AS BLOB) WHERE cursor = 5",
+        "UPDATE blobs SET payload = CAST(substr(payload, 1, 40) || zeroblob(8) || substr(payload, 49) AS BLOB) \
+         WHERE cursor = (SELECT max(cursor) - 8 FROM was)",
         // The payloads of two blobs, swapped.
-        "UPDATE blobs SET payload = (SELECT payload FROM was WHERE was.cursor = 8) WHERE cursor = 7",
-        "UPDATE blobs SET payload = (SELECT payload FROM was WHERE was.cursor = 7) WHERE cursor = 8",
+        "UPDATE blobs SET payload = (SELECT payload FROM was WHERE was.cursor = blobs.cursor + 1) \
+         WHERE cursor = (SELECT max(cursor) - 6 FROM was)",
+        "UPDATE blobs SET payload = (SELECT payload FROM was WHERE was.cursor = blobs.cursor - 1) \
+         WHERE cursor = (SELECT max(cursor) - 5 FROM was)",
         // Said to be from another member, and under another id.
-        "UPDATE blobs SET sender = (SELECT sender FROM blobs WHERE cursor = 2) WHERE cursor = 9",
-        "UPDATE blobs SET blob_id = randomblob(16) WHERE cursor = 10",
+        "UPDATE blobs SET sender = (SELECT other.sender FROM blobs other WHERE other.sender <> blobs.sender LIMIT 1) \
+         WHERE cursor = (SELECT max(cursor) - 4 FROM was)",
+        "UPDATE blobs SET blob_id = randomblob(16) WHERE cursor = (SELECT max(cursor) - 3 FROM was)",
     ];
     Box::pin(async move {
         fleet.group(&[Udp, WebSocket, Page]).await?;
@@ -108,9 +112,10 @@ fn tampering(fleet: &mut Fleet) -> Running<'_> {
 fn replay(fleet: &mut Fleet) -> Running<'_> {
     const CHANGES: &[&str] = &[
         "INSERT INTO blobs (group_ref, cursor, blob_id, sender, epoch, timestamp, expires_at, size, payload) \
-         SELECT group_ref, 31, randomblob(16), sender, epoch, timestamp, expires_at, size, payload FROM blobs WHERE cursor = 3",
-        "UPDATE blobs SET cursor = 32 WHERE cursor = 5",
-        "UPDATE groups SET max_cursor = 32",
+         SELECT group_ref, (SELECT max(cursor) + 1 FROM was), randomblob(16), sender, epoch, timestamp, expires_at, size, payload \
+         FROM blobs WHERE cursor = (SELECT max(cursor) - 10 FROM was)",
+        "UPDATE blobs SET cursor = (SELECT max(cursor) + 2 FROM was) WHERE cursor = (SELECT max(cursor) - 8 FROM was)",
+        "UPDATE groups SET max_cursor = max_cursor + 2",
     ];
     Box::pin(async move {
         fleet.group(&[Udp, WebSocket]).await?;
@@ -135,9 +140,9 @@ fn replay(fleet: &mut Fleet) -> Running<'_> {
 /// Who was there has them in their order; who comes later gets all, and says that they were mixed up.
 fn reordering(fleet: &mut Fleet) -> Running<'_> {
     const CHANGES: &[&str] = &[
-        "UPDATE blobs SET cursor = 1000 WHERE cursor = 11",
-        "UPDATE blobs SET cursor = 11 WHERE cursor = 12",
-        "UPDATE blobs SET cursor = 12 WHERE cursor = 1000",
+        "UPDATE blobs SET cursor = 1000 WHERE cursor = (SELECT max(cursor) - 5 FROM was)",
+        "UPDATE blobs SET cursor = cursor - 1 WHERE cursor = (SELECT max(cursor) - 4 FROM was)",
+        "UPDATE blobs SET cursor = (SELECT max(cursor) - 4 FROM was) WHERE cursor = 1000",
     ];
     Box::pin(async move {
         fleet.group(&[Udp, WebSocket]).await?;
@@ -216,7 +221,7 @@ fn stolen(fleet: &mut Fleet) -> Running<'_> {
                 "an epoch that nobody certified",
                 &stranger,
                 forged(&stranger, &later)?,
-                ErrorCode::StaleEpoch,
+                ErrorCode::UnknownGroup,
             ),
             (
                 "a proof of the same device's other connection",
