@@ -351,6 +351,10 @@ fn no_downgrade(fleet: &mut Fleet) -> Running<'_> {
     Box::pin(async move {
         fleet.group(&[Udp, WebSocket, Page]).await?;
         fleet.push_all(10).await?;
+        // A push is durable before its device has reached the relay.
+        for device in &fleet.devices {
+            device.flush().await?;
+        }
         devices_are_hybrid(fleet)?;
         let (_, relay) = locate(&direct(fleet)?).await?;
         let classical = classical()?;
