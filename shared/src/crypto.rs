@@ -3,6 +3,7 @@
 pub mod access;
 pub mod blob;
 pub mod device;
+mod envelope;
 pub mod ephemeral;
 pub mod exchange;
 pub mod invite;

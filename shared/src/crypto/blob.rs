@@ -6,10 +6,8 @@
 
 use bytes::Bytes;
 
-use super::domain;
 use super::keys::EpochKeys;
-use super::padme::padded_len;
-use crate::codec::Wire as _;
+use super::{domain, envelope};
 use crate::codec::wire::{wire_as, wire_struct};
 use crate::ids::{BlobId, DeviceId, GroupId, Incarnation, RelayId};
 use crate::{Entropy, limits};
@@ -146,23 +144,8 @@ pub fn seal(
     plain: &Plain,
     entropy: &mut dyn Entropy,
 ) -> Bytes {
-    let nonce: [u8; zerok_sync_aead::NONCE_LEN] = crate::random(entropy);
-    let mut out = Vec::with_capacity(
-        nonce.len()
-            + padded_len(plain.body.len() + limits::MAX_ENVELOPE)
-            + zerok_sync_aead::TAG_LEN,
-    );
-    out.extend_from_slice(&nonce);
-    plain.put(&mut out);
-    out.resize(nonce.len() + padded_len(out.len() - nonce.len()), 0);
-    zerok_sync_aead::seal(
-        keys.blob().expose(),
-        &nonce,
-        &address.associated_data(),
-        &mut out,
-        nonce.len(),
-    );
-    out.into()
+    let len = plain.body.len() + limits::MAX_ENVELOPE;
+    envelope::seal(keys, &address.associated_data(), plain, len, entropy)
 }
 
 /// Opens a blob.
@@ -170,25 +153,8 @@ pub fn seal(
 /// # Errors
 /// [`OpenError`]
 pub fn open(keys: &EpochKeys, address: &Address, payload: &[u8]) -> Result<Plain, OpenError> {
-    if keys.epoch() != address.epoch {
-        return Err(OpenError::UnknownEpoch);
-    }
-    let Some((nonce, sealed)) = payload.split_first_chunk() else {
-        return Err(OpenError::Forged);
-    };
-    let mut message = sealed.to_vec();
-    zerok_sync_aead::open(
-        keys.blob().expose(),
-        nonce,
-        &address.associated_data(),
-        &mut message,
-    )
-    .map_err(|_| OpenError::Forged)?;
-    let mut rest = message.as_slice();
-    let plain = Plain::take(&mut rest).map_err(|_| OpenError::Malformed)?;
-    let padding_holds = rest.iter().all(|byte| *byte == 0)
-        && message.len() == padded_len(message.len() - rest.len());
-    if plain.seq == 0 || !padding_holds {
+    let plain: Plain = envelope::open(keys, address.epoch, &address.associated_data(), payload)?;
+    if plain.seq == 0 {
         return Err(OpenError::Malformed);
     }
     Ok(plain)
