@@ -295,19 +295,19 @@ mod tests {
     #[test]
     fn a_device_is_meant_by_its_id_its_beginning_or_its_name() {
         let all = [
-            device("aaa1", "beef"),
-            device("aaa2", "phone"),
+            device("aaaa1", "beef"),
+            device("aaaa2", "phone"),
             device("beef", "laptop"),
         ];
-        assert_eq!(chosen(&all, "AAA1").unwrap().name, "beef");
+        assert_eq!(chosen(&all, "AAAA1").unwrap().name, "beef");
         assert_eq!(chosen(&all, "phone").unwrap().id, all[1].id);
         assert_eq!(chosen(&all, &all[2].id).unwrap().name, "laptop");
-        for unclear in ["aaa", "beef"] {
+        for unclear in ["aaaa", "beef"] {
             let failure = chosen(&all, unclear).unwrap_err();
             assert_eq!(failure.exit_code(), 2);
-            assert!(failure.message.contains("\"beef\" (device aaa10000)"));
+            assert!(failure.message.contains("\"beef\" (device aaaa1000)"));
         }
-        for unknown in ["", "c", "Phone"] {
+        for unknown in ["", "c", "aaa", "Phone"] {
             assert_eq!(chosen(&all, unknown).unwrap_err().code, "NOT_FOUND");
         }
     }
