@@ -350,10 +350,8 @@ impl Ledger {
                         || restored.contains(id)
                         || self.tampered.contains(id)
                         || self.deleting.contains(&(group, *id)),
-                    "device {} lacks blob {:02x?} that device {} was promised",
-                    device.0[0],
-                    &id.0[..4],
-                    promise.sender.0[0],
+                    "device {device} lacks blob {id} that device {} was promised",
+                    promise.sender,
                 ),
             }
         }
