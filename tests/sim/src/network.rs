@@ -98,12 +98,14 @@ impl Connection {
         }
     }
 
-    /// Whether something that somebody still waits for is under way.
+    /// Whether something that somebody still waits for is under way, or a device has yet to notice that its relay is gone.
     pub fn is_busy(&self) -> bool {
-        self.streams.values().any(|stream| {
-            (self.device_open && !stream.to_device.frames.is_empty())
-                || (self.relay_open && !stream.to_relay.frames.is_empty())
-        })
+        let is_dead = self.device_open && !self.relay_open;
+        is_dead
+            || self.streams.values().any(|stream| {
+                (self.device_open && !stream.to_device.frames.is_empty())
+                    || (self.relay_open && !stream.to_relay.frames.is_empty())
+            })
     }
 }
 
