@@ -338,6 +338,18 @@ impl Engine {
                 .any(|group| group.has_intents(self.keys.id()) || !group.is_search_over())
     }
 
+    /// Whether a snapshot is read or made, or will be asked for.
+    #[must_use]
+    pub fn looks_after_snapshots(&self) -> bool {
+        let sessions = self
+            .groups
+            .values()
+            .filter_map(|group| group.session.as_ref());
+        sessions
+            .into_iter()
+            .any(|session| !session.snapshots.is_at_rest())
+    }
+
     /// Whether the app waits for something, or a write is under way.
     #[must_use]
     pub fn owes_an_answer(&self) -> bool {

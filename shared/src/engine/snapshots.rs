@@ -5,7 +5,9 @@
 //! has nothing new is not taken.
 //!
 //! **Making.** The devices of a group draw lots: each that has something to give waits for a moment, looks whether another
-//! was faster, and asks its app. What the snapshot stands in for is what this device had when it asked.
+//! was faster, and asks its app. What the snapshot stands in for is what this device had when it asked. Who finds that the
+//! relay's has something that is not here takes it first: a snapshot never has less than the one that it replaces. One by a
+//! device that was revoked counts for nothing, so the others replace it.
 
 use bytes::Bytes;
 
@@ -20,7 +22,7 @@ use crate::ids::{BlobId, DeviceId, RelayId};
 use crate::limits;
 use crate::map::SortedMap;
 use crate::message::{Message, SnapshotAnswer, SnapshotPart, Subscribe, capability};
-use crate::store::{Batch, HeldSnapshot, LogRecord, Sequences, Write};
+use crate::store::{Batch, GroupState, HeldSnapshot, LogRecord, Sequences, Write};
 use crate::time::Timestamp;
 
 /// What a device has to do with snapshots, over all sessions.
@@ -32,6 +34,8 @@ pub(super) struct Snapshots {
     pub(super) fresh_bytes: u64,
     /// A device has joined since then.
     pub(super) newcomer: bool,
+    /// The author of the relay's may be among those who were revoked.
+    pub(super) doubtful: bool,
     /// Not to be tried before.
     not_before: Option<Timestamp>,
     /// Requests to the app so far.
@@ -66,6 +70,16 @@ enum Work {
     /// The app was asked.
     Ask(Asked),
     Upload(Upload),
+}
+
+/// What a device finds that looks at the relay's snapshot before it makes one.
+#[derive(Debug, Clone, Copy)]
+enum Found {
+    Nothing,
+    /// It is by a device that was revoked: nobody takes it.
+    Worthless,
+    /// It stands in for everything up to this cursor.
+    Covers(u64),
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +129,11 @@ impl Exchange {
             Work::Fetch(_) | Work::Check | Work::Upload(_) => None,
         }
     }
+
+    /// Whether nothing is under way or planned.
+    pub(super) const fn is_at_rest(&self) -> bool {
+        matches!(self.work, Work::None) && self.make_at.is_none() && self.ask_at.is_none()
+    }
 }
 
 impl Group {
@@ -131,6 +150,9 @@ impl Group {
         session.snapshots.covers = covers;
         session.snapshots.lacking = welcome.lacking || self.state.lacking;
         session.snapshots.subscribe_after = Some(after);
+        let mut rotations = self.membership.rotations.iter();
+        self.snapshots.doubtful |=
+            covers > 0 && rotations.any(|rotation| rotation.claims.revoked.is_some());
         if needed || (covers > 0 && self.state.lacking) {
             self.fetch_snapshot(0, context);
         } else {
@@ -202,10 +224,14 @@ impl Group {
 
     pub(super) fn on_snapshot_part(&mut self, part: SnapshotPart, context: &mut Context<'_>) {
         match self.work_on(Work::None) {
-            Work::Check => {
-                let current = self.membership.revocation(part.author).is_none();
-                self.checked(if current { part.covers } else { 0 }, context);
+            Work::Check if self.membership.revocation(part.author).is_some() => {
+                self.checked(Found::Worthless, context);
             }
+            Work::Check if self.has_more(&part) => {
+                self.put_off(context);
+                self.fetch_snapshot(0, context);
+            }
+            Work::Check => self.checked(Found::Covers(part.covers), context),
             Work::Fetch(fetch) => self.take_part(fetch, &part, context),
             Work::None | Work::Ask(_) | Work::Upload(_) => {
                 self.give_up("sent a snapshot that was not asked for", context);
@@ -213,14 +239,27 @@ impl Group {
         }
     }
 
-    fn take_part(&mut self, mut fetch: Fetch, part: &SnapshotPart, context: &mut Context<'_>) {
-        let name = Name {
+    /// Whether a snapshot that begins with this part has something that this device lacks.
+    fn has_more(&self, part: &SnapshotPart) -> bool {
+        let name = self.name_of(part);
+        let header = self
+            .keys_of(name.epoch)
+            .and_then(|keys| name.open_header(keys, &part.payload).ok());
+        header.is_some_and(|header| self.is_possible(&header) && is_useful(&header, &self.state))
+    }
+
+    const fn name_of(&self, part: &SnapshotPart) -> Name {
+        Name {
             group_id: self.id,
             author: part.author,
             snapshot_id: part.snapshot_id,
             epoch: part.epoch,
             parts: part.parts,
-        };
+        }
+    }
+
+    fn take_part(&mut self, mut fetch: Fetch, part: &SnapshotPart, context: &mut Context<'_>) {
+        let name = self.name_of(part);
         if let Some((begun, _)) = &fetch.begun
             && *begun != name
         {
@@ -248,7 +287,7 @@ impl Group {
             if !self.is_possible(&header) {
                 return self.reject_snapshot("claims blobs that cannot be there", context);
             }
-            if !self.is_useful(&header) {
+            if !is_useful(&header, &self.state) {
                 if let Some(session) = &mut self.session {
                     session.snapshots.lacking = false;
                 }
@@ -290,17 +329,9 @@ impl Group {
         })
     }
 
-    /// Whether it has something that this device lacks.
-    fn is_useful(&self, header: &Header) -> bool {
-        header.seen.iter().any(|(device, seen)| {
-            let known = self.state.seen.get(device);
-            known.is_none_or(|known| !known.covers(seen))
-        })
-    }
-
     pub(super) fn on_snapshot_answer(&mut self, answer: SnapshotAnswer, context: &mut Context<'_>) {
         match (self.work_on(Work::None), answer.refused) {
-            (Work::Check, Some(_)) => self.checked(0, context),
+            (Work::Check, Some(_)) => self.checked(Found::Nothing, context),
             (Work::Fetch(_), Some(error)) => {
                 if error.code != ErrorCode::NotFound {
                     let error = SyncError::from_relay(self.relay(), &error);
@@ -356,7 +387,8 @@ impl Group {
         let due = self.snapshots.provider
             && session.repair.is_none()
             && self.membership.wishes.is_empty()
-            && self.is_due(session.snapshots.covers, self.read_to(session.relay_id), 1);
+            && (self.snapshots.doubtful
+                || self.is_due(session.snapshots.covers, self.read_to(session.relay_id), 1));
         let holes = self
             .state
             .seen
@@ -401,17 +433,21 @@ impl Group {
     }
 
     /// What the relay's snapshot covers is known for certain: one is made if that is not enough.
-    fn checked(&mut self, covers: u64, context: &mut Context<'_>) {
+    fn checked(&mut self, found: Found, context: &mut Context<'_>) {
         let Some(relay_id) = self.session.as_ref().map(|session| session.relay_id) else {
             return;
         };
         let read_to = self.read_to(relay_id);
-        let for_newcomer = if covers == 0 {
-            1
-        } else {
-            limits::SNAPSHOT_JOIN_BLOBS
+        let (covers, due) = match found {
+            Found::Nothing => (0, self.is_due(0, read_to, 1)),
+            Found::Worthless => (0, read_to > 0),
+            Found::Covers(covers) => {
+                let due = self.is_due(covers, read_to, limits::SNAPSHOT_JOIN_BLOBS);
+                (covers, due)
+            }
         };
-        let needed = self.snapshots.provider && self.is_due(covers, read_to, for_newcomer);
+        let needed = self.snapshots.provider && due;
+        self.snapshots.doubtful &= matches!(found, Found::Worthless);
         if !needed {
             self.snapshots.newcomer = false;
         }
@@ -528,6 +564,7 @@ impl Group {
         }
         self.snapshots.fresh_bytes = 0;
         self.snapshots.newcomer = false;
+        self.snapshots.doubtful = false;
         if let Some(session) = &mut self.session {
             session.snapshots.covers = upload.covers;
         }
@@ -546,6 +583,19 @@ impl Group {
             header,
             payloads,
         } = taken;
+        if let Some(session) = &self.session {
+            let incarnation = session.welcome.as_ref().map(|welcome| welcome.incarnation);
+            if is_for(header, session.relay_id, incarnation)
+                && let Some(bookmark) = work.state.bookmarks.get_mut(&session.relay_id)
+            {
+                bookmark.cursor = bookmark.cursor.max(header.cursor);
+            }
+        }
+        work.state.lacking = false;
+        if !is_useful(header, &work.state) {
+            // What it has came in the meantime.
+            return;
+        }
         let place = self.first_place_beside(header, context.device());
         let membership = work
             .membership
@@ -590,20 +640,11 @@ impl Group {
                 unsent: false,
             });
         }
-        work.state.lacking = false;
         work.state.snapshot = Some(HeldSnapshot {
             first,
             parts: name.parts.saturating_sub(1),
             place,
         });
-        if let Some(session) = &self.session {
-            let incarnation = session.welcome.as_ref().map(|welcome| welcome.incarnation);
-            if is_for(header, session.relay_id, incarnation)
-                && let Some(bookmark) = work.state.bookmarks.get_mut(&session.relay_id)
-            {
-                bookmark.cursor = bookmark.cursor.max(header.cursor);
-            }
-        }
         work.events.push(Event::Snapshot { group: self.id });
     }
 
@@ -624,6 +665,14 @@ impl Group {
             None => self.state.position,
         }
     }
+}
+
+/// Whether a snapshot has something that a device lacks.
+fn is_useful(header: &Header, state: &GroupState) -> bool {
+    header.seen.iter().any(|(device, seen)| {
+        let known = state.seen.get(device);
+        known.is_none_or(|known| !known.covers(seen))
+    })
 }
 
 /// Whether the cursor of a header is one of this life of this relay.

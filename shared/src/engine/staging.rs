@@ -517,6 +517,7 @@ impl Group {
             .is_some_and(|session| session.caught_up);
         for event in work.events {
             self.snapshots.newcomer |= live && matches!(event, Event::DeviceJoined { .. });
+            self.snapshots.doubtful |= matches!(event, Event::DeviceRevoked { .. });
             context.event(event);
         }
         for (sender, cursor) in work.late {

@@ -335,7 +335,12 @@ impl Ledger {
         let mut here = BTreeMap::new();
         for record in &disk.log {
             let again = here.insert(record.blob_id, self.body(group, record));
-            assert!(again.is_none(), "a blob is twice in a log");
+            assert!(
+                again.is_none(),
+                "device {device} has blob {} twice, at {}",
+                record.blob_id,
+                record.position
+            );
         }
         let restored = self.restored(group, disk);
         for ((of, id), promise) in &self.promised {

@@ -249,7 +249,10 @@ impl World {
                 let view = engine.view(*group);
                 view.is_some_and(|view| view.state == State::Synced)
             };
-            engine.is_idle() && device.writing.is_none() && device.groups.iter().all(synced)
+            engine.is_idle()
+                && !engine.looks_after_snapshots()
+                && device.writing.is_none()
+                && device.groups.iter().all(synced)
         };
         let relay_settled = |relay: &Relay| {
             relay.running

@@ -102,6 +102,25 @@ const REGRESSIONS: &[Regression] = &[
         (3, 2, 200),
         (30_000, 30_000),
     ),
+    (
+        "nobody replaced the snapshot of a device that was revoked: what only that had was gone for who came back later",
+        &[
+            Fault::DeviceSleep,
+            Fault::DeviceUnreadable,
+            Fault::RelayUnreadable,
+            Fault::LateJoiner,
+            Fault::Rotation,
+            Fault::Snapshots,
+        ],
+        (1, 1, 112),
+        (7_200_000, 7_200_000),
+    ),
+    (
+        "a snapshot was taken twice when it was asked for again before it was on the disk",
+        &[Fault::RelayCrash, Fault::LateJoiner, Fault::Snapshots],
+        (3, 2, 150),
+        (30_000, 30_000),
+    ),
 ];
 
 #[test]

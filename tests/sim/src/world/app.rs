@@ -26,14 +26,18 @@ impl World {
             self.delete(at);
         }
         if self.faults.has(Fault::Snapshots) {
-            for group in self.devices[at].groups.clone() {
-                let available = true;
-                self.feed(at, Input::ProvideSnapshots { group, available });
-            }
+            self.provide_snapshots(at);
         }
         let burst = [1, 1, 1, 1, 5, 40][self.rng.below(6)];
         for _ in 0..burst {
             self.push(at);
+        }
+    }
+
+    pub(super) fn provide_snapshots(&mut self, at: usize) {
+        for group in self.devices[at].groups.clone() {
+            let available = true;
+            self.feed(at, Input::ProvideSnapshots { group, available });
         }
     }
 

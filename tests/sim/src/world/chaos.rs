@@ -293,6 +293,9 @@ impl World {
             device.air.blocked = [None, None];
             self.boot(at);
             self.feed(at, Input::NetworkChanged { online: true });
+            if self.plan.faults.has(Fault::Snapshots) {
+                self.provide_snapshots(at);
+            }
         }
     }
 }
