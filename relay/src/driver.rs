@@ -610,7 +610,11 @@ async fn store_snapshot(context: &SessionContext, new: NewSnapshotPart) -> Resul
         }
         Err(PutPartError::Stale) => refused(
             ErrorCode::StaleEpoch,
-            "a snapshot that covers more is stored already",
+            "a snapshot that covers more is stored already, or the keys have changed",
+        ),
+        Err(PutPartError::Differs) => refused(
+            ErrorCode::InvalidMessage,
+            "the part is not of the snapshot that was begun under this id; begin another one",
         ),
         Err(PutPartError::Unknown) => refused(
             ErrorCode::NotFound,

@@ -21,9 +21,12 @@ pub struct PutPart {
 /// Why a part was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum PutPartError {
-    /// A newer snapshot is there.
-    #[error("a newer snapshot is stored")]
+    /// A newer snapshot is there, or other keys, or not what it covers.
+    #[error("the snapshot is not of what the group has now")]
     Stale,
+    /// It says of its snapshot something else than the part that began it.
+    #[error("the part is not of the snapshot that was begun")]
+    Differs,
     /// The group's storage is used up.
     #[error("the quota is used up")]
     Quota,
@@ -43,12 +46,28 @@ pub enum PutPartError {
 pub(super) struct Before {
     /// Bytes that the group uses.
     pub bytes_used: u64,
-    /// Cursor that the group's snapshot covers; 0 if there is none.
+    /// The group's newest cursor.
+    pub max_cursor: u64,
+    /// The group's epoch.
+    pub epoch: u64,
+    /// The author was revoked.
+    pub revoked: bool,
+    /// Cursor that the group's snapshot covers; 0 if there is none, or if it is this one.
     pub covers: u64,
-    /// Parts that are stored of the same snapshot; `None` if it has not begun.
-    pub stored: Option<u64>,
+    /// What is stored of the same snapshot; `None` if it has not begun.
+    pub own: Option<Begun>,
     /// Snapshots of others that are on their way.
     pub unfinished: u64,
+}
+
+/// A snapshot as its first part began it. Later parts are held to it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun {
+    pub epoch: u64,
+    pub covers: u64,
+    pub parts: u64,
+    /// Parts that are stored.
+    pub stored: u64,
 }
 
 /// What to do with a part.
@@ -65,13 +84,24 @@ pub(super) enum Plan {
 /// Decides about a part.
 pub(super) fn plan(put: &PutPart, before: &Before) -> Result<Plan, PutPartError> {
     let part = &put.new.part;
-    if before.covers > part.covers {
+    let (number, epoch) = (u64::from(part.part), u64::from(part.epoch));
+    if let Some(own) = before.own {
+        let same = (own.epoch, own.covers, own.parts) == (epoch, part.covers, part.parts.into());
+        if !same || number >= own.parts {
+            return Err(PutPartError::Differs);
+        }
+        if number < own.stored {
+            return Ok(Plan::Nothing);
+        }
+    }
+    // The session knows an epoch and a newest cursor too, but only those that its node has heard of.
+    let possible = before.epoch == epoch && !before.revoked && part.covers <= before.max_cursor;
+    if !possible || before.covers > part.covers {
         return Err(PutPartError::Stale);
     }
-    let plan = match before.stored {
-        Some(stored) if u64::from(part.part) < stored => return Ok(Plan::Nothing),
-        Some(stored) if u64::from(part.part) == stored => Plan::Add,
-        None if part.part == 0 => Plan::Begin,
+    let plan = match before.own {
+        Some(own) if number == own.stored => Plan::Add,
+        None if number == 0 => Plan::Begin,
         _ => return Err(PutPartError::Unknown),
     };
     if plan == Plan::Begin && before.unfinished >= limits::UNFINISHED_SNAPSHOTS {

@@ -44,7 +44,7 @@ pub(super) async fn conformance<F: Future<Output = Arc<dyn Storage>>>(make: impl
 
 mod deletions;
 mod keys;
-mod snapshots;
+pub(super) mod snapshots;
 
 pub(crate) fn open(group_id: GroupId) -> OpenGroup {
     OpenGroup {

@@ -249,7 +249,7 @@ impl Database {
         true
     }
 
-    /// Stores a part of a snapshot; false if a newer one is there, or the parts before are not.
+    /// Stores a part of a snapshot; false if a newer one or other keys are there, or the parts before are not.
     pub fn put_snapshot(&mut self, group: GroupId, part: SnapshotPart) -> bool {
         let Some(group) = self.groups.get_mut(&group) else {
             return false;
@@ -261,11 +261,22 @@ impl Database {
         {
             return false;
         }
+        let revoked = |link: &Certificate| link.claims.revoked == Some(part.author);
+        if part.epoch != group.epoch
+            || part.covers > group.max_cursor
+            || group.rotations.iter().any(revoked)
+        {
+            return false;
+        }
         let upload = group.uploads.entry(part.author).or_default();
         if part.part == 0 {
             upload.clear();
         }
-        if upload.len() != part.part as usize {
+        let as_begun = |begun: &SnapshotPart| {
+            (begun.snapshot_id, begun.epoch, begun.covers, begun.parts)
+                == (part.snapshot_id, part.epoch, part.covers, part.parts)
+        };
+        if upload.len() != part.part as usize || !upload.first().is_none_or(as_begun) {
             return false;
         }
         let (author, complete) = (part.author, part.part + 1 == part.parts);

@@ -8,7 +8,9 @@ use zerok_sync_shared::time::Timestamp;
 
 use super::{bytes, int, number, wrong};
 use crate::limits;
-use crate::storage::snapshots::{Before, Plan, PutPart, PutPartError, plan, unfinished_before};
+use crate::storage::snapshots::{
+    Before, Begun, Plan, PutPart, PutPartError, plan, unfinished_before,
+};
 
 /// Stores a part; the last one makes the snapshot the group's.
 pub(super) async fn put(
@@ -16,7 +18,8 @@ pub(super) async fn put(
     put: &PutPart,
 ) -> Result<Result<(), PutPartError>, sqlx::Error> {
     let part = &put.new.part;
-    let row = sqlx::query("SELECT id, bytes_used FROM groups WHERE group_id = $1 FOR UPDATE")
+    let sql = "SELECT id, bytes_used, max_cursor, epoch FROM groups WHERE group_id = $1 FOR UPDATE";
+    let row = sqlx::query(sql)
         .bind(put.new.group_id.0.as_slice())
         .fetch_optional(&mut *connection)
         .await?;
@@ -24,8 +27,18 @@ pub(super) async fn put(
         return Ok(Err(PutPartError::Unknown));
     };
     let group: i64 = row.try_get(0)?;
+    // Apart from the lock: a statement that waited for it would still see only the rotations of before.
+    let sql = "SELECT 1 FROM rotations WHERE group_ref = $1 AND revoked = $2 LIMIT 1";
+    let revoked = sqlx::query(sql)
+        .bind(group)
+        .bind(part.author.0.as_slice())
+        .fetch_optional(&mut *connection)
+        .await?;
     let mut before = Before {
         bytes_used: number(&row, 1)?,
+        max_cursor: number(&row, 2)?,
+        epoch: number(&row, 3)?,
+        revoked: revoked.is_some(),
         ..Before::default()
     };
     if part.part == 0 {
@@ -43,7 +56,7 @@ pub(super) async fn put(
             remove(connection, group, row.try_get(0)?).await?;
         }
     }
-    let sql = "SELECT id, complete, covers, stored, snapshot_id, author FROM snapshots \
+    let sql = "SELECT id, complete, covers, stored, snapshot_id, author, epoch, parts FROM snapshots \
                WHERE group_ref = $1";
     let rows = sqlx::query(sql)
         .bind(group)
@@ -55,7 +68,12 @@ pub(super) async fn put(
         let id: i64 = row.try_get(0)?;
         if bytes(row, 4)? == part.snapshot_id.0 && bytes(row, 5)? == part.author.0 {
             own = Some(id);
-            before.stored = Some(number(row, 3)?);
+            before.own = Some(Begun {
+                epoch: number(row, 6)?,
+                covers: number(row, 2)?,
+                parts: number(row, 7)?,
+                stored: number(row, 3)?,
+            });
         } else if number(row, 1)? == 1 {
             former = Some(id);
             before.covers = number(row, 2)?;
@@ -175,19 +193,51 @@ pub(super) async fn expire(
     now: Timestamp,
     abandoned_before: Timestamp,
 ) -> Result<u64, sqlx::Error> {
+    let due = due(connection, now, abandoned_before).await?;
+    remove_due(connection, &due, now, abandoned_before).await
+}
+
+/// What is to be deleted, as far as one can see without the locks of the groups: their rows and those of the snapshots.
+pub(super) async fn due(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    abandoned_before: Timestamp,
+) -> Result<Vec<(i64, i64)>, sqlx::Error> {
     // Groups before snapshots, as whoever stores a part does.
     let sql = "SELECT g.id, s.id FROM snapshots s JOIN groups g ON g.id = s.group_ref \
                WHERE (s.complete = 0 AND s.created_at < $1) OR (s.created_at < $2 AND NOT EXISTS (\
                    SELECT 1 FROM devices d WHERE d.group_ref = s.group_ref)) \
                ORDER BY g.id LIMIT $3 FOR UPDATE OF g SKIP LOCKED";
-    let rows = sqlx::query(sql)
+    sqlx::query_as(sql)
         .bind(int(unfinished_before(now).0))
         .bind(int(abandoned_before.0))
         .bind(i64::from(limits::EXPIRE_SNAPSHOTS))
-        .fetch_all(&mut *connection)
-        .await?;
-    for row in &rows {
-        remove(connection, row.try_get(0)?, row.try_get(1)?).await?;
+        .fetch_all(connection)
+        .await
+}
+
+/// Deletes what is still to be deleted, now that the groups are locked: a snapshot may have got its last part, and a group
+/// a device, between the look and the lock.
+pub(super) async fn remove_due(
+    connection: &mut PgConnection,
+    due: &[(i64, i64)],
+    now: Timestamp,
+    abandoned_before: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    let sql = "DELETE FROM snapshots s WHERE s.id = $1 \
+                 AND ((s.complete = 0 AND s.created_at < $2) OR (s.created_at < $3 AND NOT EXISTS (\
+                   SELECT 1 FROM devices d WHERE d.group_ref = s.group_ref))) RETURNING s.size";
+    let mut removed = 0;
+    for (group, id) in due {
+        let row = sqlx::query(sql)
+            .bind(id)
+            .bind(int(unfinished_before(now).0))
+            .bind(int(abandoned_before.0))
+            .fetch_optional(&mut *connection)
+            .await?;
+        let Some(row) = row else { continue };
+        use_bytes(connection, *group, -row.try_get::<i64, _>(0)?).await?;
+        removed += 1;
     }
-    Ok(rows.len() as u64)
+    Ok(removed)
 }

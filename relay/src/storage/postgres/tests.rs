@@ -9,8 +9,9 @@ use tokio::time::sleep;
 use zerok_sync_test_postgres::Postgres;
 
 use super::*;
-use crate::storage::Pending;
+use crate::storage::suite::snapshots::part;
 use crate::storage::suite::{NOW, batch, conformance, id, open, pending};
+use crate::storage::{Pending, Seen};
 
 const A: GroupId = GroupId([1; 32]);
 const B: GroupId = GroupId([2; 32]);
@@ -228,6 +229,44 @@ async fn two_nodes_that_clean_up_at_once_share_the_work() {
         bytes: 0,
     };
     assert_eq!(one.stats().await.unwrap(), left);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_gets_its_last_part_while_old_ones_are_deleted_stays() {
+    let mut server = Postgres::start().unwrap();
+    let url = server.database().unwrap();
+    let storage = at(&url).await;
+    storage.open_group(open(A)).await.unwrap();
+    let first = part(1, 7, 0, 0, 2);
+    storage.put_snapshot_part(first).await.unwrap();
+    let later = NOW.plus(Duration::from_secs(2 * 3600));
+    let mut other = connection(&url).await;
+    let due = snapshots::due(&mut other, later, NOW).await.unwrap();
+    assert_eq!(due.len(), 1);
+    // After the look at what is old, and before the group's lock.
+    let last = part(1, 7, 0, 1, 2);
+    storage.put_snapshot_part(last).await.unwrap();
+    let removed = snapshots::remove_due(&mut other, &due, later, NOW).await;
+    assert_eq!(removed.unwrap(), 0);
+    let found = storage.snapshot_part(A, 1).await.unwrap();
+    assert!(found.is_some());
+    assert_eq!(storage.stats().await.unwrap().bytes, 200);
+    // A group to which somebody comes in between.
+    let due = snapshots::due(&mut other, later, later).await.unwrap();
+    assert_eq!(due.len(), 1);
+    let seen = [Seen {
+        group_id: A,
+        device: DeviceId([7; 32]),
+        acked: 0,
+        at: NOW,
+    }];
+    let both = Batch {
+        seen: &seen,
+        ..batch(&[])
+    };
+    storage.commit(both).await.unwrap();
+    let removed = snapshots::remove_due(&mut other, &due, later, later).await;
+    assert_eq!(removed.unwrap(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

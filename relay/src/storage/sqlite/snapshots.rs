@@ -8,7 +8,9 @@ use zerok_sync_shared::time::Timestamp;
 use super::{bytes, int, number};
 use crate::limits;
 use crate::storage::StorageError;
-use crate::storage::snapshots::{Before, Plan, PutPart, PutPartError, plan, unfinished_before};
+use crate::storage::snapshots::{
+    Before, Begun, Plan, PutPart, PutPartError, plan, unfinished_before,
+};
 
 /// Stores a part; the last one makes the snapshot the group's.
 pub(super) async fn put(
@@ -16,12 +18,8 @@ pub(super) async fn put(
     put: &PutPart,
 ) -> Result<(), PutPartError> {
     let part = &put.new.part;
-    let Some((group, bytes_used)) = group(connection, put.new.group_id).await? else {
+    let Some((group, mut before)) = group(connection, put.new.group_id, part.author).await? else {
         return Err(PutPartError::Unknown);
-    };
-    let mut before = Before {
-        bytes_used,
-        ..Before::default()
     };
     if part.part == 0 {
         // Of the same device only the newest goes on; what nobody finishes makes room.
@@ -40,7 +38,7 @@ pub(super) async fn put(
             remove(connection, group, gone).await?;
         }
     }
-    let sql = "SELECT id, complete, covers, stored, snapshot_id, author FROM snapshots \
+    let sql = "SELECT id, complete, covers, stored, snapshot_id, author, epoch, parts FROM snapshots \
                WHERE group_ref = ?";
     let rows = sqlx::query(sql)
         .bind(group)
@@ -54,7 +52,12 @@ pub(super) async fn put(
         let same = bytes(row, 4)? == part.snapshot_id.0 && bytes(row, 5)? == part.author.0;
         if same {
             own = Some(id);
-            before.stored = Some(number(row, 3)?);
+            before.own = Some(Begun {
+                epoch: number(row, 6)?,
+                covers: number(row, 2)?,
+                parts: number(row, 7)?,
+                stored: number(row, 3)?,
+            });
         } else if number(row, 1)? == 1 {
             former = Some(id);
             before.covers = number(row, 2)?;
@@ -98,13 +101,25 @@ pub(super) async fn put(
 async fn group(
     connection: &mut SqliteConnection,
     group_id: GroupId,
-) -> Result<Option<(i64, u64)>, StorageError> {
-    let row = sqlx::query("SELECT id, bytes_used FROM groups WHERE group_id = ?")
+    author: DeviceId,
+) -> Result<Option<(i64, Before)>, StorageError> {
+    let sql = "SELECT g.id, g.bytes_used, g.max_cursor, g.epoch, EXISTS (\
+                   SELECT 1 FROM rotations r WHERE r.group_ref = g.id AND r.revoked = ?2) \
+               FROM groups g WHERE g.group_id = ?1";
+    let row = sqlx::query(sql)
         .bind(group_id.0.to_vec())
+        .bind(author.0.to_vec())
         .fetch_optional(connection)
         .await?;
-    row.map(|row| Ok((row.try_get(0)?, number(&row, 1)?)))
-        .transpose()
+    let Some(row) = row else { return Ok(None) };
+    let before = Before {
+        bytes_used: number(&row, 1)?,
+        max_cursor: number(&row, 2)?,
+        epoch: number(&row, 3)?,
+        revoked: number(&row, 4)? != 0,
+        ..Before::default()
+    };
+    Ok(Some((row.try_get(0)?, before)))
 }
 
 async fn begin(

@@ -23,19 +23,19 @@ pub(super) async fn conformance<F: Future<Output = Arc<dyn Storage>>>(make: &imp
     of_two_rotations_at_once_one_is_kept(make().await).await;
 }
 
-fn device(number: u8) -> DeviceKeys {
+pub(super) fn device(number: u8) -> DeviceKeys {
     DeviceKeys::derive(&Secret::new([number; 32]))
 }
 
-fn founding() -> EpochKeys {
+pub(super) fn founding() -> EpochKeys {
     EpochKeys::derive(0, Secret::new([77; 32]))
 }
 
-fn group() -> GroupId {
+pub(super) fn group() -> GroupId {
     founding().founded_group()
 }
 
-fn opened(keys: &EpochKeys, by: &DeviceKeys, chain: Vec<Certificate>) -> OpenGroup {
+pub(super) fn opened(keys: &EpochKeys, by: &DeviceKeys, chain: Vec<Certificate>) -> OpenGroup {
     OpenGroup {
         access_pub: keys.access_pub(),
         epoch: keys.epoch(),
@@ -46,7 +46,7 @@ fn opened(keys: &EpochKeys, by: &DeviceKeys, chain: Vec<Certificate>) -> OpenGro
 }
 
 /// Device `by` revokes device `gone`; devices 1 to 3 are the members, in later epochs 1 and 2.
-fn revoking(current: &EpochKeys, by: u8, gone: u8, after_cursor: u64) -> NewRotation {
+pub(super) fn revoking(current: &EpochKeys, by: u8, gone: u8, after_cursor: u64) -> NewRotation {
     // Device 3 is the first to go.
     let entries: Vec<_> = (1..=3 - current.epoch().min(1) as u8)
         .filter(|number| *number != gone)
@@ -78,7 +78,7 @@ fn revoking(current: &EpochKeys, by: u8, gone: u8, after_cursor: u64) -> NewRota
     }
 }
 
-fn next_keys(rotation: &NewRotation, member: u8) -> EpochKeys {
+pub(super) fn next_keys(rotation: &NewRotation, member: u8) -> EpochKeys {
     let claims = &rotation.certificate.claims;
     let to = device(member);
     let mut packets = rotation.packets.iter();

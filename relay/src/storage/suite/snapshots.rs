@@ -6,18 +6,22 @@ use std::sync::Arc;
 use zerok_sync_shared::message::SnapshotPart;
 use zerok_sync_shared::session::NewSnapshotPart;
 
+use super::keys::{device, founding, group, next_keys, opened, revoking};
 use super::*;
 use crate::storage::snapshots::{PutPart, PutPartError};
 
 pub(super) async fn conformance<F: Future<Output = Arc<dyn Storage>>>(make: &impl Fn() -> F) {
     the_last_part_makes_it_the_groups(&*make().await).await;
     parts_come_in_order_and_within_bounds(&*make().await).await;
+    a_part_is_held_to_how_its_snapshot_began(&*make().await).await;
+    a_snapshot_covers_what_is_there(&*make().await).await;
+    after_a_rotation_no_part_of_before_is_taken(&*make().await).await;
     what_nobody_finishes_or_uses_is_deleted(&*make().await).await;
     a_device_learns_whether_it_needs_one(&*make().await).await;
     what_a_snapshot_covers_and_everybody_has_is_dropped(&*make().await).await;
 }
 
-fn part(snapshot: u8, author: u8, covers: u64, part: u32, parts: u32) -> PutPart {
+pub(crate) fn part(snapshot: u8, author: u8, covers: u64, part: u32, parts: u32) -> PutPart {
     PutPart {
         new: NewSnapshotPart {
             group_id: A,
@@ -45,8 +49,15 @@ async fn newest(storage: &dyn Storage) -> Option<u8> {
     found.map(|part| part.snapshot_id.0[0])
 }
 
+/// Blobs without a byte, for snapshots to cover.
+async fn grow(storage: &dyn Storage, to: u64) {
+    let blobs: Vec<Pending> = (0..to).map(|n| pending(A, n, 0)).collect();
+    cursors(storage, &blobs).await;
+}
+
 async fn the_last_part_makes_it_the_groups(storage: &dyn Storage) {
     storage.open_group(open(A)).await.unwrap();
+    grow(storage, 9).await;
     assert_eq!(newest(storage).await, None);
     for number in 0..3 {
         assert_eq!(newest(storage).await, None);
@@ -130,6 +141,101 @@ async fn parts_come_in_order_and_within_bounds(storage: &dyn Storage) {
     };
     storage.put_snapshot_part(later).await.unwrap();
     assert_eq!(bytes(storage).await, 100, "the others were too old");
+}
+
+async fn a_part_is_held_to_how_its_snapshot_began(storage: &dyn Storage) {
+    storage.open_group(open(A)).await.unwrap();
+    grow(storage, 9).await;
+    let differing = |number| {
+        let of = |epoch, covers, parts| {
+            let mut put = part(1, 7, covers, number, parts);
+            put.new.part.epoch = epoch;
+            put
+        };
+        [
+            of(0, 5, 3),
+            of(0, 5, 9),
+            of(0, 4, 2),
+            of(0, 6, 2),
+            of(1, 5, 2),
+        ]
+    };
+    let put = |put| storage.put_snapshot_part(put);
+    put(part(1, 7, 5, 0, 2)).await.unwrap();
+    for number in 0..2 {
+        for other in differing(number) {
+            let refused = put(other).await;
+            assert!(matches!(refused, Err(PutPartError::Differs)), "{refused:?}");
+        }
+    }
+    assert_eq!((newest(storage).await, bytes(storage).await), (None, 100));
+    put(part(1, 7, 5, 1, 2)).await.unwrap();
+    // It is the group's now, and nothing that its author sends makes it less than that.
+    for number in 0..3 {
+        for other in differing(number) {
+            let refused = put(other).await;
+            assert!(matches!(refused, Err(PutPartError::Differs)), "{refused:?}");
+        }
+        let again = put(part(1, 7, 5, number, 2)).await;
+        assert_eq!(
+            again.is_ok(),
+            number < 2,
+            "what is stored is answered again"
+        );
+    }
+    let last = part(1, 7, 5, 1, 2).new.part;
+    assert_eq!(storage.snapshot_part(A, 1).await.unwrap(), Some(last));
+    assert_eq!(storage.snapshot_part(A, 2).await.unwrap(), None);
+    assert_eq!(
+        (newest(storage).await, bytes(storage).await),
+        (Some(1), 200)
+    );
+}
+
+async fn a_snapshot_covers_what_is_there(storage: &dyn Storage) {
+    storage.open_group(open(A)).await.unwrap();
+    grow(storage, 4).await;
+    let early = storage.put_snapshot_part(part(1, 7, 5, 0, 1)).await;
+    assert!(matches!(early, Err(PutPartError::Stale)), "{early:?}");
+    grow(storage, 5).await;
+    storage
+        .put_snapshot_part(part(1, 7, 5, 0, 1))
+        .await
+        .unwrap();
+}
+
+async fn after_a_rotation_no_part_of_before_is_taken(storage: &dyn Storage) {
+    let founder = opened(&founding(), &device(1), vec![]);
+    storage.open_group(founder).await.unwrap();
+    let of = |snapshot, author: u8, epoch, number, parts| {
+        let mut put = part(snapshot, 0, 0, number, parts);
+        put.new.group_id = group();
+        put.new.part.author = device(author).id();
+        put.new.part.epoch = epoch;
+        put
+    };
+    let put = |put| storage.put_snapshot_part(put);
+    let newest = async || storage.snapshot_part(group(), 0).await.unwrap().unwrap();
+    put(of(1, 2, 0, 0, 1)).await.unwrap();
+    for author in [1, 3] {
+        put(of(10 + author, author, 0, 0, 2)).await.unwrap();
+    }
+    let rotation = revoking(&founding(), 1, 3, 0);
+    storage.rotate(rotation.clone()).await.unwrap();
+    // Neither the last part of who was revoked, sent to a node that has not heard of it yet, nor that of who was not.
+    for author in [1, 3] {
+        let late = put(of(10 + author, author, 0, 1, 2)).await;
+        assert!(matches!(late, Err(PutPartError::Stale)), "{late:?}");
+        let anew = put(of(20 + author, author, 0, 0, 1)).await;
+        assert!(matches!(anew, Err(PutPartError::Stale)), "{anew:?}");
+    }
+    let revoked = put(of(30, 3, 1, 0, 1)).await;
+    assert!(matches!(revoked, Err(PutPartError::Stale)), "{revoked:?}");
+    assert_eq!(newest().await.snapshot_id, BlobId([1; 16]));
+    put(of(40, 2, next_keys(&rotation, 2).epoch(), 0, 1))
+        .await
+        .unwrap();
+    assert_eq!(newest().await.snapshot_id, BlobId([40; 16]));
 }
 
 async fn what_nobody_finishes_or_uses_is_deleted(storage: &dyn Storage) {
