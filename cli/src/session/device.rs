@@ -172,8 +172,8 @@ fn note(event: ClientEvent) -> Option<Note> {
         ClientEvent::Snapshot { group, .. } => Some(Note {
             group: Some(group.to_string()),
             code: "SNAPSHOT".to_owned(),
-            message: "earlier blobs are gone from the relay; an app of the group has given its state instead, which only \
-                      that app can read"
+            message: "this device has the state of an app in place of earlier blobs, some of which it does not get; only that \
+                      app can read it"
                 .to_owned(),
         }),
         // Told by the state, whenever somebody asks for it.
