@@ -110,6 +110,12 @@ export function snapshotBytes(data: unknown): Uint8Array {
   return bytes;
 }
 
+/** The position that an app says to have reached. */
+export function reachedPosition(reached: unknown): number {
+  if (reached === undefined) throw invalidArgument("reached() must give a position.");
+  return wholeNumber(reached, "What reached() gives", 0, 0);
+}
+
 function toBytes(data: unknown, what: string): { bytes: Uint8Array; owned: boolean } {
   if (typeof data === "string") return { bytes: new TextEncoder().encode(data), owned: true };
   if (data instanceof ArrayBuffer) return { bytes: new Uint8Array(data), owned: false };

@@ -187,7 +187,10 @@ export interface GroupEvents {
   "device-joined": { readonly device: string; readonly name: string | null };
   /** A device was removed, by this or another one; it may be this one. Everybody else has new keys. */
   "device-revoked": { readonly device: string; readonly by: string; readonly reason: RevocationReason | "other" };
-  /** A blob was deleted, by this or another device, and is gone from this one. Its position stays empty. */
+  /**
+   * A blob was deleted, by this or another device, and is gone from this one: nothing hands it out any more. Its position stays empty. Told once: an app that
+   * is closed in that moment does not hear of it, and finds with `pull()` that the blob is not in the log any more.
+   */
   deleted: { readonly id: string; readonly by: string; readonly position: number; readonly forced: boolean };
   /** `devices()` answers differently now: somebody came, went, joined, was renamed or removed. */
   devices: undefined;
@@ -225,6 +228,15 @@ export interface Snapshot {
 export type SnapshotProvider = (wanted: {
   readonly position: number;
 }) => Uint8Array | ArrayBuffer | string | Promise<Uint8Array | ArrayBuffer | string>;
+
+/** Options of `group.onSnapshot()`. */
+export interface SnapshotOptions {
+  /**
+   * Up to which position of the log the app's state reaches, now. For apps that read in another way than by `blobs()`, by `pull()` say: the provider is called once
+   * this has reached the position that is wanted. Without it, what iterators and handlers have handed out counts.
+   */
+  reached?: (() => number | Promise<number>) | undefined;
+}
 
 /** Why a device is removed from a group. */
 export type RevocationReason = "lost" | "decommissioned" | "compromised";
@@ -339,15 +351,24 @@ export interface Group {
   /** Gives this device another name in this group. */
   renameDevice(name: string): Promise<void>;
   /**
-   * Registers what gives the app's state, at most 16 MiB, when the log has grown long or a device has joined; one provider at a time. Handlers and iterators of
-   * this group have had everything up to the position by then. Relays keep it sealed, and need the blobs that it contains no longer. What it rejects with is
-   * told as an `error` event.
+   * Registers what gives the app's state, at most 16 MiB, when the log has grown long or a device has joined; one provider at a time. Relays keep it sealed, and need
+   * the blobs that it contains no longer. The provider is called only once the app has shown that it has everything up to the position:
+   *
+   * - `blobs()` has handed it out, and every other iterator and handler of this group, too (what asynchronous handlers return is waited for);
+   *   or `reached` says so;
+   * - a snapshot that this device holds has been read since the app started, with `snapshot()` or by handlers of the event.
+   *
+   * If that takes longer than two minutes, nothing is given, `SNAPSHOT_NOT_GIVEN` is told as an `error` event, and it is asked again later. So is told what the
+   * provider rejects with.
    */
-  onSnapshot(provider: SnapshotProvider): Unsubscribe;
-  /** The newest snapshot of another device that this one has taken, or null. With it, an app begins: then come the blobs after its position. */
+  onSnapshot(provider: SnapshotProvider, options?: SnapshotOptions): Unsubscribe;
+  /**
+   * The newest snapshot of another device that this one has taken, or null. With it, an app begins, each time that it starts: then come the blobs after its
+   * position.
+   */
   snapshot(): Promise<Snapshot | null>;
-  /** Calls `handler` for every later event of this name. */
-  on<K extends keyof GroupEvents>(event: K, handler: (value: GroupEvents[K]) => void): Unsubscribe;
+  /** Calls `handler` for every later event of this name. What asynchronous handlers return counts only for {@link onSnapshot}, which waits for it. */
+  on<K extends keyof GroupEvents>(event: K, handler: (value: GroupEvents[K]) => unknown): Unsubscribe;
   /** Forgets keys and data of the group on this device. */
   leave(): Promise<void>;
 }

@@ -22,6 +22,7 @@ export class FakeCore implements CoreClient {
   next: (() => Promise<void>) | undefined;
   log: CoreBlob[] = [];
   pages: { after: number; limit: number }[] = [];
+  readonly #erased = new Set<string>();
   calls: string[] = [];
   /** What became of the invite. */
   invite: CoreInviteState = { state: "open" };
@@ -45,6 +46,13 @@ export class FakeCore implements CoreClient {
     this.log.push(blob);
     this.announce();
     return blob;
+  }
+
+  /** A blob is deleted by another device. */
+  erase(id: string): void {
+    this.#erased.add(id);
+    const position = this.log.findIndex((blob) => blob.id === id) + 1;
+    this.emit({ type: "deleted", group: "g", id, by: "d2", position, forced: false });
   }
 
   announce(changes: Partial<CoreStatus> = {}): void {
@@ -93,7 +101,7 @@ export class FakeCore implements CoreClient {
 
   pull(_group: string, after: number, limit: number, includeOwn: boolean): Promise<CorePage> {
     this.pages.push({ after, limit });
-    const rest = this.log.filter((blob) => blob.position > after && (includeOwn || !blob.own));
+    const rest = this.log.filter((blob) => blob.position > after && (includeOwn || !blob.own) && !this.#erased.has(blob.id));
     const blobs = rest.slice(0, Math.min(limit, this.pageSize)).map((blob) => ({ ...blob, data: blob.data.slice() }));
     const hasMore = blobs.length < rest.length;
     const next = hasMore ? (blobs.at(-1)?.position ?? after) : this.log.length;

@@ -1,28 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ClientHandle } from "../src/api/client.js";
-import { openHere } from "../src/core.js";
-import { SyncError } from "../src/errors.js";
-import type { Group, ReceivedBlob, SyncClient } from "../src/types.js";
-import { FakeCore, failure } from "./fake-core.js";
-
-async function opened(): Promise<{ core: FakeCore; client: ClientHandle; group: Group; released: () => number }> {
-  const core = new FakeCore();
-  let releases = 0;
-  const client = new ClientHandle({ appId: "app", drawQr: (text) => Promise.resolve(`<svg>${text}</svg>`), release: () => (releases += 1) });
-  const provide = {
-    open: (_config: unknown, onEvent: FakeCore["emit"]) => {
-      core.emit = onEvent;
-      return Promise.resolve(core);
-    },
-  };
-  const config = { relays: ["https://relay.test"], name: "t", deviceName: "t", platform: "t", storage: "memory" as const };
-  client.attach(await openHere(() => Promise.resolve(provide), config, client));
-  return { core, client, group: await client.createGroup(), released: () => releases };
-}
-
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-const code = (expected: string) => (error: unknown) => error instanceof SyncError && error.code === expected;
+import type { ReceivedBlob, SyncClient } from "../src/types.js";
+import { failure } from "./fake-core.js";
+import { code, opened, turn } from "./opened.js";
 
 async function take(iterator: AsyncIterator<ReceivedBlob>, count: number): Promise<string[]> {
   const texts: string[] = [];
@@ -69,6 +49,59 @@ test("a deletion goes to the core, and is told", async () => {
   assert.deepEqual(told, [deleted]);
   await assert.rejects(group.delete(1 as unknown as string), code("INVALID_ARGUMENT"));
   await assert.rejects(group.delete("b1", { force: "yes" as unknown as boolean }), code("INVALID_ARGUMENT"));
+});
+
+test("a deleted blob is not handed out from a page that is here already", async () => {
+  const { core, group } = await opened();
+  for (const text of ["1", "2", "3", "4"]) core.receive(text);
+  const iterator = group.blobs();
+  assert.deepEqual(await take(iterator, 1), ["1"]);
+  core.erase("b2");
+  assert.deepEqual(await take(iterator, 1), ["3"]);
+  // Of this device's own deletions the call tells first.
+  await group.delete("b4");
+  const next = take(iterator, 1);
+  await turn();
+  core.append(new TextEncoder().encode("5"), true);
+  assert.deepEqual(await next, ["5"]);
+});
+
+test("a blob that is deleted while a page is read is not in it", async () => {
+  const { core, group } = await opened();
+  for (const text of ["1", "2"]) core.receive(text);
+  const pull = core.pull.bind(core);
+  core.pull = async (...args) => {
+    const page = await pull(...args);
+    core.erase("b1");
+    return page;
+  };
+  assert.deepEqual((await group.pull()).blobs.map((blob) => blob.text()), ["2"]);
+  core.receive("3");
+  core.pull = async (...args) => {
+    const page = await pull(...args);
+    core.erase("b2");
+    return page;
+  };
+  assert.deepEqual(await take(group.blobs(), 1), ["3"]);
+});
+
+test("whenever a blob is deleted: it is not handed out, or before that is told", async () => {
+  const seen = new Set<string>();
+  for (let moment = 0; moment < 40; moment++) {
+    const { core, group } = await opened();
+    core.receive("1");
+    const told: string[] = [];
+    group.on("deleted", () => void told.push("deleted"));
+    const iterator = group.blobs();
+    const reading = iterator.next().then(({ value }) => void told.push(value === undefined ? "end" : "blob"));
+    for (let passed = 0; passed < moment; passed++) await Promise.resolve();
+    core.erase("b1");
+    await turn();
+    await iterator.return?.();
+    await reading;
+    seen.add(told.join(" "));
+  }
+  assert.deepEqual([...seen], ["deleted end", "blob deleted"]);
 });
 
 test("wrong arguments reject with INVALID_ARGUMENT", async () => {
@@ -288,46 +321,3 @@ test("a broadcast is checked at once, answered by nobody, and heard as bytes", a
   await turn();
   assert.deepEqual(told, ["d2", [1, 2], "devices", "DEVICE_REVOKED"]);
 });
-
-test("a snapshot is asked for once the app has had everything, and given or not", async () => {
-  const { core, group } = await opened();
-  const off = group.onSnapshot(({ position }) => `state at ${position}`);
-  assert.ok(core.calls.includes("provideSnapshots true"));
-  assert.throws(() => group.onSnapshot(7 as unknown as () => string), code("INVALID_ARGUMENT"));
-  const iterator = group.blobs();
-  core.append(new TextEncoder().encode("one"), false);
-  core.emit({ type: "snapshot-wanted", group: "g", request: 1, position: 1 });
-  await turn();
-  assert.ok(!core.calls.some((call) => call.startsWith("giveSnapshot")), "the iterator has not taken it");
-  await iterator.next();
-  const second = iterator.next();
-  await until(() => core.calls.includes("giveSnapshot 1 state at 1"));
-  await iterator.return?.();
-  await second;
-
-  const told: unknown[] = [];
-  group.on("error", (error) => void told.push(error.code));
-  group.onSnapshot(() => new Uint8Array(16 * 1024 * 1024 + 1));
-  core.emit({ type: "snapshot-wanted", group: "g", request: 2, position: 1 });
-  await until(() => core.calls.includes("giveSnapshot 2 nothing"));
-  assert.deepEqual(told, ["BLOB_TOO_LARGE"]);
-  off();
-  assert.ok(!core.calls.includes("provideSnapshots false"), "another provider has taken its place");
-});
-
-test("a snapshot of another device is told, and kept", async () => {
-  const { core, group } = await opened();
-  assert.equal(await group.snapshot(), null);
-  core.held = { data: new Uint8Array([7]), position: 3 };
-  const told: unknown[] = [];
-  group.on("snapshot", ({ data, position }) => void told.push([...data], position));
-  core.emit({ type: "snapshot", group: "g" });
-  await turn();
-  assert.deepEqual(told, [[7], 3]);
-  assert.equal((await group.snapshot())?.position, 3);
-});
-
-async function until(holds: () => boolean): Promise<void> {
-  for (let n = 0; n < 200 && !holds(); n++) await new Promise((resolve) => setTimeout(resolve, 10));
-  assert.ok(holds());
-}

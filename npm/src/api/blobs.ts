@@ -62,6 +62,8 @@ export class BlobIterator implements AsyncIterableIterator<ReceivedBlob> {
   #consumed: number;
   /** The page being handed out, newest first. */
   #page: CoreBlob[] = [];
+  /** While a page is read: what was deleted since that began. */
+  #deleted: Set<string> | undefined;
   /** Ends what `next()` waits for. */
   #wake: () => void = () => undefined;
   #turn: Promise<unknown> = Promise.resolve();
@@ -88,9 +90,16 @@ export class BlobIterator implements AsyncIterableIterator<ReceivedBlob> {
 
   /** The next blob. Several calls at once are answered in order. */
   next(): Promise<IteratorResult<ReceivedBlob, undefined>> {
-    const result = this.#turn.then(() => this.#advance());
-    this.#turn = result.catch(() => undefined);
-    return result;
+    // Answered in the moment in which a blob leaves the page: whoever waits has it before a deletion that comes later is told.
+    return new Promise((resolve, reject) => {
+      this.#turn = this.#turn.then(() => this.#advance(resolve)).catch(reject);
+    });
+  }
+
+  /** A blob is deleted, and not handed out any more. */
+  remove(id: string): void {
+    this.#page = this.#page.filter((blob) => blob.id !== id);
+    this.#deleted?.add(id);
   }
 
   /** Ends the iteration; `for await` calls it on `break`. */
@@ -112,11 +121,17 @@ export class BlobIterator implements AsyncIterableIterator<ReceivedBlob> {
     this.#onEnd();
   }
 
-  async #advance(): Promise<IteratorResult<ReceivedBlob, undefined>> {
+  async #advance(answer: (result: IteratorResult<ReceivedBlob, undefined>) => void): Promise<void> {
     for (;;) {
-      if (this.#ended !== undefined) return this.#finish(this.#ended);
+      if (this.#ended !== undefined) {
+        answer(this.#finish(this.#ended));
+        return;
+      }
       const blob = this.#page.pop();
-      if (blob !== undefined) return { done: false, value: toReceivedBlob(blob) };
+      if (blob !== undefined) {
+        answer({ done: false, value: toReceivedBlob(blob) });
+        return;
+      }
       await this.#refill();
     }
   }
@@ -126,15 +141,17 @@ export class BlobIterator implements AsyncIterableIterator<ReceivedBlob> {
     // Growth during the read is noticed by comparing with the position from before it.
     const before = this.#log.position;
     this.#consumed = this.#after;
+    const deleted = (this.#deleted = new Set<string>());
     let page: CorePage | undefined;
     try {
       page = await this.#unlessEnded(this.#log.page(this.#after));
     } catch (error) {
       this.end({ error });
     }
+    this.#deleted = undefined;
     if (page === undefined) return;
     this.#after = page.next;
-    this.#page = page.blobs.reverse();
+    this.#page = page.blobs.filter((blob) => !deleted.has(blob.id)).reverse();
     if (this.#page.length === 0 && !page.hasMore) await this.#growth(before);
   }
 

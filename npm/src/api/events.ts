@@ -23,12 +23,40 @@ export class Emitter<Events extends object> {
 
   /** Calls the handlers that are subscribed now and still are when their turn comes. */
   emit<K extends keyof Events>(event: K, value: Events[K]): void {
-    const handlers = this.#handlers[event];
-    for (const handler of [...handlers]) {
-      queueMicrotask(() => {
-        // What it throws is the app's: reported like any uncaught error, and no other handler notices.
-        if (handlers.has(handler)) handler(value);
-      });
-    }
+    void this.deliver(event, value);
   }
+
+  /** The same; whether there was a handler, and all have finished without a failure. */
+  async deliver<K extends keyof Events>(event: K, value: Events[K]): Promise<boolean> {
+    const handlers = this.#handlers[event];
+    const calls = [...handlers].map(async (handler) => {
+      await Promise.resolve();
+      return handlers.has(handler) ? run(() => handler(value)) : undefined;
+    });
+    const ends = (await Promise.all(calls)).filter((end) => end !== undefined);
+    return ends.length > 0 && ends.every((end) => end);
+  }
+}
+
+/**
+ * Calls a handler of the app, at once, and waits for the promise that it may return: true if all went well. What it throws or rejects with is the app's:
+ * reported like any uncaught error, and no other handler notices.
+ */
+export async function run(handler: () => unknown): Promise<boolean> {
+  let result: unknown;
+  try {
+    result = handler();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+    return false;
+  }
+  const end = Promise.resolve(result);
+  // One that nobody handles, so that a rejection is reported.
+  void end.then(() => undefined);
+  return end.then(
+    () => true,
+    () => false,
+  );
 }

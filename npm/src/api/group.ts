@@ -1,5 +1,5 @@
 /** One group: its mirrored state and the calls on it. */
-import { blobBytes, broadcastBytes, httpUrl, inviteKind, snapshotBytes, wholeNumber, withTimeout } from "../check.js";
+import { blobBytes, broadcastBytes, httpUrl, inviteKind, wholeNumber, withTimeout } from "../check.js";
 import { invalidArgument, toSyncError } from "../convert.js";
 import type { Core } from "../core.js";
 import type { CoreEvent } from "../core-types.js";
@@ -20,19 +20,17 @@ import type {
   ReceivedBlob,
   RevokeOptions,
   Snapshot,
+  SnapshotOptions,
   SnapshotProvider,
   SyncStatus,
   Unsubscribe,
   WaitOptions,
 } from "../types.js";
 import { BlobIterator, MAX_PAGE, toReceivedBlob, type Log } from "./blobs.js";
-import { Emitter } from "./events.js";
+import { Emitter, run } from "./events.js";
 import { InviteHandle } from "./invite.js";
+import { Snapshots } from "./snapshots.js";
 import { failedStatus, initialStatus, sameStatus, toStatus } from "./status.js";
-
-/** How long a snapshot waits for an app to take what is in the log, and how often it looks. */
-const HAND_OUT_MS = 60_000;
-const HAND_OUT_POLL_MS = 50;
 
 /** What a group needs from its client. */
 export interface GroupContext {
@@ -63,15 +61,30 @@ export class GroupHandle implements Group {
   });
   readonly #iterators = new Set<BlobIterator>();
   readonly #watchers = new Set<() => void>();
+  /** Of each page that `pull()` waits for, what was deleted meanwhile. */
+  readonly #pulls = new Set<Set<string>>();
+  readonly #snapshots: Snapshots;
   #status = initialStatus;
   #versionVector: Readonly<Record<string, number>> = {};
   #position = 0;
   #ended: SyncError | undefined;
-  #provider: SnapshotProvider | undefined;
 
   constructor(id: string, context: GroupContext) {
     this.id = id;
     this.#context = context;
+    const core = (): Core => this.#core;
+    const ended = (): boolean => this.#ended !== undefined;
+    this.#snapshots = new Snapshots({
+      id,
+      get core() {
+        return core();
+      },
+      get ended() {
+        return ended();
+      },
+      failed: (error) => this.#failed(error),
+      deliver: (snapshot) => this.#events.deliver("snapshot", snapshot),
+    });
   }
 
   get status(): SyncStatus {
@@ -103,15 +116,24 @@ export class GroupHandle implements Group {
 
   blobs(options: BlobsOptions = {}): AsyncIterableIterator<ReceivedBlob> {
     const after = wholeNumber(options.after, "after", 0, 0);
-    return this.#iterate(after, options.includeOwn ?? true, options.signal);
+    const iterator = this.#iterate(after, options.includeOwn ?? true, options.signal);
+    if (!iterator.ended) this.#snapshots.add(iterator);
+    return iterator;
   }
 
   async pull(options: PullOptions = {}): Promise<PulledPage> {
     const after = wholeNumber(options.after, "after", 0, 0);
     const limit = Math.min(wholeNumber(options.limit, "limit", 1, 100), MAX_PAGE);
     const { includeOwn = true, sealed = false } = options;
-    const page = await this.#core.call("pull", [this.id, after, limit, includeOwn, sealed]);
-    return { blobs: page.blobs.map(toReceivedBlob), hasMore: page.hasMore, next: page.next };
+    const deleted = new Set<string>();
+    this.#pulls.add(deleted);
+    try {
+      const page = await this.#core.call("pull", [this.id, after, limit, includeOwn, sealed]);
+      const blobs = page.blobs.filter((blob) => !deleted.has(blob.id));
+      return { blobs: blobs.map(toReceivedBlob), hasMore: page.hasMore, next: page.next };
+    } finally {
+      this.#pulls.delete(deleted);
+    }
   }
 
   async delete(id: string, options: DeleteOptions = {}): Promise<void> {
@@ -119,6 +141,7 @@ export class GroupHandle implements Group {
     if (typeof id !== "string") throw invalidArgument("delete() needs the id of a blob.");
     if (typeof force !== "boolean") throw invalidArgument("force must be true or false.");
     await this.#core.call("deleteBlob", [this.id, id, force]);
+    this.#forget(id);
   }
 
   async flush(options: WaitOptions = {}): Promise<void> {
@@ -151,19 +174,12 @@ export class GroupHandle implements Group {
     this.#background(this.#core.call("broadcast", [this.id, broadcastBytes(data)]));
   }
 
-  onSnapshot(provider: SnapshotProvider): Unsubscribe {
-    if (typeof provider !== "function") throw invalidArgument("onSnapshot() needs a function that gives the app's state.");
-    this.#provider = provider;
-    this.#provide(true);
-    return () => {
-      if (this.#provider !== provider) return;
-      this.#provider = undefined;
-      this.#provide(false);
-    };
+  onSnapshot(provider: SnapshotProvider, options: SnapshotOptions = {}): Unsubscribe {
+    return this.#snapshots.provide(provider, options);
   }
 
   async snapshot(): Promise<Snapshot | null> {
-    return (await this.#core.call("snapshot", [this.id])) ?? null;
+    return this.#snapshots.take();
   }
 
   async revokeDevice(id: string, options: RevokeOptions = {}): Promise<void> {
@@ -205,18 +221,19 @@ export class GroupHandle implements Group {
         this.#events.emit("device-revoked", { device: event.device, by: event.by, reason: event.reason });
         break;
       case "deleted":
-        this.#events.emit("deleted", { id: event.id, by: event.by, position: event.position, forced: event.forced });
+        this.#forget(event.id);
+        this.#snapshots.track(
+          this.#events.deliver("deleted", { id: event.id, by: event.by, position: event.position, forced: event.forced }),
+        );
         break;
       case "devices":
         this.#events.emit("devices", undefined);
         break;
       case "snapshot-wanted":
-        void this.#giveSnapshot(event.request, event.position);
+        void this.#snapshots.wanted(event.request, event.position);
         break;
       case "snapshot":
-        this.#background(this.snapshot().then((snapshot) => {
-          if (snapshot !== null) this.#events.emit("snapshot", snapshot);
-        }));
+        void this.#snapshots.arrived();
         break;
       case "broadcast":
         this.#events.emit("broadcast", { sender: event.sender, data: event.data });
@@ -248,35 +265,17 @@ export class GroupHandle implements Group {
 
   /** Nobody waits for `work`, so what is wrong with it is told like everything else in the background. */
   #background(work: Promise<unknown>): void {
-    work.catch((error: unknown) => {
-      if (this.#ended === undefined) this.#events.emit("error", toSyncError(error, { group: this.id }));
-    });
+    work.catch((error: unknown) => this.#failed(error));
   }
 
-  #provide(available: boolean): void {
-    if (this.#ended === undefined) this.#background(this.#core.call("provideSnapshots", [this.id, available]));
+  #failed(error: unknown): void {
+    if (this.#ended === undefined) this.#events.emit("error", toSyncError(error, { group: this.id }));
   }
 
-  /** Asks the app for its state once it has had everything up to `position`. */
-  async #giveSnapshot(request: number, position: number): Promise<void> {
-    let state: Uint8Array | undefined;
-    try {
-      if ((await this.#handedOut(position)) && this.#provider !== undefined) {
-        state = snapshotBytes(await this.#provider({ position }));
-      }
-    } catch (error) {
-      if (this.#ended === undefined) this.#events.emit("error", toSyncError(error, { group: this.id }));
-    }
-    if (this.#ended === undefined) this.#background(this.#core.call("giveSnapshot", [this.id, request, state]));
-  }
-
-  /** Waits until handlers and iterators have had everything up to `position`; false if one does not take it. */
-  async #handedOut(position: number): Promise<boolean> {
-    for (const deadline = Date.now() + HAND_OUT_MS; Date.now() < deadline; ) {
-      if ([...this.#iterators].every((iterator) => iterator.consumed >= position)) return true;
-      await new Promise((resolve) => setTimeout(resolve, HAND_OUT_POLL_MS));
-    }
-    return false;
+  /** A blob is deleted: nothing that was read before hands it out. */
+  #forget(id: string): void {
+    for (const iterator of this.#iterators) iterator.remove(id);
+    for (const deleted of this.#pulls) deleted.add(id);
   }
 
   #setStatus(status: SyncStatus): void {
@@ -300,6 +299,7 @@ export class GroupHandle implements Group {
     const abort = (): void => iterator.end({ error: signal?.reason });
     const iterator = new BlobIterator(log, after, () => {
       this.#iterators.delete(iterator);
+      this.#snapshots.remove(iterator);
       signal?.removeEventListener("abort", abort);
     });
     this.#iterators.add(iterator);
@@ -310,7 +310,9 @@ export class GroupHandle implements Group {
   }
 
   #onBlob(handler: (blob: ReceivedBlob) => void): Unsubscribe {
-    const iterator = this.#iterate(this.#position, true);
+    const from = this.#position;
+    const iterator = this.#iterate(from, true);
+    if (!iterator.ended) this.#snapshots.addFrom(iterator, from);
     void this.#pump(iterator, handler);
     return () => iterator.end();
   }
@@ -318,14 +320,13 @@ export class GroupHandle implements Group {
   async #pump(iterator: BlobIterator, handler: (blob: ReceivedBlob) => void): Promise<void> {
     try {
       for await (const blob of iterator) {
-        // What it throws is the app's: reported like any uncaught error.
         queueMicrotask(() => {
-          if (!iterator.ended) handler(blob);
+          if (!iterator.ended) this.#snapshots.track(run(() => handler(blob)));
         });
       }
     } catch (error) {
       // The end of the client is told by its own events; anything else only here.
-      if (this.#ended === undefined) this.#events.emit("error", toSyncError(error, { group: this.id }));
+      this.#failed(error);
     }
   }
 }

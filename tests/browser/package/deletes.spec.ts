@@ -54,3 +54,27 @@ test("a deleted blob is gone on both devices, offline first and after a restart,
   await b.open({ relays: [relay.url] });
   expect((await log(b)).map(({ position, text }) => [position, text])).toEqual([[1, "one"], [4, "four"]]);
 });
+
+test("a blob that is deleted after it was read from the database is not handed out", async ({ startRelay, device }) => {
+  const relay = await startRelay({ web: PAGE_DIST });
+  const [a, b] = await pairBare(relay.url, await device(), await device());
+  await a.push("one", "two", "three");
+  await b.hasTexts(["one", "two", "three"]);
+  // A consumer that is slow: all of the page is here when the second one goes.
+  const first = await b.page.evaluate(async () => {
+    const blobs = window.zerok.harness.group.blobs();
+    Object.assign(window, { blobs });
+    const result = await blobs.next();
+    return result.done === true ? undefined : result.value.text();
+  });
+  expect(first).toBe("one");
+  const two = (await log(a))[1];
+  expect(two && (await remove(a, two.id))).toBeUndefined();
+  await expect.poll(() => b.told("group", "deleted")).toHaveLength(1);
+  const next = await b.page.evaluate(async () => {
+    const { blobs } = window as unknown as { blobs: AsyncIterator<{ text(): string }> };
+    const result = await blobs.next();
+    return result.done === true ? undefined : result.value.text();
+  });
+  expect(next).toBe("three");
+});

@@ -63,3 +63,62 @@ test("a device that joins late gets the state of the app and what follows it", a
   await a.push("later");
   await c.hasTexts(["late", "later"]);
 });
+
+test("an app that nothing shows to have the log is not asked for its state", async ({ startRelay, device }) => {
+  const relay = await startRelay({ web: PAGE_DIST });
+  const [first, second] = [await device(), await device()];
+  const a = await Bare.open(first, relay.url);
+  await a.create();
+  await a.push("one", "two");
+  await a.isState("synced");
+  await a.page.reload();
+  await a.page.waitForFunction(() => "zerok" in window);
+  await a.page.clock.install();
+  await a.open({ relays: [relay.url] });
+  // It has not read what is in the log, and hears only what comes from now on.
+  await a.page.evaluate(() => void window.zerok.harness.group.onSnapshot(() => "empty"));
+  const b = await Bare.open(second, relay.url);
+  await b.join(await a.invite());
+  await b.hasTexts(["one", "two"]);
+  const codes = async (): Promise<string[]> => (await a.told("group", "error")).map((error) => (error as { code: string }).code);
+  await expect
+    .poll(async () => {
+      await a.page.clock.fastForward("02:00");
+      return codes();
+    }, { timeout: 40_000 })
+    .toEqual(["SNAPSHOT_NOT_GIVEN"]);
+  expect(await metric(relay.url, "zerok_relay_snapshots_total")).toBe(0);
+});
+
+test("an app that reads in its own way is asked for its state when it says that it has everything", async ({ startRelay, device }) => {
+  const relay = await startRelay({ web: PAGE_DIST });
+  const a = await Bare.open(await device(), relay.url);
+  await a.create();
+  await a.push("one", "two");
+  await a.page.evaluate(() => {
+    const { group } = window.zerok.harness;
+    const app = { texts: [] as string[], position: 0, asked: 0 };
+    Object.assign(window, {
+      app,
+      read: async () => {
+        const { blobs, next } = await group.pull();
+        app.texts = blobs.map((blob) => blob.text());
+        app.position = next;
+      },
+    });
+    group.onSnapshot(() => JSON.stringify(app.texts), {
+      reached: () => {
+        app.asked += 1;
+        return app.position;
+      },
+    });
+  });
+  const b = await Bare.open(await device(), relay.url);
+  await b.join(await a.invite());
+  type App = Window & { app: { asked: number }; read: () => Promise<void> };
+  await a.page.waitForFunction(() => (window as unknown as App).app.asked > 2, undefined, { timeout: 40_000 });
+  expect(await metric(relay.url, "zerok_relay_snapshots_total")).toBe(0);
+  await a.page.evaluate(() => (window as unknown as App).read());
+  await expect.poll(() => metric(relay.url, "zerok_relay_snapshots_total"), { timeout: 40_000 }).toBe(1);
+  expect(await a.told("group", "error")).toEqual([]);
+});
