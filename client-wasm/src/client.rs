@@ -347,7 +347,7 @@ impl CoreClient {
     /// # Errors
     /// `INVALID_ARGUMENT`, `UNKNOWN_GROUP`, `STORAGE_FAILED`
     pub async fn snapshot(&self, group: String) -> Result<CoreSnapshot, Failure> {
-        let Some(snapshot) = self.client.snapshot(group_id(&group)?).await? else {
+        let Some(snapshot) = self.client.snapshots(group_id(&group)?).await?.pop() else {
             return Ok(JsValue::UNDEFINED.unchecked_into());
         };
         let object = empty::<CoreSnapshot>();

@@ -113,7 +113,7 @@ pub enum ClientEvent {
         /// The newest position of the log.
         position: u64,
     },
-    /// A state of the app that another device has given is here, for [`crate::Client::snapshot`]: it stands in for blobs that
+    /// A state of the app that another device has given is here, the last of [`crate::Client::snapshots`]: it stands in for blobs that
     /// this device did not get.
     Snapshot {
         /// Of this group.

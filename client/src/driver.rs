@@ -534,10 +534,11 @@ impl Driver {
                 },
                 Event::Snapshot { group } => {
                     let shown = self.mirror.group(group);
-                    let held = shown.and_then(|shown| shown.view.snapshot);
+                    let newest = shown.as_ref().and_then(|shown| shown.view.snapshots.last());
+                    let place = newest.map_or(0, |held| held.place);
                     ClientEvent::Snapshot {
                         group,
-                        position: self.position_of(group, held.map_or(0, |held| held.place)),
+                        position: self.position_of(group, place),
                     }
                 }
                 Event::Gap {

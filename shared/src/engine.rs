@@ -20,7 +20,7 @@ use crate::crypto::device::DeviceKeys;
 use crate::crypto::keys::{EpochKeys, Secret};
 use crate::crypto::token::AccessToken;
 use crate::error::ErrorCode;
-use crate::failure::{SyncError, code};
+use crate::failure::SyncError;
 use crate::ids::{DeviceId, GroupId};
 use crate::limits;
 use crate::map::{SortedMap, SortedSet};
@@ -157,35 +157,12 @@ impl Engine {
                 group,
                 membership,
                 token,
-            } => {
-                let pending = self
-                    .admin
-                    .iter()
-                    .any(|a| matches!(a, Admin::Add { group: g, .. } if *g == group));
-                let held = self.groups.get(&group).map(|held| held.membership.epoch());
-                if held.is_some_and(|epoch| epoch < membership.epoch()) {
-                    self.admin.push_back(Admin::Renew {
-                        group,
-                        membership,
-                        token,
-                    });
-                } else if held.is_some() || pending {
-                    out.push(Output::Done { token });
-                } else if self.groups.len() >= limits::MAX_GROUPS {
-                    let text = "this device is in too many groups; leave one first";
-                    out.push(Output::Refused {
-                        token,
-                        error: SyncError::new(code::INVALID_ARGUMENT, text),
-                    });
-                } else {
-                    self.admin.push_back(Admin::Add {
-                        group,
-                        own_seq: self.former.get(&group).copied().unwrap_or(0),
-                        membership,
-                        token,
-                    });
-                }
-            }
+            } => self.admin.push_back(Admin::Add {
+                group,
+                own_seq: 0,
+                membership,
+                token,
+            }),
             Input::Revoke {
                 group,
                 device,
@@ -232,11 +209,7 @@ impl Engine {
                 group.on_snapshot_made(request, state, context);
             }),
             Input::RemoveGroup { group, token } => {
-                if self.groups.contains_key(&group) {
-                    self.admin.push_back(Admin::Remove { group, token });
-                } else {
-                    out.push(Output::Done { token });
-                }
+                self.admin.push_back(Admin::Remove { group, token });
             }
             Input::Connected {
                 relay,

@@ -60,6 +60,8 @@ pub const SNAPSHOT_RETRY: Duration = Duration::from_secs(600);
 pub const SNAPSHOT_ASK: Duration = Duration::from_secs(10);
 /// How often a device asks so in one session.
 pub const SNAPSHOT_ASKS: u32 = 8;
+/// Snapshots that a device keeps beside each other because none has all of another. Those who have several make one of them.
+pub const HELD_SNAPSHOTS: usize = 8;
 /// How often a snapshot that is replaced while a device reads it is begun again.
 pub const SNAPSHOT_RESTARTS: u32 = 3;
 

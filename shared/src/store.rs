@@ -68,7 +68,11 @@ wire_struct_grown!(
 );
 wire_struct!(Head { cursor, head });
 wire_struct!(Known { mark, expires });
-wire_struct!(Grave { tombstone, by });
+wire_struct!(Grave {
+    tombstone,
+    by,
+    epoch
+});
 wire_struct_grown!(
     GroupState {
         position,
@@ -79,14 +83,15 @@ wire_struct_grown!(
         own_seq,
         entries,
         hidden,
-        snapshot,
+        snapshots,
         lacking,
     } + graves
 );
 wire_struct!(HeldSnapshot {
     first,
     parts,
-    place
+    place,
+    seen
 });
 
 impl LogRecord {
@@ -145,6 +150,8 @@ pub struct Grave {
     pub tombstone: Tombstone,
     /// By whom.
     pub by: DeviceId,
+    /// The epoch of the keys that it was sealed with.
+    pub epoch: u32,
 }
 
 /// The small, often changed part of what a device knows of a group.
@@ -169,14 +176,14 @@ pub struct GroupState {
     pub hidden: Vec<u64>,
     /// What is to be erased.
     pub graves: Vec<Grave>,
-    /// The newest snapshot that was taken in.
-    pub snapshot: Option<HeldSnapshot>,
+    /// The snapshots that were taken in, the newest last. Those that a newer one has all of are not among them.
+    pub snapshots: Vec<HeldSnapshot>,
     /// Something may be missing that no hole shows, because a relay had deleted it and no snapshot was there for it.
     pub lacking: bool,
 }
 
 /// Where a snapshot is in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldSnapshot {
     /// Position of its first part.
     pub first: u64,
@@ -184,6 +191,8 @@ pub struct HeldSnapshot {
     pub parts: u32,
     /// Everything in the log up to this position is in it.
     pub place: u64,
+    /// What it stands in for.
+    pub seen: SortedMap<DeviceId, Sequences>,
 }
 
 impl GroupState {

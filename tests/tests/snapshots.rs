@@ -10,11 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{Device, World, patient, wait_until, world_with};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use zerok_sync_client::store::{MemoryStore, Store};
 use zerok_sync_client::{Client, ClientEvent, Path};
+use zerok_sync_shared::crypto::device::DeviceKeys;
+use zerok_sync_shared::crypto::keys::{EpochKeys, Secret};
 use zerok_sync_shared::crypto::rotation::Reason;
-use zerok_sync_shared::ids::{DeviceId, GroupId};
+use zerok_sync_shared::crypto::snapshot::{self, Header, Name};
+use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation};
+use zerok_sync_shared::store::Sequences;
 use zerok_sync_tests::relay::RelayProcess;
 
 /// A relay that deletes at once what it may.
@@ -57,16 +63,15 @@ fn provides(device: &Device, group: GroupId) -> tokio::task::JoinHandle<()> {
 
 /// The position up to which the log is in the snapshot that the device has.
 async fn restored(client: &Client, group: GroupId) -> u64 {
-    let snapshot = client.snapshot(group).await.unwrap();
-    snapshot.map_or(0, |snapshot| snapshot.position)
+    let snapshots = client.snapshots(group).await.unwrap();
+    snapshots.last().map_or(0, |newest| newest.position)
 }
 
 /// What an app makes of snapshot and log: one line for each text, each once.
 async fn state(client: &Client, group: GroupId) -> String {
-    let snapshot = client.snapshot(group).await.unwrap();
     let mut lines: Vec<String> = Vec::new();
     let mut after = 0;
-    if let Some(snapshot) = snapshot {
+    for snapshot in client.snapshots(group).await.unwrap() {
         let text = String::from_utf8(snapshot.data.to_vec()).unwrap();
         lines.extend(text.lines().map(str::to_owned));
         after = snapshot.position;
@@ -260,6 +265,52 @@ async fn who_was_away_for_too_long_gets_the_state_and_keeps_what_it_has_not_sent
     app.abort();
 }
 
+/// Puts a snapshot in the place of the relay's that somebody makes who has only the keys of an epoch; gives its author.
+async fn forge(pool: &SqlitePool, group: GroupId, keys: &EpochKeys) -> DeviceId {
+    let author = DeviceKeys::derive(&Secret::new([66; 32]));
+    let state = Bytes::from_static(b"forged");
+    let hashes: Vec<[u8; 32]> = snapshot::bodies(&state)
+        .map(|body| Sha256::digest(&body).into())
+        .collect();
+    let covers = number(pool, "SELECT covers FROM snapshots").await;
+    let header = Header {
+        relay_id: author.id(),
+        incarnation: Incarnation([0; 16]),
+        cursor: covers.try_into().unwrap(),
+        seen: [(author.id(), Sequences::up_to(100))].into(),
+        roster: Vec::new(),
+        len: state.len() as u64,
+        hash: snapshot::hash_of(&hashes),
+    };
+    let name = Name {
+        group_id: group,
+        author: author.id(),
+        snapshot_id: BlobId([6; 16]),
+        epoch: keys.epoch(),
+        parts: snapshot::parts_of(state.len()),
+    };
+    let mut fill = |bytes: &mut [u8]| bytes.fill(6);
+    let payloads = [
+        name.seal_header(keys, &author, header, &mut fill).unwrap(),
+        name.seal_part(keys, 1, &state, &mut fill),
+    ];
+    for (part, payload) in (0i64..).zip(payloads) {
+        sqlx::query("UPDATE snapshot_parts SET payload = ? WHERE part = ?")
+            .bind(payload.to_vec())
+            .bind(part)
+            .execute(pool)
+            .await
+            .unwrap();
+    }
+    sqlx::query("UPDATE snapshots SET author = ?, snapshot_id = ?, parts = 2, stored = 2")
+        .bind(author.id().0.to_vec())
+        .bind(name.snapshot_id.0.to_vec())
+        .execute(pool)
+        .await
+        .unwrap();
+    author.id()
+}
+
 /// A snapshot by somebody who was revoked since, or that the relay has changed, is not taken; what is missing is told, and
 /// comes with the next one.
 #[tokio::test(flavor = "multi_thread")]
@@ -267,7 +318,8 @@ async fn a_snapshot_that_cannot_be_trusted_is_not_taken() {
     let world = tidy(&[]).await;
     let url = &world.relay.url().to_owned();
     let a = Device::named(url, Path::Any, "a").await;
-    let b = Device::named(url, Path::Any, "b").await;
+    let store = Arc::new(MemoryStore::default());
+    let b = Device::named_on(url, Path::Any, "b", store.clone()).await;
     let group = a.client.create_group().await.unwrap();
     for n in 0..5 {
         a.push(group, &format!("a{n}")).await;
@@ -306,13 +358,29 @@ async fn a_snapshot_that_cannot_be_trusted_is_not_taken() {
     wait_until("d is told", || d.errors().contains(&"BLOB_REJECTED")).await;
     assert!(taken(&d).is_empty());
 
+    // What b knows makes nobody a member who was none: an id that nobody has revoked does not help.
+    let loaded = store.load().await.unwrap().groups.remove(0);
+    let (epoch, secret) = loaded.membership.unwrap().epochs.remove(0);
+    let forged = forge(&pool, group, &EpochKeys::derive(epoch, secret)).await;
+    let f = Device::named(url, Path::Any, "f").await;
+    patient(f.join(&a, group)).await;
+    wait_until("f is told", || f.errors().contains(&"BLOB_REJECTED")).await;
+    assert!(taken(&f).is_empty());
+    assert!(
+        f.client
+            .devices(group)
+            .unwrap()
+            .iter()
+            .all(|info| info.device != forged)
+    );
+
     // The next one that is asked for is by somebody who may.
     let app = provides(&a, group);
     let e = Device::named(url, Path::Any, "e").await;
     patient(e.join(&a, group)).await;
-    equal(&[&a, &c, &d, &e], group).await;
+    equal(&[&a, &c, &d, &e, &f], group).await;
     let expected = state(&a.client, group).await;
-    for late in [&c, &d, &e] {
+    for late in [&c, &d, &e, &f] {
         assert_eq!(state(&late.client, group).await, expected);
         assert_eq!(taken(late).len(), 1);
     }

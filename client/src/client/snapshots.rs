@@ -39,26 +39,28 @@ impl Client {
         let _ = self.inner.commands.send(command);
     }
 
-    /// The newest snapshot that was taken in, if there is one: the log alone is not everything then.
+    /// The snapshots that were taken in, the newest last: where there are any, the log alone is not everything. Rarely more
+    /// than one: they are kept beside each other while none has all of another.
     ///
     /// # Errors
     /// `UNKNOWN_GROUP`, `STORAGE_FAILED`
-    pub async fn snapshot(&self, group: GroupId) -> Result<Option<Snapshot>, SyncError> {
+    pub async fn snapshots(&self, group: GroupId) -> Result<Vec<Snapshot>, SyncError> {
         let mirror = self.mirror(group)?;
-        let Some(held) = mirror.view.snapshot else {
-            return Ok(None);
-        };
-        let mut data = BytesMut::new();
-        // One at a time: a part has a megabyte.
-        for place in held.first..held.first.saturating_add(held.parts.into()) {
-            for record in self.read(group, place - 1, 1, 1).await? {
-                let part = open_record(group, record, &mirror.keys, self.inner.device)?;
-                data.extend_from_slice(&part.data);
+        let mut snapshots = Vec::with_capacity(mirror.view.snapshots.len());
+        for held in &mirror.view.snapshots {
+            let mut data = BytesMut::new();
+            // One at a time: a part has a megabyte.
+            for place in held.first..held.first.saturating_add(held.parts.into()) {
+                for record in self.read(group, place - 1, 1, 1).await? {
+                    let part = open_record(group, record, &mirror.keys, self.inner.device)?;
+                    data.extend_from_slice(&part.data);
+                }
             }
+            snapshots.push(Snapshot {
+                data: data.freeze(),
+                position: mirror.view.places.position_of(held.place),
+            });
         }
-        Ok(Some(Snapshot {
-            data: data.freeze(),
-            position: mirror.view.places.position_of(held.place),
-        }))
+        Ok(snapshots)
     }
 }

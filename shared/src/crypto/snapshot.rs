@@ -177,7 +177,8 @@ impl Name {
             return Err(OpenError::Forged);
         }
         let len = usize::try_from(read.header.len).unwrap_or(usize::MAX);
-        if len > limits::MAX_SNAPSHOT || parts_of(len) != self.parts {
+        let canonical = read.header.seen.values().all(Sequences::is_canonical);
+        if len > limits::MAX_SNAPSHOT || parts_of(len) != self.parts || !canonical {
             return Err(OpenError::Malformed);
         }
         Ok(read.header)

@@ -297,17 +297,12 @@ impl Group {
         context: &mut Context<'_>,
     ) {
         for (blob_id, record) in self.deletes.found.iter().take(limits::MAX_WRITE_BLOBS) {
-            let graves = work.state.graves.iter();
-            let mut graves = graves.filter(|grave| grave.tombstone.blob_id == *blob_id);
-            let grave = graves.next().copied();
             let asked = self.deletes.asked.iter();
             let mut asked = asked.filter(|asked| asked.blob_id == *blob_id);
-            let mut by = grave.map(|grave| (grave.by, grave.tombstone.forced));
             if let Some(record) = record {
-                let fits = |grave: &Grave| {
-                    (grave.tombstone.sender, grave.tombstone.seq) == (record.sender, record.seq)
-                };
-                by = by.filter(|_| grave.as_ref().is_some_and(fits) && record.kind == Kind::App);
+                let mut graves = work.state.graves.iter();
+                let grave = graves.find(|grave| is_of(grave, record));
+                let mut by = grave.map(|grave| (grave.by, grave.tombstone.forced));
                 // Several requests for one blob that came together are one.
                 let tokens = asked.clone().map(|asked| asked.token);
                 work.deletes.asked.extend(tokens);
@@ -400,7 +395,7 @@ impl Group {
                 .as_mut()
                 .and_then(|session| session.repair.as_mut())
             {
-                repair.erased(record.position);
+                repair.erased(&record);
             }
             self.outbox.replace(record);
         }
@@ -435,23 +430,38 @@ impl Group {
     }
 
     /// Takes in what another device has deleted. A blob that is not here yet counts as seen, and is passed over when it comes.
-    pub(super) fn bury(state: &mut GroupState, by: DeviceId, body: &[u8]) {
-        let Some(tombstone) = Tombstone::read(body, by) else {
-            return;
-        };
+    /// Gives the blob's sender if nothing of it was here before.
+    pub(super) fn bury(
+        state: &mut GroupState,
+        by: DeviceId,
+        epoch: u32,
+        body: &[u8],
+    ) -> Option<DeviceId> {
+        let tombstone = Tombstone::read(body, by)?;
         let seen = state.seen.get(&tombstone.sender);
+        let newcomer = seen.is_none().then_some(tombstone.sender);
         let highest = seen.map_or(0, Sequences::highest);
         if seen.is_some_and(|seen| seen.contains(tombstone.seq)) {
+            // Of several that name one blob, one may be false.
             let mut known = state.graves.iter();
-            if !known.any(|grave| grave.tombstone.blob_id == tombstone.blob_id) {
-                state.graves.push(Grave { tombstone, by });
+            let same = |grave: &Grave| grave.tombstone == tombstone && grave.epoch >= epoch;
+            if !known.any(same) {
+                state.graves.push(Grave {
+                    tombstone,
+                    by,
+                    epoch,
+                });
             }
-        } else if tombstone.seq <= highest.saturating_add(limits::MAX_SEQUENCE_JUMP) {
-            let sequences = state
-                .seen
-                .get_or_insert_with(tombstone.sender, Sequences::default);
-            sequences.insert(tombstone.seq);
+            return None;
         }
+        if tombstone.seq > highest.saturating_add(limits::MAX_SEQUENCE_JUMP) {
+            return None;
+        }
+        state
+            .seen
+            .get_or_insert_with(tombstone.sender, Sequences::default)
+            .insert(tombstone.seq);
+        newcomer
     }
 
     /// A tombstone is being given to the relay, which will be asked to let go of what it names.
@@ -519,6 +529,14 @@ impl Group {
         }
         asked
     }
+}
+
+/// Whether a grave is that of a blob. Who was revoked has the keys of old epochs, and deletes nothing newer with them.
+fn is_of(grave: &Grave, record: &LogRecord) -> bool {
+    let tombstone = &grave.tombstone;
+    (tombstone.blob_id, tombstone.sender, tombstone.seq)
+        == (record.blob_id, record.sender, record.seq)
+        && record.epoch <= grave.epoch
 }
 
 fn refusals(asked: Vec<Asked>, code: &'static str, text: &str) -> Vec<Output> {

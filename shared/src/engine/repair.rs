@@ -5,8 +5,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
 use super::group::{Group, Received};
 use super::{Context, LoadPurpose, Output};
 use crate::crypto::blob::Kind;
@@ -56,11 +54,11 @@ impl Repair {
         }
     }
 
-    /// What was at this position is not to be sent any more.
-    pub(super) fn erased(&mut self, position: u64) {
+    /// An entry of the log was erased: what stays of it is sent if it has not been yet, in its place.
+    pub(super) fn erased(&mut self, erased: &LogRecord) {
         let erase = |record: &mut LogRecord| {
-            if record.position == position {
-                record.payload = Bytes::new();
+            if record.position == erased.position {
+                record.clone_from(erased);
             }
         };
         match &mut self.stage {

@@ -34,7 +34,7 @@ pub(super) struct Snapshots {
     pub(super) fresh_bytes: u64,
     /// A device has joined since then.
     pub(super) newcomer: bool,
-    /// The author of the relay's may be among those who were revoked.
+    /// The relay's may be by a device that was revoked, or have less than the snapshots on this device have together.
     pub(super) doubtful: bool,
     /// Not to be tried before.
     not_before: Option<Timestamp>,
@@ -80,6 +80,8 @@ enum Found {
     Worthless,
     /// It stands in for everything up to this cursor.
     Covers(u64),
+    /// For that, but not for everything that only snapshots on this device have.
+    Less(u64),
 }
 
 #[derive(Debug, Default)]
@@ -146,13 +148,14 @@ impl Group {
             return;
         };
         let covers = welcome.snapshot.unwrap_or(0);
-        let needed = covers > after && (after == 0 || welcome.lacking);
+        let needed = covers > after && welcome.lacking;
         session.snapshots.covers = covers;
         session.snapshots.lacking = welcome.lacking || self.state.lacking;
         session.snapshots.subscribe_after = Some(after);
         let mut rotations = self.membership.rotations.iter();
-        self.snapshots.doubtful |=
-            covers > 0 && rotations.any(|rotation| rotation.claims.revoked.is_some());
+        self.snapshots.doubtful |= covers > 0
+            && (self.state.snapshots.len() > 1
+                || rotations.any(|rotation| rotation.claims.revoked.is_some()));
         if needed || (covers > 0 && self.state.lacking) {
             self.fetch_snapshot(0, context);
         } else {
@@ -224,14 +227,7 @@ impl Group {
 
     pub(super) fn on_snapshot_part(&mut self, part: SnapshotPart, context: &mut Context<'_>) {
         match self.work_on(Work::None) {
-            Work::Check if self.membership.revocation(part.author).is_some() => {
-                self.checked(Found::Worthless, context);
-            }
-            Work::Check if self.has_more(&part) => {
-                self.put_off(context);
-                self.fetch_snapshot(0, context);
-            }
-            Work::Check => self.checked(Found::Covers(part.covers), context),
+            Work::Check => self.check(&part, context),
             Work::Fetch(fetch) => self.take_part(fetch, &part, context),
             Work::None | Work::Ask(_) | Work::Upload(_) => {
                 self.give_up("sent a snapshot that was not asked for", context);
@@ -239,13 +235,34 @@ impl Group {
         }
     }
 
-    /// Whether a snapshot that begins with this part has something that this device lacks.
-    fn has_more(&self, part: &SnapshotPart) -> bool {
+    /// Looks at the relay's snapshot before one is made.
+    fn check(&mut self, part: &SnapshotPart, context: &mut Context<'_>) {
+        if !self.membership.vouches_for(part.author, part.epoch) {
+            return self.checked(Found::Worthless, context);
+        }
         let name = self.name_of(part);
-        let header = self
-            .keys_of(name.epoch)
-            .and_then(|keys| name.open_header(keys, &part.payload).ok());
-        header.is_some_and(|header| self.is_possible(&header) && is_useful(&header, &self.state))
+        let Some(keys) = self.keys_of(name.epoch) else {
+            return self.checked(Found::Covers(part.covers), context);
+        };
+        match name.open_header(keys, &part.payload) {
+            Ok(header) if header.cursor != part.covers || !self.is_possible(&header) => {
+                self.checked(Found::Worthless, context);
+            }
+            Ok(header) if is_useful(&header, &self.state) => {
+                self.put_off(context);
+                self.fetch_snapshot(0, context);
+            }
+            Ok(header) => {
+                let mut held = self.state.snapshots.iter();
+                let found = if held.all(|held| covers(&header.seen, &held.seen)) {
+                    Found::Covers(part.covers)
+                } else {
+                    Found::Less(part.covers)
+                };
+                self.checked(found, context);
+            }
+            Err(_) => self.checked(Found::Worthless, context),
+        }
     }
 
     const fn name_of(&self, part: &SnapshotPart) -> Name {
@@ -275,8 +292,8 @@ impl Group {
         }
         let keys = self.keys_of(name.epoch).ok_or(OpenError::UnknownEpoch);
         if expected == 0 {
-            if self.membership.revocation(name.author).is_some() {
-                return self.reject_snapshot("is by a device that was revoked", context);
+            if !self.membership.vouches_for(name.author, name.epoch) {
+                return self.reject_snapshot("is by a device that is not a member", context);
             }
             let header = match keys.and_then(|keys| name.open_header(keys, &part.payload)) {
                 Ok(header) => header,
@@ -284,7 +301,7 @@ impl Group {
                     return self.reject_snapshot(&format!("is refused: {error}"), context);
                 }
             };
-            if !self.is_possible(&header) {
+            if header.cursor != part.covers || !self.is_possible(&header) {
                 return self.reject_snapshot("claims blobs that cannot be there", context);
             }
             if !is_useful(&header, &self.state) {
@@ -387,6 +404,7 @@ impl Group {
         let due = self.snapshots.provider
             && session.repair.is_none()
             && self.membership.wishes.is_empty()
+            && self.is_search_over()
             && (self.snapshots.doubtful
                 || self.is_due(session.snapshots.covers, self.read_to(session.relay_id), 1));
         let holes = self
@@ -438,16 +456,27 @@ impl Group {
             return;
         };
         let read_to = self.read_to(relay_id);
+        if let (Found::Covers(covers), Some(session)) = (found, &self.session)
+            && covers > session.snapshots.covers
+        {
+            // Somebody else was faster.
+            self.snapshots.fresh_bytes = 0;
+        }
         let (covers, due) = match found {
             Found::Nothing => (0, self.is_due(0, read_to, 1)),
             Found::Worthless => (0, read_to > 0),
+            Found::Less(covers) => (covers, true),
             Found::Covers(covers) => {
                 let due = self.is_due(covers, read_to, limits::SNAPSHOT_JOIN_BLOBS);
                 (covers, due)
             }
         };
+        if !self.is_search_over() {
+            // What was deleted must not be in it: later.
+            return;
+        }
         let needed = self.snapshots.provider && due;
-        self.snapshots.doubtful &= matches!(found, Found::Worthless);
+        self.snapshots.doubtful &= matches!(found, Found::Worthless | Found::Less(_));
         if !needed {
             self.snapshots.newcomer = false;
         }
@@ -596,6 +625,11 @@ impl Group {
             // What it has came in the meantime.
             return;
         }
+        let beside = work.state.snapshots.iter();
+        let beside = beside.filter(|held| !covers(&header.seen, &held.seen));
+        if beside.count() >= limits::HELD_SNAPSHOTS {
+            return;
+        }
         let place = self.first_place_beside(header, context.device());
         let membership = work
             .membership
@@ -640,10 +674,13 @@ impl Group {
                 unsent: false,
             });
         }
-        work.state.snapshot = Some(HeldSnapshot {
+        let snapshots = &mut work.state.snapshots;
+        snapshots.retain(|held| !covers(&header.seen, &held.seen));
+        snapshots.push(HeldSnapshot {
             first,
             parts: name.parts.saturating_sub(1),
             place,
+            seen: header.seen.clone(),
         });
         work.events.push(Event::Snapshot { group: self.id });
     }
@@ -669,9 +706,14 @@ impl Group {
 
 /// Whether a snapshot has something that a device lacks.
 fn is_useful(header: &Header, state: &GroupState) -> bool {
-    header.seen.iter().any(|(device, seen)| {
-        let known = state.seen.get(device);
-        known.is_none_or(|known| !known.covers(seen))
+    !covers(&state.seen, &header.seen)
+}
+
+/// Whether `all` has everything of `some`.
+fn covers(all: &SortedMap<DeviceId, Sequences>, some: &SortedMap<DeviceId, Sequences>) -> bool {
+    some.iter().all(|(device, seen)| {
+        let known = all.get(device);
+        known.is_some_and(|known| known.covers(seen))
     })
 }
 

@@ -428,9 +428,9 @@ impl Group {
         if plain.kind != Kind::App {
             work.state.hidden.push(record.position);
         }
-        if plain.kind == Kind::Tombstone {
-            Self::bury(&mut work.state, blob.sender, &plain.body);
-        }
+        let buried = (plain.kind == Kind::Tombstone)
+            .then(|| Self::bury(&mut work.state, blob.sender, blob.epoch, &plain.body))
+            .flatten();
         if plain.kind == Kind::Roster {
             let membership = work
                 .membership
@@ -439,10 +439,11 @@ impl Group {
                 roster::take_in(membership, &entry, record.epoch);
             }
         }
-        if newcomer && blob.sender != device {
+        let newcomers = newcomer.then_some(blob.sender).into_iter().chain(buried);
+        for joined in newcomers.filter(|joined| *joined != device) {
             let membership = work.membership.as_ref().unwrap_or(&self.membership);
             work.events
-                .push(roster::joined(self.id, record.sender, membership));
+                .push(roster::joined(self.id, joined, membership));
         }
         batch.writes.push(Write::Append {
             group: self.id,
@@ -517,7 +518,11 @@ impl Group {
             .is_some_and(|session| session.caught_up);
         for event in work.events {
             self.snapshots.newcomer |= live && matches!(event, Event::DeviceJoined { .. });
-            self.snapshots.doubtful |= matches!(event, Event::DeviceRevoked { .. });
+            self.snapshots.doubtful |= match &event {
+                Event::DeviceRevoked { .. } => true,
+                Event::Snapshot { .. } => self.state.snapshots.len() > 1,
+                _ => false,
+            };
             context.event(event);
         }
         for (sender, cursor) in work.late {

@@ -115,8 +115,8 @@ pub struct GroupView {
     pub place: u64,
     /// Which places are not the app's.
     pub places: Places,
-    /// The newest snapshot that was taken in.
-    pub snapshot: Option<HeldSnapshot>,
+    /// The snapshots that were taken in, the newest last.
+    pub snapshots: Vec<HeldSnapshot>,
     /// Whether an app may take an empty log for an empty group.
     pub ready: bool,
 }
@@ -232,7 +232,7 @@ impl Group {
             position: places.position_of(self.state.position),
             place: self.state.position,
             places,
-            snapshot: self.state.snapshot,
+            snapshots: self.state.snapshots.clone(),
             ready,
         }
     }

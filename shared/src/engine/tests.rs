@@ -8,14 +8,17 @@ use super::*;
 use crate::crypto::blob::{self, Address, Kind, Plain};
 use crate::crypto::keys::Secret;
 use crate::crypto::roster::SignedEntry;
+use crate::failure::code;
 use crate::ids::{BlobId, Incarnation, RelayId};
 use crate::message::{Blob, PushAck, RelayLimits, Welcome, WireError};
 use crate::store::{Batch, GroupState, Membership, Write};
 
 mod deletes;
 mod forks;
+mod groups;
 mod nodes;
 mod presence;
+mod snapshots;
 
 const RELAY: &str = "http://relay.test";
 const RELAY_ID: RelayId = DeviceId([1; 32]);

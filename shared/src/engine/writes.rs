@@ -1,10 +1,13 @@
 //! The one write that is under way: what goes into it, and what follows from its end.
 
+use std::collections::VecDeque;
+
 use super::group::Group;
 use super::staging::StagedGroup;
 use super::{Context, Engine, Event, Output, Token, keys, link};
 use crate::failure::{SyncError, code};
 use crate::ids::GroupId;
+use crate::limits;
 use crate::map::SortedSet;
 use crate::store::{Batch, GroupState, Membership, Write};
 use crate::time::Timestamp;
@@ -30,6 +33,16 @@ pub(super) enum Admin {
     },
 }
 
+impl Admin {
+    const fn group(&self) -> GroupId {
+        match self {
+            Self::Add { group, .. } | Self::Renew { group, .. } | Self::Remove { group, .. } => {
+                *group
+            }
+        }
+    }
+}
+
 /// The write under way.
 #[derive(Debug)]
 pub(super) struct Staged {
@@ -50,7 +63,7 @@ impl Engine {
         }
         let mut batch = Batch::default();
         let mut staged = Staged {
-            admin: self.admin.drain(..).collect(),
+            admin: self.take_admin(out),
             groups: Vec::new(),
         };
         for admin in &mut staged.admin {
@@ -122,6 +135,59 @@ impl Engine {
             self.writing = Some(staged);
             out.push(Output::Write(batch));
         }
+    }
+
+    /// Takes the requests of the next write, of each group the first. What there is nothing to do for is answered.
+    ///
+    /// Not when they come: what a request means depends on those before it, which may not be durable yet.
+    fn take_admin(&mut self, out: &mut Vec<Output>) -> Vec<Admin> {
+        let mut taken: Vec<Admin> = Vec::new();
+        let mut later = VecDeque::new();
+        for mut admin in core::mem::take(&mut self.admin) {
+            let group = admin.group();
+            let earlier = taken.iter().chain(&later);
+            if earlier.into_iter().any(|earlier| earlier.group() == group) {
+                later.push_back(admin);
+                continue;
+            }
+            let held = self.groups.get(&group).map(|held| held.membership.epoch());
+            let joining = taken
+                .iter()
+                .filter(|taken| matches!(taken, Admin::Add { .. }));
+            let is_full = self.groups.len() + joining.count() >= limits::MAX_GROUPS;
+            match (&mut admin, held) {
+                (
+                    Admin::Add {
+                        membership, token, ..
+                    },
+                    Some(epoch),
+                ) if epoch < membership.epoch() => {
+                    let (membership, token) = (membership.clone(), *token);
+                    taken.push(Admin::Renew {
+                        group,
+                        membership,
+                        token,
+                    });
+                }
+                (Admin::Add { token, .. }, Some(_)) | (Admin::Remove { token, .. }, None) => {
+                    out.push(Output::Done { token: *token });
+                }
+                (Admin::Add { token, .. }, None) if is_full => {
+                    let text = "this device is in too many groups; leave one first";
+                    out.push(Output::Refused {
+                        token: *token,
+                        error: SyncError::new(code::INVALID_ARGUMENT, text),
+                    });
+                }
+                (Admin::Add { own_seq, .. }, None) => {
+                    *own_seq = self.former.get(&group).copied().unwrap_or(0);
+                    taken.push(admin);
+                }
+                (Admin::Remove { .. } | Admin::Renew { .. }, _) => taken.push(admin),
+            }
+        }
+        self.admin = later;
+        taken
     }
 
     pub(super) fn on_written(

@@ -85,6 +85,14 @@ impl Membership {
         rotations.find(|rotation| rotation.claims.revoked == Some(device))
     }
 
+    /// Whether a signature under something that is sealed with the keys of an epoch is a member's. An epoch's keys are known
+    /// to everybody who was a member then, so only the newest ones say that somebody is; and any id may be a new one.
+    #[must_use]
+    pub fn vouches_for(&self, device: DeviceId, epoch: u32) -> bool {
+        let listed = || self.members.iter().any(|member| member.device == device);
+        self.revocation(device).is_none() && (epoch == self.epoch() || listed())
+    }
+
     /// Whether the whole chain of rotations is here.
     #[must_use]
     pub fn knows_chain(&self) -> bool {

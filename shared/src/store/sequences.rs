@@ -69,8 +69,29 @@ impl Sequences {
             && other.above.iter().all(|(from, to)| within(*from, *to))
     }
 
-    /// Adds all of `other`, as far as the ranges that a device keeps allow.
+    /// Whether this is in its one form: what comes from others may be anything.
+    #[must_use]
+    pub fn is_canonical(&self) -> bool {
+        let mut last = self.contiguous;
+        self.above.len() <= limits::MAX_SEQUENCE_RANGES
+            && self.above.iter().all(|(from, to)| {
+                let apart = last.checked_add(1).is_some_and(|next| *from > next);
+                last = *to;
+                apart && from <= to
+            })
+    }
+
+    /// Adds all of `other`; only its contiguous part where all would need more ranges than a device keeps.
     pub fn merge(&mut self, other: &Self) {
+        let merged = self.union(other);
+        *self = if merged.above.len() > limits::MAX_SEQUENCE_RANGES {
+            self.union(&Self::up_to(other.contiguous))
+        } else {
+            merged
+        };
+    }
+
+    fn union(&self, other: &Self) -> Self {
         let all = |of: &Self| {
             let first = (of.contiguous > 0).then_some((1, of.contiguous));
             first
@@ -80,18 +101,19 @@ impl Sequences {
         };
         let mut ranges = [all(self), all(other)].concat();
         ranges.sort_unstable();
-        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
+        let mut above: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
         for (from, to) in ranges {
-            match merged.last_mut() {
+            match above.last_mut() {
                 Some(last) if from <= last.1.saturating_add(1) => last.1 = last.1.max(to),
-                _ => merged.push((from, to)),
+                _ => above.push((from, to)),
             }
         }
-        if merged.first().is_some_and(|(from, _)| *from == 1) {
-            self.contiguous = merged.remove(0).1;
+        let first = above.first().copied();
+        let contiguous = first.filter(|(from, _)| *from == 1).map_or(0, |(_, to)| to);
+        if contiguous > 0 {
+            above.remove(0);
         }
-        merged.truncate(limits::MAX_SEQUENCE_RANGES);
-        self.above = merged;
+        Self { contiguous, above }
     }
 
     /// Adds `seq`; false if it was there, is 0, or would need more ranges than a device keeps.
@@ -169,7 +191,52 @@ mod tests {
             let mut merged = a.clone();
             merged.merge(&b);
             prop_assert!(merged.covers(&a) && merged.covers(&b));
+            prop_assert!(merged.is_canonical());
             prop_assert_eq!(merged, made(&one.union(&other).copied().collect()));
         }
+    }
+
+    #[test]
+    fn only_one_form_is_canonical() {
+        let form = |contiguous, above: &[(u64, u64)]| Sequences {
+            contiguous,
+            above: above.to_vec(),
+        };
+        for good in [form(0, &[]), form(3, &[(5, 5), (7, 9)]), form(0, &[(2, 2)])] {
+            assert!(good.is_canonical(), "{good:?}");
+        }
+        let many: Vec<_> = (1..=limits::MAX_SEQUENCE_RANGES as u64 + 1)
+            .map(|n| (n * 2, n * 2))
+            .collect();
+        for bad in [
+            form(u64::MAX, &[(1, 1)]),
+            form(5, &[(5, 6)]),
+            form(5, &[(6, 6)]),
+            form(0, &[(0, 0)]),
+            form(0, &[(1, 1)]),
+            form(0, &[(5, 4)]),
+            form(0, &[(5, u64::MAX), (6, 7)]),
+            form(0, &[(5, 6), (7, 7)]),
+            form(0, &many),
+        ] {
+            assert!(!bad.is_canonical(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_seen_is_never_forgotten_for_what_others_have_seen() {
+        let even = |from: u64| Sequences {
+            contiguous: 0,
+            above: (from..from + limits::MAX_SEQUENCE_RANGES as u64)
+                .map(|n| (n * 2, n * 2))
+                .collect(),
+        };
+        let own = even(1_000);
+        let mut merged = own.clone();
+        let mut others = even(1);
+        others.insert(1);
+        merged.merge(&others);
+        assert!(merged.covers(&own) && merged.covers(&Sequences::up_to(2)));
+        assert!(merged.is_canonical());
     }
 }

@@ -270,9 +270,10 @@ impl Ledger {
             let last = last.unwrap_or(0);
             assert!(
                 record.seq > last || excused,
-                "each once and in the order of its sender: {} after {last} of device {}",
+                "each once and in the order of its sender: {} after {last} of device {}, blob {} at device {device}",
                 record.seq,
                 record.sender.0[0],
+                record.blob_id,
             );
             order.insert(key, record.seq.max(last));
         }
@@ -315,20 +316,20 @@ impl Ledger {
         }
     }
 
-    /// The blobs that a device has by its newest snapshot.
+    /// The blobs that a device has by its snapshots.
     pub fn restored(&self, group: GroupId, disk: &GroupDisk) -> BTreeSet<BlobId> {
-        let held = disk.state.as_ref().and_then(|state| state.snapshot);
-        let parts = held.map_or(0..0, |held| {
+        let mut restored = BTreeSet::new();
+        for held in disk.state.iter().flat_map(|state| &state.snapshots) {
             let first = held.first as usize - 1;
-            first..first + held.parts as usize
-        });
-        let bodies = disk.log[parts].iter().map(|part| self.body(group, part));
-        let state: Vec<u8> = bodies
-            .flat_map(|body| body.expect("a part has a body"))
-            .collect();
-        let ids = state.chunks_exact(BlobId::LEN);
-        ids.map(|id| BlobId(id.try_into().expect("it has that length")))
-            .collect()
+            let parts = &disk.log[first..first + held.parts as usize];
+            let state: Vec<u8> = parts
+                .iter()
+                .flat_map(|part| self.body(group, part).expect("a part has a body"))
+                .collect();
+            let ids = state.chunks_exact(BlobId::LEN);
+            restored.extend(ids.map(|id| BlobId(id.try_into().expect("it has that length"))));
+        }
+        restored
     }
 
     fn check_log(&self, device: DeviceId, group: GroupId, disk: &GroupDisk) {
@@ -364,7 +365,7 @@ impl Ledger {
         let beside = disk
             .state
             .as_ref()
-            .is_some_and(|state| state.snapshot.is_some());
+            .is_some_and(|state| !state.snapshots.is_empty());
         for (of, id, by) in &self.deleted {
             assert!(
                 *of != group || beside || !has_data(disk, *id) || !self.tampered.is_empty(),

@@ -145,12 +145,14 @@ pub(super) fn full_state() -> GroupState {
                 forced: true,
             },
             by: near,
+            epoch: 1,
         }],
-        snapshot: Some(HeldSnapshot {
+        snapshots: vec![HeldSnapshot {
             first: 5,
             parts: 2,
             place: 3,
-        }),
+            seen: [(near, Sequences::up_to(2))].into(),
+        }],
         lacking: true,
     }
 }

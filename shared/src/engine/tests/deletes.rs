@@ -355,6 +355,64 @@ fn what_a_tombstone_says_wrongly_erases_nothing() {
     assert!(engine.is_idle(), "and nothing of it is looked for for ever");
 }
 
+fn erases(out: &[Output]) -> bool {
+    let replaces = |write: &Write| matches!(write, Write::Replace { .. });
+    written(out).iter().any(replaces)
+}
+
+/// Who was revoked has them.
+#[test]
+fn the_keys_of_an_old_epoch_delete_nothing_newer() {
+    for (epoch, goes) in [(0, true), (1, false)] {
+        let (mut engine, stream) = connected(0);
+        let record = appended(&receive(&mut engine, stream, Message::Blob(sealed(1, 1))));
+        run(&mut engine, 0, Input::Written(Ok(())));
+        receive(&mut engine, stream, tombstone(2, 2, about(&record, true)));
+        run(&mut engine, 0, Input::Written(Ok(())));
+        let out = searched(&mut engine, vec![LogRecord { epoch, ..record }]);
+        assert_eq!(erases(&out), goes);
+    }
+}
+
+#[test]
+fn a_false_tombstone_is_not_in_the_way_of_the_true_one() {
+    let (mut engine, stream) = connected(0);
+    let record = appended(&receive(&mut engine, stream, Message::Blob(sealed(1, 1))));
+    run(&mut engine, 0, Input::Written(Ok(())));
+    appended(&receive(&mut engine, stream, Message::Blob(sealed(2, 2))));
+    run(&mut engine, 0, Input::Written(Ok(())));
+    let false_one = Tombstone {
+        seq: 2,
+        ..about(&record, false)
+    };
+    receive(&mut engine, stream, tombstone(3, 3, false_one));
+    receive(&mut engine, stream, tombstone(4, 4, about(&record, false)));
+    for _ in 0..2 {
+        run(&mut engine, 0, Input::Written(Ok(())));
+    }
+    assert!(erases(&searched(&mut engine, vec![record])));
+}
+
+/// It could be followed by blobs of that device otherwise, and nobody would have been told of it.
+#[test]
+fn a_device_that_only_a_tombstone_names_is_told_of() {
+    let (mut engine, stream) = connected(0);
+    let unheard = DeviceId([44; 32]);
+    let named = Tombstone {
+        blob_id: BlobId([1; 16]),
+        sender: unheard,
+        seq: 1,
+        forced: false,
+    };
+    receive(&mut engine, stream, tombstone(1, 1, named));
+    let out = run(&mut engine, 0, Input::Written(Ok(())));
+    let joined = out.iter().filter_map(|output| match output {
+        Output::Event(Event::DeviceJoined { device, .. }) => Some(*device),
+        _ => None,
+    });
+    assert_eq!(joined.collect::<Vec<_>>(), [OTHER, unheard]);
+}
+
 #[test]
 fn what_cannot_be_deleted_is_refused() {
     let (mut engine, stream) = connected(0);
