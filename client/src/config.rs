@@ -79,7 +79,7 @@ pub enum ClientEvent {
         /// The first epoch without it.
         epoch: u32,
     },
-    /// A blob was deleted, and is gone from this device.
+    /// A blob was deleted, and is gone from this device. Told once: who is closed in between finds that the log does not have it any more.
     Deleted {
         /// The group.
         group: GroupId,
@@ -103,8 +103,8 @@ pub enum ClientEvent {
         /// What.
         data: Bytes,
     },
-    /// The app's state is wanted, with everything in the log up to this position: to be answered by
-    /// [`crate::Client::give_snapshot`]. Only where [`crate::Client::provide_snapshots`] was called.
+    /// The app's state is wanted, with everything in the log up to this position and in the snapshot that this device holds: to be
+    /// answered by [`crate::Client::give_snapshot`]. Only where [`crate::Client::provide_snapshots`] was called.
     SnapshotWanted {
         /// Of this group.
         group: GroupId,
