@@ -27,6 +27,8 @@ use crate::types::{
 #[wasm_bindgen]
 pub struct CoreClient {
     client: Client,
+    /// The store, where it keeps secrets.
+    database: Option<Arc<IndexedDbStore>>,
     on_event: Rc<OnEvent>,
     /// What ends the waiting of each call of `join`.
     joining: RefCell<SortedMap<u32, oneshot::Sender<()>>>,
@@ -34,10 +36,10 @@ pub struct CoreClient {
 
 #[wasm_bindgen]
 impl CoreClient {
-    /// Opens the device of this name, or makes a new one. Works without a network.
+    /// Opens the device of this name, or makes a new one. Works without a network. In IndexedDB, `wrapKey` wraps its secrets.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT`, `STORAGE_FAILED`, `STORAGE_NOT_PERSISTENT`
+    /// `INVALID_ARGUMENT`, `STORAGE_FAILED`
     pub async fn open(
         config: CoreConfig,
         #[wasm_bindgen(js_name = onEvent)] on_event: OnEvent,
@@ -52,9 +54,15 @@ impl CoreClient {
             clippy::arc_with_non_send_sync,
             reason = "the client wants an Arc; there is one thread here"
         )]
-        let store: Arc<dyn Store> = match options.storage {
-            Storage::IndexedDb => Arc::new(IndexedDbStore::open(&options.name).await?),
-            Storage::Memory => Arc::new(MemoryStore::new()),
+        let database = match options.storage {
+            Storage::IndexedDb => Some(Arc::new(
+                IndexedDbStore::open(&options.name, options.wrap_key).await?,
+            )),
+            Storage::Memory => None,
+        };
+        let store: Arc<dyn Store> = match &database {
+            Some(database) => database.clone(),
+            None => Arc::new(MemoryStore::new()),
         };
         let mut config = Config::new(options.relays, store);
         config.device_name = options.device_name;
@@ -65,6 +73,7 @@ impl CoreClient {
         config.on_event = Box::new(move |event| tell(&told, &convert::event(&event)));
         Ok(Self {
             client: Client::open(config).await?,
+            database,
             on_event,
             joining: RefCell::default(),
         })
@@ -402,6 +411,23 @@ impl CoreClient {
     /// `INVALID_ARGUMENT`, `STORAGE_FAILED`, `CLOSED`
     pub async fn leave(&self, group: String) -> Result<(), Failure> {
         Ok(self.client.leave(group_id(&group)?).await?)
+    }
+
+    /// Wraps this device's secrets with another key from now on. `lock` is kept beside them, for the package to get that key by;
+    /// without it, there is none.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` in memory; `STORAGE_FULL`, `STORAGE_FAILED`, `CLOSED`
+    #[wasm_bindgen(js_name = setLock)]
+    pub async fn set_lock(
+        &self,
+        #[wasm_bindgen(js_name = wrapKey, unchecked_param_type = "CryptoKey")] wrap_key: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "object | undefined")] lock: JsValue,
+    ) -> Result<(), Failure> {
+        let Some(database) = &self.database else {
+            return Err(Failure::invalid("in memory there is nothing to lock"));
+        };
+        Ok(database.set_lock(wrap_key, &lock).await?)
     }
 
     /// Says that the network came, went or changed, or that the page woke up. Without an argument the browser is asked

@@ -29,6 +29,8 @@ pub struct Options {
     pub platform: String,
     pub access_token: Option<String>,
     pub storage: Storage,
+    /// For IndexedDB.
+    pub wrap_key: JsValue,
 }
 
 /// Where a device keeps its data.
@@ -69,6 +71,7 @@ impl TryFrom<&CoreConfig> for Options {
                 false => Some(string("accessToken", &access_token)?),
             },
             storage,
+            wrap_key: config.wrap_key(),
         })
     }
 }

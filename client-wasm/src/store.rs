@@ -12,7 +12,10 @@
 //!
 //! **Secrets.** The device key and the memberships, which hold the keys of groups and access tokens, are wrapped (`wrapping`).
 //! Whoever reads the records gets none of them. It does not stop a script in the page, which can have them unwrapped while the
-//! page is open, nor somebody with the browser's whole profile folder: Chromium keeps the wrapping key there as it is.
+//! page is open; nor, unless this device is locked, somebody with the browser's whole profile folder: Chromium keeps the wrapping
+//! key there as it is. A lock changes the key and leaves what gives it back in one transaction with everything that it wraps.
+
+use std::cell::RefCell;
 
 use async_trait::async_trait;
 use futures_util::lock::Mutex;
@@ -50,27 +53,27 @@ pub struct IndexedDbStore {
     connection: Connection,
     /// What `fence` was set to when this owner came.
     fence: f64,
-    wrapping: Wrapping,
+    /// Changed only by who holds the lock below.
+    wrapping: RefCell<Wrapping>,
     /// Where each log ends; `None` until it is needed and after a commit of which it isn't known whether it happened.
     /// The lock is what makes commits wait for each other.
     tails: Mutex<Option<Tails>>,
 }
 
 impl IndexedDbStore {
-    /// Opens or makes the database with this name, and takes it over from whoever has it open.
+    /// Opens or makes the database with this name, and takes it over from whoever has it open. `wrap_key` is the key of WebCrypto's
+    /// that its secrets are wrapped with.
     ///
     /// # Errors
     /// [`StoreError::Failed`] with what the user can do: there is no IndexedDB here, this window may not store
-    /// anything, a tab with an older version is in the way, or the data was written by a newer version;
-    /// [`StoreError::NotPersistent`] where data can be stored, but not the key that secrets are wrapped with.
-    pub async fn open(name: &str) -> Result<Self, StoreError> {
+    /// anything, a tab with an older version is in the way, or the data was written by a newer version.
+    pub async fn open(name: &str, wrap_key: JsValue) -> Result<Self, StoreError> {
         let connection = Connection::open(&database_name(name)).await?;
         let fence = take_over(&connection).await?;
-        let wrapping = Wrapping::open(connection.database()?, fence).await?;
         Ok(Self {
             connection,
             fence,
-            wrapping,
+            wrapping: RefCell::new(Wrapping::new(wrap_key)),
             tails: Mutex::new(None),
         })
     }
@@ -81,6 +84,59 @@ impl IndexedDbStore {
     /// [`StoreError::Failed`]
     pub async fn delete(name: &str) -> Result<(), StoreError> {
         connection::delete(&database_name(name)).await
+    }
+
+    /// Wraps all secrets with another key, and puts `lock` where the package looks for it, or nothing. Both or neither.
+    ///
+    /// # Errors
+    /// As of every commit; then nothing has changed.
+    pub async fn set_lock(&self, wrap_key: JsValue, lock: &JsValue) -> Result<(), StoreError> {
+        // No commit wraps with the old key meanwhile.
+        let _commits_wait = self.tails.lock().await;
+        let (old, new) = (self.wrapping(), Wrapping::new(wrap_key));
+        let reading = self.begin_read(&[META, MEMBERSHIPS])?;
+        let device_key = answer(reading.store(META)?.get(&layout::DEVICE_KEY.into()))?;
+        let memberships = reading.store(MEMBERSHIPS)?;
+        let keys = answer(memberships.get_all_keys())?;
+        let records = answer(memberships.get_all())?;
+
+        let device_key = old.unwrap(Place::DeviceKey, &device_key.await?).await?;
+        let device_key = new.wrap(Place::DeviceKey, &device_key).await?;
+        let records = records.await?.unchecked_into::<Array>();
+        let mut members = Vec::new();
+        for (key, record) in keys
+            .await?
+            .unchecked_into::<Array>()
+            .iter()
+            .zip(records.iter())
+        {
+            let place = Place::Membership(layout::read_group_key(&key)?);
+            let secret = old.unwrap(place, &record).await?;
+            members.push((key, new.wrap(place, &secret).await?));
+        }
+
+        let writing = self.write()?;
+        let (meta, memberships) = (writing.store(META)?, writing.store(MEMBERSHIPS)?);
+        let issue = || -> Result<(), JsValue> {
+            meta.put_with_key(&device_key, &layout::DEVICE_KEY.into())?;
+            for (key, record) in &members {
+                memberships.put_with_key(record, key)?;
+            }
+            if lock.is_undefined() {
+                meta.delete(&layout::LOCK.into())?;
+            } else {
+                meta.put_with_key(lock, &layout::LOCK.into())?;
+            }
+            Ok(())
+        };
+        issue().map_err(failed)?;
+        writing.finish().await?;
+        *self.wrapping.borrow_mut() = new;
+        Ok(())
+    }
+
+    fn wrapping(&self) -> Wrapping {
+        self.wrapping.borrow().clone()
     }
 
     fn write(&self) -> Result<Writing, StoreError> {
@@ -95,7 +151,7 @@ impl IndexedDbStore {
         if wrapped.is_undefined() {
             return Ok(None);
         }
-        let bytes = self.wrapping.unwrap(Place::DeviceKey, wrapped).await?;
+        let bytes = self.wrapping().unwrap(Place::DeviceKey, wrapped).await?;
         Ok(Some(Secret::new(bytes.try_into().map_err(unreadable)?)))
     }
 
@@ -189,7 +245,7 @@ impl Store for IndexedDbStore {
         for (key, record) in keys.iter().zip(records.iter()) {
             let group = layout::read_group_key(&key)?;
             let place = Place::Membership(group);
-            let membership = codec::from_bytes(&self.wrapping.unwrap(place, &record).await?);
+            let membership = codec::from_bytes(&self.wrapping().unwrap(place, &record).await?);
             let at = position_of(&loaded.groups, group)?;
             loaded.groups[at].membership = Some(membership.map_err(unreadable)?);
         }
@@ -210,7 +266,7 @@ impl Store for IndexedDbStore {
     }
 
     async fn keep_device_key(&self, key: &Secret) -> Result<Secret, StoreError> {
-        let wrapped = self.wrapping.wrap(Place::DeviceKey, key.expose()).await?;
+        let wrapped = self.wrapping().wrap(Place::DeviceKey, key.expose()).await?;
         let writing = self.write()?;
         let meta = writing.store(META)?;
         // Write transactions wait for each other, so nobody adds a key between these two requests.
@@ -243,7 +299,7 @@ impl Store for IndexedDbStore {
                 return Err(error);
             }
         };
-        let values = puts::prepare(batch, &self.wrapping).await?;
+        let values = puts::prepare(batch, &self.wrapping()).await?;
         let writing = self.write()?;
         puts::issue(&writing, batch, &values)?;
         writing.finish().await?;

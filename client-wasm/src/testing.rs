@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use zerok_sync_client::store::{Store, StoreError, suite};
 use zerok_sync_shared::crypto::keys::Secret;
@@ -12,18 +13,21 @@ use crate::error::Failure;
 use crate::store::IndexedDbStore;
 
 /// Runs the suite of every store, and the cases of this one, on databases whose names begin with `prefix`, and deletes
-/// those databases. Gives the names of the cases that passed; one that fails panics, after its name was logged.
+/// those databases. Gives the names of the cases that passed; one that fails panics, after its name was logged. `key` is what they
+/// wrap secrets with.
 ///
 /// # Errors
 /// `STORAGE_FAILED` when a database can't be deleted afterwards.
 #[wasm_bindgen(js_name = runStoreSuite)]
 #[expect(clippy::expect_used, reason = "it is a test")]
-pub async fn run_store_suite(prefix: String) -> Result<Vec<String>, Failure> {
+pub async fn run_store_suite(prefix: String, key: JsValue) -> Result<Vec<String>, Failure> {
     let names = RefCell::new(BTreeSet::new());
     let open = async |name: &str| {
         let name = format!("{prefix}{name}");
         names.borrow_mut().insert(name.clone());
-        IndexedDbStore::open(&name).await.expect("opens")
+        IndexedDbStore::open(&name, key.clone())
+            .await
+            .expect("opens")
     };
     let log = |name: &'static str| web_sys::console::log_1(&name.into());
     let mut passed = suite::run(&open, log).await;
@@ -42,7 +46,7 @@ pub async fn run_store_suite(prefix: String) -> Result<Vec<String>, Failure> {
 
     log("owners_that_race_end_with_one_key");
     let raced = format!("{prefix}race");
-    owners_that_race_end_with_one_key(&raced).await;
+    owners_that_race_end_with_one_key(&raced, &key).await;
     names.borrow_mut().insert(raced);
     passed.push("owners_that_race_end_with_one_key");
 
@@ -95,10 +99,11 @@ async fn only_the_last_owner_writes(open: &impl AsyncFn(&str) -> IndexedDbStore)
     }
 }
 
-/// Of several that make a new database at once, one is left, and what it wraps can be read by whoever comes next.
+/// Of several that make a new database at once, one is left, and its device key is the one that whoever comes next finds.
 #[expect(clippy::expect_used, reason = "it is a test")]
-async fn owners_that_race_end_with_one_key(name: &str) {
-    let opened = futures_util::future::join_all((0..4).map(|_| IndexedDbStore::open(name))).await;
+async fn owners_that_race_end_with_one_key(name: &str, wrap_key: &JsValue) {
+    let open = || IndexedDbStore::open(name, wrap_key.clone());
+    let opened = futures_util::future::join_all((0..4).map(|_| open())).await;
     let mut kept = Vec::new();
     for (number, store) in (1..).zip(opened) {
         let key = match &store {
@@ -110,7 +115,7 @@ async fn owners_that_race_end_with_one_key(name: &str) {
             Err(error) => assert_eq!(error, StoreError::Taken),
         }
     }
-    let next = IndexedDbStore::open(name).await.expect("opens");
+    let next = open().await.expect("opens");
     let found = next.load().await.expect("loads").device_key;
     assert_eq!(kept, found.into_iter().collect::<Vec<_>>());
     assert_eq!(kept.len(), 1, "one of them owned it");
@@ -185,9 +190,9 @@ async fn commits_wait_for_each_other(open: &impl AsyncFn(&str) -> IndexedDbStore
 /// # Errors
 /// Whatever fails that has to work when the store is full.
 #[wasm_bindgen(js_name = fillStore)]
-pub async fn fill_store(name: String, most: u32) -> Result<Option<String>, Failure> {
+pub async fn fill_store(name: String, most: u32, key: JsValue) -> Result<Option<String>, Failure> {
     let group = suite::group(1);
-    let store = IndexedDbStore::open(&name).await?;
+    let store = IndexedDbStore::open(&name, key).await?;
     store.commit(&suite::batch([suite::state(group)])).await?;
     let mut refusal = None;
     for position in 1..=u64::from(most) {

@@ -17,6 +17,7 @@ export interface CoreConfig {
   platform: string;
   accessToken?: string;
   storage: "indexeddb" | "memory";
+  wrapKey?: CryptoKey;
 }
 
 /** A failure. Rejected promises carry an `Error` with these properties. */
@@ -144,6 +145,8 @@ extern "C" {
     pub fn access_token(this: &CoreConfig) -> JsValue;
     #[wasm_bindgen(method, getter)]
     pub fn storage(this: &CoreConfig) -> JsValue;
+    #[wasm_bindgen(method, getter, js_name = wrapKey)]
+    pub fn wrap_key(this: &CoreConfig) -> JsValue;
 
     #[wasm_bindgen(extends = js_sys::Function, typescript_type = "(event: CoreEvent) => void")]
     pub type OnEvent;

@@ -41,12 +41,6 @@ pub enum StoreError {
     /// Another owner has taken the store over.
     #[error("another tab or program has taken over this database")]
     Taken,
-    /// Data can be kept here, but not the key that protects the secrets in it.
-    #[error(
-        "this browser window can't keep this device's keys: use one that is not private, or open with storage: \"memory\", \
-         which forgets everything when it is closed"
-    )]
-    NotPersistent,
     /// Anything else.
     #[error("the device's storage failed: {0}")]
     Failed(String),
@@ -57,11 +51,10 @@ impl From<StoreError> for SyncError {
         let code = match error {
             StoreError::Full => code::STORAGE_FULL,
             StoreError::Taken => code::CLOSED,
-            StoreError::NotPersistent => code::STORAGE_NOT_PERSISTENT,
             StoreError::Failed(_) => code::STORAGE_FAILED,
         };
         Self {
-            retryable: !matches!(error, StoreError::Taken | StoreError::NotPersistent),
+            retryable: error != StoreError::Taken,
             ..Self::new(code, error.to_string())
         }
     }

@@ -11,6 +11,8 @@ export interface CoreConfig {
   platform: string;
   accessToken?: string;
   storage: "indexeddb" | "memory";
+  /** For IndexedDB: what secrets are wrapped with. */
+  wrapKey?: CryptoKey;
 }
 
 /** A failure as the core reports it; rejections are `Error`s with these properties. */
@@ -135,6 +137,7 @@ export interface CoreClient {
   rename(group: string, name: string): Promise<void>;
   deleteBlob(group: string, id: string, force: boolean): Promise<void>;
   leave(group: string): Promise<void>;
+  setLock(wrapKey: CryptoKey, lock: object | undefined): Promise<void>;
   networkChanged(): void;
   close(): Promise<void>;
 }

@@ -14,6 +14,10 @@ export type SyncErrorCode =
   | "INVITE_INVALID"
   | "INVITE_REJECTED"
   | "CANCELLED"
+  | "LOCKED"
+  | "UNLOCK_FAILED"
+  | "PASSKEY_CANCELLED"
+  | "PASSKEY_UNSUPPORTED"
   | "STORAGE_FULL"
   | "STORAGE_FAILED"
   | "STORAGE_NOT_PERSISTENT"
@@ -48,6 +52,8 @@ export interface SyncErrorDetails {
   group?: string | undefined;
   /** The relay's cursor of the blob concerned, if the error is about one blob. */
   cursor?: number | undefined;
+  /** With LOCKED: what unlocks this device. */
+  ways?: readonly ("passkey" | "recoveryCode")[] | undefined;
   /** The error underneath. */
   cause?: unknown;
 }
@@ -67,6 +73,8 @@ export class SyncError extends Error {
   declare readonly group?: string;
   /** The relay's cursor of the blob concerned, if the error is about one blob. */
   declare readonly cursor?: number;
+  /** With LOCKED: what unlocks this device. */
+  declare readonly ways?: readonly ("passkey" | "recoveryCode")[];
 
   constructor(code: SyncErrorCode, message: string, details: SyncErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -76,5 +84,6 @@ export class SyncError extends Error {
     if (details.retryAfterMs !== undefined) this.retryAfterMs = details.retryAfterMs;
     if (details.group !== undefined) this.group = details.group;
     if (details.cursor !== undefined) this.cursor = details.cursor;
+    if (details.ways !== undefined) this.ways = details.ways;
   }
 }

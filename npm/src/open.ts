@@ -1,5 +1,6 @@
 /** `open()` for every entry: checks the options, picks a thread, and puts the client together. */
 import { ClientHandle } from "./api/client.js";
+import { checkUnlock, openAtRest } from "./at-rest/device-lock.js";
 import { relayUrls } from "./check.js";
 import { invalidArgument, toSyncError } from "./convert.js";
 import { openHere, type Core } from "./core.js";
@@ -32,28 +33,32 @@ export function opener(platform: Platform): (options: OpenOptions) => Promise<Sy
   return async (options) => {
     const config = toConfig(options);
     const app = appId(options.appId);
+    const how = checkUnlock(options.unlock);
     requireSecureContext();
     await platform.prepare?.();
-    const unlock = config.storage === "indexeddb" ? await lockDatabase(config.name) : () => undefined;
+    const stores = config.storage === "indexeddb";
+    const letGo = stores ? await lockDatabase(config.name) : () => undefined;
 
     let unwatch: () => void = () => undefined;
-    const client = new ClientHandle({
-      appId: app,
-      drawQr: (text) => platform.drawQr(text),
-      release: () => {
-        unwatch();
-        unlock();
-      },
-    });
     try {
-      client.attach(await openCore(platform, options, config, client));
+      const atRest = stores ? await openAtRest(config.name, how) : undefined;
+      const client = new ClientHandle({
+        appId: app,
+        kept: atRest && { name: config.name, deviceName: config.deviceName, locked: atRest.locked },
+        drawQr: (text) => platform.drawQr(text),
+        release: () => {
+          unwatch();
+          letGo();
+        },
+      });
+      client.attach(await openCore(platform, options, atRest === undefined ? config : { ...config, wrapKey: atRest.key }, client));
+      unwatch = watchWakeUps(() => client.networkChanged());
+      if (stores) requestPersistence();
+      return client;
     } catch (error) {
-      unlock();
+      letGo();
       throw toSyncError(error);
     }
-    unwatch = watchWakeUps(() => client.networkChanged());
-    if (config.storage === "indexeddb") requestPersistence();
-    return client;
   };
 }
 

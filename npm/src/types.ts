@@ -1,7 +1,9 @@
 import type { SyncError } from "./errors.js";
 import type { Invite, InviteOptions, JoinOptions } from "./invite-types.js";
+import type { DeviceLock, Unlock } from "./lock-types.js";
 
 export type * from "./invite-types.js";
+export type * from "./lock-types.js";
 
 /** Options of `open()`. */
 export interface OpenOptions {
@@ -20,6 +22,11 @@ export interface OpenOptions {
   accessToken?: string | undefined;
   /** Where keys and data live on this device. Default `"indexeddb"` where there is one, else `"memory"`. */
   storage?: "indexeddb" | "memory" | undefined;
+  /**
+   * For a device that is locked (`lock.enable()`): how to unlock it. Without it, or with what does not open it, `open()` rejects and nothing has happened: with
+   * LOCKED (whose `ways` say what there is), UNLOCK_FAILED, PASSKEY_CANCELLED or PASSKEY_UNSUPPORTED. A passkey has to be asked for right in a click.
+   */
+  unlock?: Unlock | undefined;
   /**
    * `true`: run wasm in a Worker (default where there is one). `false`: run it on this thread.
    * A function returns a Worker made by the app, for bundlers that need to see it.
@@ -280,6 +287,8 @@ export interface SyncClient {
   readonly deviceId: string;
   /** The whole device's status now. */
   readonly status: SyncStatus;
+  /** The lock of what this device keeps. */
+  readonly lock: DeviceLock;
   /**
    * Makes a new group with a random secret; works offline.
    *

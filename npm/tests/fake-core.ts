@@ -120,6 +120,10 @@ export class FakeCore implements CoreClient {
     return Promise.resolve({ link: `${appUrl ?? "none"}#0k=abc`, code: code ? "7KQ2-9F3M-XW41-ZPD8" : undefined, lookup: "l1", expiresAt: this.inviteExpiresAt });
   }
 
+  setLock(): Promise<void> {
+    return this.#run("setLock");
+  }
+
   cancelInvite(lookup: string): Promise<void> {
     return this.#run(`cancelInvite ${lookup}`);
   }

@@ -21,8 +21,6 @@ pub mod code {
     pub const STORAGE_FULL: &str = "STORAGE_FULL";
     /// The device's storage does not work.
     pub const STORAGE_FAILED: &str = "STORAGE_FAILED";
-    /// The device can't keep its keys safely.
-    pub const STORAGE_NOT_PERSISTENT: &str = "STORAGE_NOT_PERSISTENT";
     /// More than fits one blob.
     pub const BLOB_TOO_LARGE: &str = "BLOB_TOO_LARGE";
     /// An argument is not usable.

@@ -2,7 +2,7 @@
 //!
 //! | object store | key | value |
 //! |---|---|---|
-//! | `meta` | name | `wrap-key`: a key of WebCrypto's; `device-key`: 32 bytes, wrapped; `fence`: number |
+//! | `meta` | name | `device-key`: 32 bytes, wrapped; `fence`: number; `lock`: what the package unlocks this device with, if it is locked |
 //! | `groups` | group id | MessagePack of its state |
 //! | `memberships` | group id | MessagePack of this device's membership, wrapped |
 //! | `log` | group id, position | MessagePack of the record as it was appended |
@@ -33,8 +33,8 @@ pub(super) const STORES: [&str; 6] = [META, GROUPS, MEMBERSHIPS, LOG, UNSENT, SE
 
 /// Key in `meta`: the device's secret key.
 pub(super) const DEVICE_KEY: &str = "device-key";
-/// Key in `meta`: what secrets are wrapped with.
-pub(super) const WRAP_KEY: &str = "wrap-key";
+/// Key in `meta`: what the package gets the wrapping key from when this device is locked.
+pub(super) const LOCK: &str = "lock";
 /// Key in `meta`: how often the database was taken over.
 pub(super) const FENCE: &str = "fence";
 

@@ -172,8 +172,6 @@ pub(super) fn answer(
 pub(super) fn failed(error: JsValue) -> StoreError {
     match name_of(&error).as_str() {
         "QuotaExceededError" => StoreError::Full,
-        // Bytes and numbers can be stored everywhere, so it is the wrapping key that can't.
-        "DataCloneError" => StoreError::NotPersistent,
         "" => StoreError::Failed("the browser gave no reason".into()),
         name => StoreError::Failed(format!("{name}: {}", text(&error, "message"))),
     }

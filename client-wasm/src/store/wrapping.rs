@@ -1,18 +1,17 @@
-//! What keeps secrets out of the database's records: a key of WebCrypto's that nobody can take out of the browser.
+//! What keeps secrets out of the database's records: a key of WebCrypto's that no script can take out of the browser. The package
+//! gives it: from a database of its own, or, where this device is locked, from what unlocks it.
 //!
 //! A wrapped secret is a version, a nonce, and AES-256-GCM's ciphertext with its tag. It is bound to the place where it lies:
 //! one that was put in another's place is refused.
 
-use js_sys::{Array, Object, Promise, Uint8Array};
+use js_sys::{Object, Promise, Uint8Array};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::IdbDatabase;
 use zerok_sync_client::store::StoreError;
 use zerok_sync_shared::ids::GroupId;
 
-use super::layout::{self, MEMBERSHIPS, META};
-use super::transaction::{Reading, Writing, answer, failed};
+use super::transaction::failed;
 
 const VERSION: u8 = 1;
 const NONCE_LEN: usize = 12;
@@ -27,18 +26,10 @@ extern "C" {
     #[wasm_bindgen(method, setter)]
     fn set_name(this: &Algorithm, name: &str);
     #[wasm_bindgen(method, setter)]
-    fn set_length(this: &Algorithm, bits: u32);
-    #[wasm_bindgen(method, setter)]
     fn set_iv(this: &Algorithm, nonce: &Uint8Array);
     #[wasm_bindgen(method, setter, js_name = additionalData)]
     fn set_additional_data(this: &Algorithm, data: &Uint8Array);
 
-    #[wasm_bindgen(catch, js_namespace = ["crypto", "subtle"], js_name = generateKey)]
-    fn generate_key(
-        algorithm: &Algorithm,
-        extractable: bool,
-        uses: &Array,
-    ) -> Result<Promise, JsValue>;
     #[wasm_bindgen(catch, js_namespace = ["crypto", "subtle"])]
     fn encrypt(algorithm: &Algorithm, key: &JsValue, data: &[u8]) -> Result<Promise, JsValue>;
     #[wasm_bindgen(catch, js_namespace = ["crypto", "subtle"])]
@@ -63,50 +54,15 @@ impl Place {
 }
 
 /// The wrapping key of a database.
+#[derive(Clone)]
 pub(super) struct Wrapping {
     key: JsValue,
 }
 
 impl Wrapping {
-    /// That of this database; a new one where nothing is wrapped yet. For the owner with this fence: no other can put its own
-    /// key over it.
-    pub(super) async fn open(database: &IdbDatabase, fence: f64) -> Result<Self, StoreError> {
-        let (kept, used) = read(database).await?;
-        if used {
-            return kept.ok_or_else(|| {
-                StoreError::Failed(
-                    "the key that this device's secrets are wrapped with is not in the database; nothing was changed. Restore \
-                     the browser's data, or clear this site's data and join the groups again"
-                        .into(),
-                )
-            });
-        }
-        // Whatever key is there has never been used, perhaps because it can't be. Made before the transaction, which would end
-        // while it waits.
-        let fresh = Self::generate().await?;
-        let writing = Writing::begin(database, fence)?;
-        writing
-            .store(META)?
-            .put_with_key(&fresh.key, &layout::WRAP_KEY.into())
-            .map_err(failed)?;
-        writing.finish().await?;
-        // Some browsers take a key and give back nothing, or nothing that works.
-        let (kept, _) = read(database).await?;
-        let kept = kept.ok_or(StoreError::NotPersistent)?;
-        let probe = fresh.wrap(Place::DeviceKey, DOMAIN).await?;
-        match kept.unwrap(Place::DeviceKey, &probe).await {
-            Ok(found) if found == DOMAIN => Ok(kept),
-            _ => Err(StoreError::NotPersistent),
-        }
-    }
-
-    async fn generate() -> Result<Self, StoreError> {
-        let algorithm = algorithm();
-        algorithm.set_length(256);
-        let uses = Array::of2(&"encrypt".into(), &"decrypt".into());
-        let made = generate_key(&algorithm, false, &uses).map_err(failed)?;
-        let key = JsFuture::from(made).await.map_err(failed)?;
-        Ok(Self { key })
+    /// With a key for AES-GCM.
+    pub(super) const fn new(key: JsValue) -> Self {
+        Self { key }
     }
 
     /// A secret as it may lie in this place.
@@ -138,18 +94,6 @@ impl Wrapping {
         let secret = JsFuture::from(secret).await.map_err(altered)?;
         Ok(Uint8Array::new(&secret).to_vec())
     }
-}
-
-/// The wrapping key, if there is one, and whether something may be wrapped with it.
-async fn read(database: &IdbDatabase) -> Result<(Option<Wrapping>, bool), StoreError> {
-    let reading = Reading::begin(database, &[META, MEMBERSHIPS])?;
-    let meta = reading.store(META)?;
-    let key = answer(meta.get(&layout::WRAP_KEY.into()))?;
-    let device_key = answer(meta.get(&layout::DEVICE_KEY.into()))?;
-    let memberships = answer(reading.store(MEMBERSHIPS)?.count())?;
-    let key = key.await?;
-    let used = !device_key.await?.is_undefined() || memberships.await?.as_f64() != Some(0.0);
-    Ok((key.is_object().then_some(Wrapping { key }), used))
 }
 
 fn algorithm() -> Algorithm {

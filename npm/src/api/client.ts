@@ -1,4 +1,5 @@
 /** One open device: routes the core's events to its groups and mirrors its status. */
+import { DeviceLockHandle, type KeptDevice } from "../at-rest/device-lock.js";
 import { invitation } from "../check.js";
 import { closedError, invalidArgument, toSyncError } from "../convert.js";
 import type { Core, CoreHandlers } from "../core.js";
@@ -16,6 +17,8 @@ import { failedStatus, initialStatus, sameStatus, toStatus } from "./status.js";
 export interface ClientSurroundings {
   /** Which app the names of groups belong to. */
   readonly appId: string;
+  /** What this device keeps its data in; undefined in memory. */
+  readonly kept?: KeptDevice | undefined;
   /** Draws a QR code; loaded on first use. */
   drawQr(text: string): Promise<string>;
   /** Undoes what `open` set up around the core: the lock, listeners. A second call does nothing. */
@@ -26,6 +29,7 @@ export interface ClientSurroundings {
  * A {@link SyncClient}. Made before its core, whose first events arrive while it opens; `attach` completes it.
  */
 export class ClientHandle implements SyncClient, CoreHandlers {
+  readonly lock: DeviceLockHandle;
   readonly #surroundings: ClientSurroundings;
   readonly #events = new Emitter<SyncEvents>({
     status: new Set(),
@@ -46,6 +50,7 @@ export class ClientHandle implements SyncClient, CoreHandlers {
   constructor(surroundings: ClientSurroundings) {
     this.#surroundings = surroundings;
     const core = (): Core => this.#open();
+    this.lock = new DeviceLockHandle(surroundings.kept, core);
     this.#context = {
       get core() {
         return core();

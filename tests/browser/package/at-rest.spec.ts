@@ -3,7 +3,7 @@ import type { Page } from "@playwright/test";
 import { expect, test } from "../support/fixtures.js";
 import { Bare, pairBare } from "../support/bare.js";
 import { PAGE_DIST } from "../support/paths.js";
-import { records, secretsIn, unwrap } from "../support/records.js";
+import { databases, records, secretsIn, unwrap } from "../support/records.js";
 import { encodingsOf, findIn } from "../support/search.js";
 
 /** Runs statements on the database in the page, with `saved` for what has to be put back. */
@@ -11,24 +11,29 @@ const tamper = (page: Page, change: string): Promise<void> =>
   page.evaluate(`(async () => {
     const wait = (request) => new Promise((resolve) => { request.onsuccess = () => resolve(request.result); });
     const database = await wait(indexedDB.open("0k-sync:0k-sync"));
+    const keyDatabase = await wait(indexedDB.open("0k-sync-key:0k-sync"));
+    const wrapKey = await wait(keyDatabase.transaction("key").objectStore("key").get("wrap-key"));
     const transaction = database.transaction(["meta", "memberships"], "readwrite");
-    const done = new Promise((resolve) => { transaction.oncomplete = resolve; });
     const [meta, memberships] = [transaction.objectStore("meta"), transaction.objectStore("memberships")];
     const keys = await wait(memberships.getAllKeys());
     const saved = (window.saved ??= {
       device: await wait(meta.get("device-key")),
-      wrap: await wait(meta.get("wrap-key")),
+      wrap: wrapKey,
       memberships: await wait(memberships.getAll()),
     });
     const flip = (bytes, at) => bytes.map((byte, i) => (i === (at < 0 ? bytes.length + at : at) ? byte ^ 1 : byte));
+    const keyTransaction = keyDatabase.transaction("key", "readwrite");
+    const wrap = keyTransaction.objectStore("key");
+    const done = Promise.all([transaction, keyTransaction].map((each) => new Promise((resolve) => { each.oncomplete = resolve; })));
     ${change}
     await done;
     database.close();
+    keyDatabase.close();
   })()`);
 
 const RESTORE = `
   meta.put(saved.device, "device-key");
-  meta.put(saved.wrap, "wrap-key");
+  wrap.put(saved.wrap, "wrap-key");
   keys.forEach((key, i) => memberships.put(saved.memberships[i], key));`;
 
 test("no record holds the device's key or a group's secret, and the key that wraps them can't be exported", async ({ startRelay, device }) => {
@@ -47,7 +52,8 @@ test("no record holds the device's key or a group's secret, and the key that wra
     const groups = await each.page.evaluate(() => window.zerok.harness.sync.groups().map((group) => group.id));
     const { bytes, others } = await records(each.page);
     expect(new Set(bytes.map(({ store }) => store))).toEqual(new Set(["groups", "log", "memberships", "meta", "sent"]));
-    expect(others).toEqual({ "meta fence": "[object Number]", "meta wrap-key": "[object CryptoKey]" });
+    expect(others).toEqual({ "meta fence": "[object Number]" });
+    expect(await databases(each.page)).toEqual(["0k-sync-key:0k-sync", "0k-sync:0k-sync"]);
 
     // What to look for: the page can unwrap it.
     const wrapped = bytes.filter(({ store }) => store === "meta" || store === "memberships");
@@ -63,11 +69,11 @@ test("no record holds the device's key or a group's secret, and the key that wra
 
   const refused = await a.page.evaluate(async () => {
     const database = await new Promise<IDBDatabase>((resolve) => {
-      const request = indexedDB.open("0k-sync:0k-sync");
+      const request = indexedDB.open("0k-sync-key:0k-sync");
       request.onsuccess = () => resolve(request.result);
     });
     const key = await new Promise<CryptoKey>((resolve) => {
-      const request = database.transaction("meta").objectStore("meta").get("wrap-key") as IDBRequest<CryptoKey>;
+      const request = database.transaction("key").objectStore("key").get("wrap-key") as IDBRequest<CryptoKey>;
       request.onsuccess = () => resolve(request.result);
     });
     const refusals = await Promise.all(
@@ -110,9 +116,9 @@ test("wrapped secrets that were altered or swapped, and another key or none, are
     "a bit of a membership": "memberships.put(flip(saved.memberships[1], 20), keys[1]);",
     "memberships in each other's place": "memberships.put(saved.memberships[0], keys[1]); memberships.put(saved.memberships[1], keys[0]);",
     "a membership as device key": 'meta.put(saved.memberships[0], "device-key");',
-    "another key": 'meta.put(other, "wrap-key");',
-    "no key": 'meta.delete("wrap-key");',
-    "something else as key": 'meta.put("key", "wrap-key");',
+    "another key": 'wrap.put(other, "wrap-key");',
+    "no key": 'wrap.delete("wrap-key");',
+    "something else as key": 'wrap.put("key", "wrap-key");',
   };
   for (const [what, change] of Object.entries(spoiled)) {
     await tamper(a.page, change);
@@ -152,7 +158,7 @@ for (const what of ["throws", "stores null", "stores something useless"]) {
     const refusal = await a.refusedOpen({ relays: [relay.url], worker: false });
     expect(refusal).toMatchObject({ code: "STORAGE_NOT_PERSISTENT", retryable: false });
     expect(refusal?.message).toContain('storage: "memory"');
-    expect((await records(a.page)).bytes).toEqual([]);
+    expect(await databases(a.page)).toEqual(["0k-sync-key:0k-sync"]);
 
     await a.open({ relays: [relay.url], worker: false, storage: "memory" });
     await a.create();

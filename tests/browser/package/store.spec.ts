@@ -6,8 +6,8 @@ import { PAGE_DIST, TESTING_CORE } from "../support/paths.js";
 
 interface TestingCore {
   default(source: { module_or_path: ArrayBuffer }): Promise<unknown>;
-  runStoreSuite(prefix: string): Promise<string[]>;
-  fillStore(name: string, most: number): Promise<string | undefined>;
+  runStoreSuite(prefix: string, key: CryptoKey): Promise<string[]>;
+  fillStore(name: string, most: number, key: CryptoKey): Promise<string | undefined>;
 }
 
 /** A worker that runs what it is sent, in the core with the exports for tests. */
@@ -20,7 +20,8 @@ const start = async () => {
 const core = start();
 onmessage = async ({ data: [call, ...args] }) => {
   try {
-    postMessage({ value: await (await core)[call](...args) });
+    const key = await crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
+    postMessage({ value: await (await core)[call](...args, key) });
   } catch (error) {
     postMessage({ error: String(error) });
   }
@@ -45,7 +46,8 @@ withCore("IndexedDB passes the suite of all stores, in a window", async ({ url, 
       const path = "/testing/core.js";
       const core = (await import(path)) as TestingCore;
       await core.default({ module_or_path: await (await fetch("/testing/core_bg.wasm")).arrayBuffer() });
-      return core.runStoreSuite("window-");
+      const key = await crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
+      return core.runStoreSuite("window-", key);
     })
     .catch((error: unknown) => {
       throw new Error(`after ${lines.join(", ")}`, { cause: error });
@@ -78,7 +80,8 @@ withCore("a full IndexedDB refuses with STORAGE_FULL, keeps nothing of what it r
     const path = "/testing/core.js";
     const core = (await import(path)) as TestingCore;
     await core.default({ module_or_path: await (await fetch("/testing/core_bg.wasm")).arrayBuffer() });
-    return core.fillStore("full", 100);
+    const key = await crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
+    return core.fillStore("full", 100, key);
   });
   expect(code).toBe("STORAGE_FULL");
 });

@@ -8,6 +8,7 @@ export interface Refusal {
   retryable: boolean;
   cursor?: number | undefined;
   group?: string | undefined;
+  ways?: readonly string[] | undefined;
 }
 
 /** An event as it gets through to the test. */
@@ -80,6 +81,13 @@ export class Harness {
     return all;
   }
 
+  /** Turns the lock on, and gives the recovery code. */
+  async lock(passkey: boolean): Promise<string> {
+    let given = "";
+    await this.sync.lock.enable({ passkey, onRecoveryCode: (code) => void (given = code) });
+    return given;
+  }
+
   /** The texts of the whole local log. */
   async texts(): Promise<string[]> {
     return (await this.log()).map((blob) => blob.text());
@@ -102,6 +110,6 @@ export class Harness {
 
 function refusal(error: unknown): Refusal {
   if (!(error instanceof SyncError)) throw error;
-  const { code, message, retryable, cursor, group } = error;
-  return { code, message, retryable, cursor, group };
+  const { code, message, retryable, cursor, group, ways } = error;
+  return { code, message, retryable, cursor, group, ways };
 }

@@ -103,6 +103,26 @@ export class Bare {
     );
   }
 
+  /** Turns the lock on, and gives the recovery code. */
+  lock({ passkey = true } = {}): Promise<string> {
+    return this.page.evaluate((given) => window.zerok.harness.lock(given), passkey);
+  }
+
+  /** What turning the lock on is refused with. */
+  refusedLock({ passkey = true } = {}): Promise<Refusal | undefined> {
+    return this.page.evaluate((given) => window.zerok.harness.refusal(() => window.zerok.harness.lock(given)), passkey);
+  }
+
+  isLocked(): Promise<boolean> {
+    return this.page.evaluate(() => window.zerok.harness.sync.lock.enabled);
+  }
+
+  /** A page that knows nothing of what it had open. */
+  async reload(): Promise<void> {
+    await this.page.reload();
+    await this.page.waitForFunction(() => "zerok" in window);
+  }
+
   /** What `join` is refused with. */
   refusedJoin(link: string): Promise<Refusal | undefined> {
     return this.page.evaluate((given) => window.zerok.harness.refusal(() => window.zerok.harness.join(given)), link);

@@ -13,8 +13,12 @@ export class Device {
   /** Warnings, errors and uncaught exceptions of all its pages. */
   readonly complaints: string[] = [];
 
-  constructor(open: () => Promise<BrowserContext>) {
+  /** Where its browser keeps everything, if it is durable. */
+  readonly profile: string | undefined;
+
+  constructor(open: () => Promise<BrowserContext>, profile?: string) {
     this.#open = open;
+    this.profile = profile;
   }
 
   /** Its browser, which must be running. */
@@ -98,8 +102,9 @@ export const test = base.extend<Fixtures>({
     await use(async ({ durable = false, args = [], ...options } = {}) => {
       const profile = durable || args.length > 0 ? await mkdtemp(join(folder, "profile-")) : undefined;
       const launch = { ...LAUNCH, args: [...LAUNCH.args, ...args] };
-      const device = new Device(() =>
-        profile === undefined ? browser.newContext(options) : chromium.launchPersistentContext(profile, { ...launch, ...options }),
+      const device = new Device(
+        () => (profile === undefined ? browser.newContext(options) : chromium.launchPersistentContext(profile, { ...launch, ...options })),
+        profile,
       );
       devices.push(device);
       return device.switchOn();

@@ -3,6 +3,7 @@ import { createHash, createPrivateKey, createPublicKey, hkdfSync } from "node:cr
 import type { Page } from "@playwright/test";
 
 const DATABASE = "0k-sync:0k-sync";
+const KEY_DATABASE = "0k-sync-key:0k-sync";
 
 /** A record whose value is bytes. */
 export interface Bytes {
@@ -10,6 +11,9 @@ export interface Bytes {
   key: Buffer;
   value: Buffer;
 }
+
+/** Names of all databases of the page's origin. */
+export const databases = (page: Page): Promise<string[]> => page.evaluate(async () => (await indexedDB.databases()).map(({ name = "" }) => name).sort());
 
 /** Every key and value that is made of bytes, and the kinds of the other values. */
 export async function records(page: Page): Promise<{ bytes: Bytes[]; others: Record<string, string> }> {
@@ -54,14 +58,14 @@ export async function unwrap(page: Page, { key, store, value }: Bytes): Promise<
         request.onsuccess = () => resolve(request.result);
       });
       const key = await new Promise<CryptoKey>((resolve) => {
-        const request = database.transaction("meta").objectStore("meta").get("wrap-key") as IDBRequest<CryptoKey>;
+        const request = database.transaction("key").objectStore("key").get("wrap-key") as IDBRequest<CryptoKey>;
         request.onsuccess = () => resolve(request.result);
       });
       database.close();
       const algorithm = { name: "AES-GCM", iv: new Uint8Array(wrapped.slice(1, 13)), additionalData: new Uint8Array(data) };
       return [...new Uint8Array(await crypto.subtle.decrypt(algorithm, key, new Uint8Array(wrapped.slice(13))))];
     },
-    { name: DATABASE, data: [...Buffer.concat([Buffer.from("0k-sync/1 at rest"), place])], wrapped: [...value] },
+    { name: KEY_DATABASE, data: [...Buffer.concat([Buffer.from("0k-sync/1 at rest"), place])], wrapped: [...value] },
   );
   return Buffer.from(plain);
 }
