@@ -11,6 +11,7 @@ import { confirm } from "./ui/dialog.js";
 import { fill } from "./ui/dom.js";
 import { openInviteDialog } from "./ui/invite.js";
 import { ListScreen } from "./ui/list.js";
+import { openLock } from "./ui/lock.js";
 import { openRelayDrawer } from "./ui/relay-drawer.js";
 import { scanInvitation } from "./ui/scan.js";
 import { openSettings } from "./ui/settings.js";
@@ -173,6 +174,7 @@ export class App {
     openSettings(this.#sync, [...this.#stores.values()], store, relayUrl, {
       select: (chosen) => this.#show(chosen),
       create: () => void this.#create().catch(toastError),
+      lock: () => openLock(this.#sync.lock),
       devices: () => openDevices(store.group, () => this.#invite(store.group)),
       leave: () => void this.#leave(store),
     });

@@ -1,6 +1,5 @@
 /** A virtual authenticator in Chromium, in the place of the one of a phone or a laptop. */
-import type { CDPSession } from "@playwright/test";
-import type { Bare } from "./bare.js";
+import type { CDPSession, Page } from "@playwright/test";
 
 export class Authenticator {
   readonly #cdp: CDPSession;
@@ -12,7 +11,7 @@ export class Authenticator {
   }
 
   /** For the pages of this tab, also after a reload. With `prf`, its passkeys give secrets. */
-  static async add({ page }: Pick<Bare, "page">, { prf = true } = {}): Promise<Authenticator> {
+  static async add({ page }: { page: Page }, { prf = true } = {}): Promise<Authenticator> {
     const cdp = await page.context().newCDPSession(page);
     await cdp.send("WebAuthn.enable");
     const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", {
@@ -34,6 +33,11 @@ export class Authenticator {
   async passkeys(): Promise<string[]> {
     const { credentials } = await this.#cdp.send("WebAuthn.getCredentials", { authenticatorId: this.#id });
     return credentials.map(({ credentialId }) => credentialId);
+  }
+
+  /** Takes the authenticator away. */
+  async remove(): Promise<void> {
+    await this.#cdp.send("WebAuthn.removeVirtualAuthenticator", { authenticatorId: this.#id });
   }
 
   /** Forgets all of them. */

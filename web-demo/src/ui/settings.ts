@@ -8,6 +8,7 @@ export interface SettingsActions {
   select(store: ListStore): void;
   create(): void;
   devices(): void;
+  lock(): void;
   leave(): void;
 }
 
@@ -44,6 +45,17 @@ export function openSettings(sync: SyncClient, stores: ListStore[], current: Lis
         { class: "choice", type: "button", "data-testid": "devices-button", onclick: then(() => actions.devices()) },
         h("span", {}, "Devices of this list"),
         icon("forward"),
+      ),
+    ),
+    h("h3", {}, "This device"),
+    h(
+      "div",
+      { class: "choices" },
+      h(
+        "button",
+        { class: "choice", type: "button", "data-testid": "lock-button", onclick: then(() => actions.lock()) },
+        h("span", {}, "Lock"),
+        h("span", { class: "muted", "data-testid": "lock-state" }, sync.lock.enabled ? "On" : "Off"),
       ),
     ),
     h("h3", {}, "Sync"),
