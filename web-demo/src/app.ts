@@ -85,6 +85,7 @@ export class App {
       invite: () => this.#invite(store.group),
       relay: () => openRelayDrawer(store, (changed) => this.#subscribe(changed)),
       settings: () => this.#openSettings(store),
+      locked: () => this.#sync.lock.enabled,
       startAfresh: () => void offerToStartAfresh(this.#stores.size - 1),
     });
     this.#screen = { store, view };
@@ -174,7 +175,7 @@ export class App {
     openSettings(this.#sync, [...this.#stores.values()], store, relayUrl, {
       select: (chosen) => this.#show(chosen),
       create: () => void this.#create().catch(toastError),
-      lock: () => openLock(this.#sync.lock),
+      lock: () => openLock(this.#sync.lock, () => this.#changed()),
       devices: () => openDevices(store.group, () => this.#invite(store.group)),
       leave: () => void this.#leave(store),
     });

@@ -6,6 +6,7 @@ import { expect, test } from "../support/fixtures.js";
 import { Authenticator } from "../support/authenticator.js";
 import { Demo } from "../support/demo.js";
 import { DEMO_DIST, SCREENSHOTS } from "../support/paths.js";
+import { encodingsOf, filesWith } from "../support/search.js";
 
 const SIZES = { phone: { width: 390, height: 844 }, desk: { width: 1280, height: 800 } };
 
@@ -92,4 +93,31 @@ test("who has neither passkey nor code starts afresh", async ({ startRelay, devi
   await expect(app.page.getByTestId("new-list")).toBeVisible();
   await app.startList();
   await app.add("bread");
+});
+
+test("what is in a locked list is in no file of the browser's", async ({ startRelay, device }) => {
+  const relay = await startRelay({ web: DEMO_DIST });
+  const phone = await device({ durable: true });
+  const app = await Demo.open(phone, relay.url);
+  const { page } = app;
+  await app.startList();
+  await openLock(page);
+  await page.getByTestId("lock-by-code").click();
+  const code = await page.getByTestId("recovery-code").innerText();
+  await page.getByTestId("lock-written").click();
+  await expect(app.toasts).toContainText("Locked from now on");
+  await app.add("quince-7731");
+  await page.getByTestId("title").fill("pantry-8842");
+  await page.getByTestId("title").press("Enter");
+  await app.isState("synced");
+  await page.getByTestId("add-input").fill("medlar-9953");
+  await page.reload();
+  await page.getByTestId("unlock-code").fill(code);
+  await page.getByTestId("unlock-button").click();
+  await app.hasItems(["quince-7731"]);
+  await expect(page.getByTestId("title")).toHaveValue("pantry-8842");
+  await phone.switchOff();
+
+  const words = ["quince-7731", "pantry-8842", "medlar-9953", code, code.replaceAll("-", "")];
+  expect(await filesWith(phone.profile ?? "", words.flatMap((word) => encodingsOf(Buffer.from(word))))).toEqual([]);
 });

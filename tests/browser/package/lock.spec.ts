@@ -1,13 +1,11 @@
 /** Devices that are locked by a passkey, or by a recovery code alone. */
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
 import type { Page } from "@playwright/test";
 import { expect, test } from "../support/fixtures.js";
 import { Authenticator } from "../support/authenticator.js";
 import { Bare, pairBare } from "../support/bare.js";
 import { PAGE_DIST } from "../support/paths.js";
 import { databases, records, secretsIn, unwrap } from "../support/records.js";
-import { encodingsOf, findIn } from "../support/search.js";
+import { encodingsOf, filesWith, findIn } from "../support/search.js";
 
 const PASSKEY = { passkey: true } as const;
 const BOTH = ["0k-sync-key:0k-sync", "0k-sync:0k-sync"];
@@ -118,17 +116,6 @@ test("nothing in IndexedDB opens a locked device, and no record of before is lef
   expect(findIn(places, before.map(({ value }) => value.subarray(13)))).toEqual([]);
   expect(findIn(places, encodingsOf(Buffer.from(group, "hex")))).not.toEqual([]);
 });
-
-/** Names of the files in a folder that hold one of these. */
-async function filesWith(folder: string, needles: Buffer[]): Promise<string[]> {
-  const names = await readdir(folder, { recursive: true, withFileTypes: true });
-  const found: string[] = [];
-  for (const file of names.filter((each) => each.isFile())) {
-    const bytes = await readFile(join(file.parentPath, file.name)).catch(() => Buffer.alloc(0));
-    if (needles.some((needle) => bytes.includes(needle))) found.push(file.name);
-  }
-  return found;
-}
 
 for (const restarted of [false, true]) {
   test(`no file of the browser's holds a key that opens a locked device${restarted ? ", also where it was closed since" : ""}`, async ({ startRelay, device }) => {

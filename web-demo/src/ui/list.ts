@@ -11,6 +11,8 @@ export interface ListActions {
   invite(): void;
   relay(): void;
   settings(): void;
+  /** What the list says must not get into the browser's history. */
+  locked(): boolean;
   /** This device was removed from the list: the way out. */
   startAfresh(): void;
 }
@@ -36,6 +38,7 @@ export class ListScreen {
   readonly #composerForm = this.#composer();
   readonly #removed: HTMLElement;
   readonly #startAfresh: () => void;
+  readonly #locked: () => boolean;
   readonly #itemActions: ItemActions;
   #restoring = false;
   #slow = false;
@@ -58,6 +61,7 @@ export class ListScreen {
     this.#inviteButton = h("button", { class: "button primary", type: "button", "data-testid": "invite-button", onclick: () => actions.invite() }, icon("device"), "Add a device");
     this.#removed = h("div", { role: "alert" });
     this.#startAfresh = () => actions.startAfresh();
+    this.#locked = () => actions.locked();
     this.element = h(
       "div",
       { class: "page" },
@@ -112,7 +116,7 @@ export class ListScreen {
     this.#showBanner(status);
     this.#showRemoved(isRemoved(status));
     if (document.activeElement !== this.#title && this.#title.value !== this.#store.title) this.#title.value = this.#store.title;
-    document.title = this.#store.title === "" ? "0k list" : `${this.#store.title} · 0k list`;
+    document.title = this.#store.title === "" || this.#locked() ? "0k list" : `${this.#store.title} · 0k list`;
     const items = this.#store.items();
     this.#showItems(items);
     this.#showBelow(items, status);

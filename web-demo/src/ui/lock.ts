@@ -8,8 +8,8 @@ import { messageOf, toast } from "./toast.js";
 /** The dialog was closed before the code was written down. */
 class NotWrittenDown extends Error {}
 
-/** In the settings: what the lock is, and a button for it. */
-export function openLock(lock: DeviceLock): void {
+/** In the settings: what the lock is, and a button for it. `changed` is called when it was turned on or off. */
+export function openLock(lock: DeviceLock, changed: () => void): void {
   let giveUp: () => void = () => undefined;
   const body = h("div", { class: "lock" });
   const dialog = openDialog({ title: "Lock this device", testid: "lock-dialog", onClose: () => giveUp() }, body);
@@ -36,6 +36,7 @@ export function openLock(lock: DeviceLock): void {
     try {
       await lock.enable({ passkey, onRecoveryCode: askToWriteDown });
       dialog.close();
+      changed();
       toast("Locked from now on, whenever the app is closed.");
     } catch (error) {
       if (error instanceof NotWrittenDown) return;
@@ -46,6 +47,7 @@ export function openLock(lock: DeviceLock): void {
     try {
       await lock.disable();
       dialog.close();
+      changed();
       toast("The lock is off.");
     } catch (error) {
       show(messageOf(error));
