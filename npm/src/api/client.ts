@@ -177,6 +177,7 @@ export class ClientHandle implements SyncClient, CoreHandlers {
     this.#end(closedError(), false, false);
     try {
       await core?.close();
+      await this.lock.settled();
     } finally {
       this.#surroundings.release();
     }

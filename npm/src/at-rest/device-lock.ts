@@ -63,6 +63,7 @@ export class DeviceLockHandle implements DeviceLock {
   readonly #core: () => Core;
   #enabled: boolean;
   #busy = false;
+  #turnedOn: Promise<void> = Promise.resolve();
 
   /** Of a device that keeps its data in memory there is none. */
   constructor(kept: KeptDevice | undefined, core: () => Core) {
@@ -73,6 +74,11 @@ export class DeviceLockHandle implements DeviceLock {
 
   get enabled(): boolean {
     return this.#enabled;
+  }
+
+  /** Nothing here touches the databases any more: only then another page may have them, which might keep a key anew. */
+  async settled(): Promise<void> {
+    await this.#turnedOn;
   }
 
   supported(): Promise<boolean> {
@@ -111,10 +117,15 @@ export class DeviceLockHandle implements DeviceLock {
 
     // Nothing has changed so far: whoever is interrupted here, or says no, has a device without a lock.
     await onRecoveryCode(code);
-    await prepareToDestroyKey(name);
-    await core.call("setLock", [key, record]);
-    this.#enabled = true;
-    await destroyKey(name);
+    const turnOn = async (): Promise<void> => {
+      await prepareToDestroyKey(name);
+      await core.call("setLock", [key, record]);
+      this.#enabled = true;
+      await destroyKey(name);
+    };
+    const on = turnOn();
+    this.#turnedOn = on.catch(() => undefined);
+    await on;
   }
 
   /** One change at a time, and none that was made already. */

@@ -258,6 +258,33 @@ for (const [when, { hook, locked }] of Object.entries(INTERRUPTIONS)) {
   });
 }
 
+test("a device that is closed while it is being locked is not another tab's before the old key is deleted", async ({ startRelay, device }) => {
+  const relay = await startRelay({ web: PAGE_DIST });
+  const relays = [relay.url];
+  const phone = await device();
+  const a = await Bare.open(phone, relay.url, { worker: false });
+  await a.create();
+  const code = await a.page.evaluate<string>(`new Promise((resolve) => { ${HOOKS}
+    let code;
+    hooks.remove = (go) => {
+      const held = {};
+      hooks.resume = () => { go().onsuccess = () => held.onsuccess(); };
+      hooks.remove = (go) => go();
+      hooks.closed = zerok.harness.sync.close();
+      resolve(code);
+      return held;
+    };
+    zerok.harness.sync.lock.enable({ passkey: false, onRecoveryCode: (given) => { code = given; } });
+  })`);
+  const b = await Bare.visit(phone, relay.url);
+  expect(await b.refusedOpen({ relays })).toMatchObject({ code: "ALREADY_OPEN" });
+  await a.page.evaluate("hooks.resume(), hooks.closed");
+  await b.open({ relays, unlock: { recoveryCode: code } });
+  await b.page.evaluate(() => window.zerok.harness.sync.lock.disable());
+  await b.close();
+  await b.open({ relays });
+});
+
 test("a lock that can't be written, and one that can't be taken away, changes nothing", async ({ startRelay, device }) => {
   const relay = await startRelay({ web: PAGE_DIST });
   const relays = [relay.url];
