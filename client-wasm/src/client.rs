@@ -8,7 +8,7 @@ use std::sync::Arc;
 use js_sys::{Array, Reflect, Uint8Array};
 use tokio::sync::oneshot;
 use wasm_bindgen::prelude::wasm_bindgen;
-use wasm_bindgen::{JsCast as _, JsValue};
+use wasm_bindgen::JsValue;
 use zerok_sync_client::store::{MemoryStore, Store};
 use zerok_sync_client::{Client, ComparisonCode, Config, InviteOptions, JoinOptions};
 use zerok_sync_shared::crypto::passphrase::{Passphrase, Profile};
@@ -351,18 +351,20 @@ impl CoreClient {
         Ok(())
     }
 
-    /// The newest snapshot of another device that was taken in, if there is one.
+    /// The snapshots of other devices that were taken in and that no newer one has all of, the newest last.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `UNKNOWN_GROUP`, `STORAGE_FAILED`
-    pub async fn snapshot(&self, group: String) -> Result<CoreSnapshot, Failure> {
-        let Some(snapshot) = self.client.snapshots(group_id(&group)?).await?.pop() else {
-            return Ok(JsValue::UNDEFINED.unchecked_into());
-        };
-        let object = empty::<CoreSnapshot>();
-        object.set_data(&Uint8Array::from(snapshot.data.as_ref()));
-        object.set_position(number(snapshot.position));
-        Ok(object)
+    #[wasm_bindgen(unchecked_return_type = "CoreSnapshot[]")]
+    pub async fn snapshots(&self, group: String) -> Result<Array, Failure> {
+        let snapshots = Array::new();
+        for snapshot in self.client.snapshots(group_id(&group)?).await? {
+            let object = empty::<CoreSnapshot>();
+            object.set_data(&Uint8Array::from(snapshot.data.as_ref()));
+            object.set_position(number(snapshot.position));
+            snapshots.push(&object);
+        }
+        Ok(snapshots)
     }
 
     /// Removes another device from a group. With `wait`, resolves when a relay has done it; else when it is certain to happen.

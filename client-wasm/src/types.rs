@@ -218,7 +218,7 @@ extern "C" {
     #[wasm_bindgen(method, setter)]
     pub fn set_position(this: &CorePushed, position: f64);
 
-    #[wasm_bindgen(typescript_type = "CoreSnapshot | undefined")]
+    #[wasm_bindgen(typescript_type = "CoreSnapshot")]
     pub type CoreSnapshot;
     #[wasm_bindgen(method, setter)]
     pub fn set_data(this: &CoreSnapshot, data: &Uint8Array);

@@ -132,7 +132,7 @@ export interface CoreClient {
   broadcast(group: string, data: Uint8Array): Promise<void>;
   provideSnapshots(group: string, available: boolean): Promise<void>;
   giveSnapshot(group: string, request: number, state: Uint8Array | undefined): Promise<void>;
-  snapshot(group: string): Promise<{ data: Uint8Array; position: number } | undefined>;
+  snapshots(group: string): Promise<{ data: Uint8Array; position: number }[]>;
   revoke(group: string, device: string, reason: string, wait: boolean): Promise<void>;
   rename(group: string, name: string): Promise<void>;
   deleteBlob(group: string, id: string, force: boolean): Promise<void>;

@@ -365,17 +365,17 @@ export interface Group {
    *
    * - `blobs()` has handed it out, and every other iterator and handler of this group, too (what asynchronous handlers return is waited for);
    *   or `reached` says so;
-   * - a snapshot that this device holds has been read since the app started, with `snapshot()` or by handlers of the event.
+   * - a snapshot that this device holds has been read since the app started, with `snapshots()` or by handlers of the event.
    *
    * If that takes longer than two minutes, nothing is given, `SNAPSHOT_NOT_GIVEN` is told as an `error` event, and it is asked again later. So is told what the
    * provider rejects with.
    */
   onSnapshot(provider: SnapshotProvider, options?: SnapshotOptions): Unsubscribe;
   /**
-   * The newest snapshot of another device that this one has taken, or null. With it, an app begins, each time that it starts: then come the blobs after its
-   * position.
+   * The snapshots of other devices that this one has taken, the newest last: mostly none or one, and several where none has all of another. With all of them
+   * an app begins, each time that it starts: then come the blobs after the position of the last.
    */
-  snapshot(): Promise<Snapshot | null>;
+  snapshots(): Promise<Snapshot[]>;
   /** Calls `handler` for every later event of this name. What asynchronous handlers return counts only for {@link onSnapshot}, which waits for it. */
   on<K extends keyof GroupEvents>(event: K, handler: (value: GroupEvents[K]) => unknown): Unsubscribe;
   /** Forgets keys and data of the group on this device. */

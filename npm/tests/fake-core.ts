@@ -28,7 +28,7 @@ export class FakeCore implements CoreClient {
   invite: CoreInviteState = { state: "open" };
   inviteExpiresAt = Date.now() + 600_000;
   /** Blobs in a page, whatever the caller asks for. */
-  held: { data: Uint8Array; position: number } | undefined;
+  held: { data: Uint8Array; position: number }[] = [];
   pageSize = 500;
 
   deviceId(): string {
@@ -144,8 +144,8 @@ export class FakeCore implements CoreClient {
     return this.#run(`giveSnapshot ${request} ${state === undefined ? "nothing" : new TextDecoder().decode(state)}`);
   }
 
-  snapshot(): Promise<{ data: Uint8Array; position: number } | undefined> {
-    return Promise.resolve(this.held);
+  snapshots(): Promise<{ data: Uint8Array; position: number }[]> {
+    return Promise.resolve([...this.held]);
   }
 
   revoke(): Promise<void> {

@@ -159,16 +159,16 @@ test("handlers count from the beginning of the log on, and what they return is w
 
 test("a snapshot that is held must have been read, whether it is from before or has just come", async (t) => {
   const app = await Setup.make(t);
-  app.core.held = { data: new Uint8Array([7]), position: 0 };
+  app.core.held = [{ data: new Uint8Array([7]), position: 0 }];
   app.read();
   app.group.onSnapshot(state);
   assert.deepEqual(await app.want(1), []);
-  await app.group.snapshot();
+  await app.group.snapshots();
   assert.deepEqual(await app.given(), ["1 state at 0"]);
 
   app.core.emit({ type: "snapshot", group: "g" });
   assert.equal((await app.want(2)).at(-1), "1 state at 0", "nobody has heard of it");
-  assert.equal((await app.group.snapshot())?.data[0], 7);
+  assert.equal((await app.group.snapshots())[0]?.data[0], 7);
   assert.equal((await app.given()).at(-1), "2 state at 0");
 
   const imported = gate();
@@ -179,36 +179,50 @@ test("a snapshot that is held must have been read, whether it is from before or 
   assert.equal((await app.given()).at(-1), "3 state at 0");
 });
 
+test("the newest of several is not all of them", async (t) => {
+  const app = await Setup.make(t);
+  const older = { data: new Uint8Array([7]), position: 0 };
+  app.core.held = [older];
+  app.read();
+  app.group.onSnapshot(state);
+  app.group.on("snapshot", () => undefined);
+  app.core.held = [older, { data: new Uint8Array([8]), position: 0 }];
+  app.core.emit({ type: "snapshot", group: "g" });
+  assert.deepEqual(await app.want(1), [], "the older one is from before the app started");
+  assert.equal((await app.group.snapshots()).length, 2);
+  assert.deepEqual(await app.given(), ["1 state at 0"]);
+});
+
 test("reading a snapshot that was replaced meanwhile is not enough", async (t) => {
   const app = await Setup.make(t);
   app.read();
   app.group.onSnapshot(state);
   const slow = gate();
-  const snapshot = app.core.snapshot.bind(app.core);
-  app.core.snapshot = async () => {
-    const held = await snapshot();
+  const snapshots = app.core.snapshots.bind(app.core);
+  app.core.snapshots = async () => {
+    const held = await snapshots();
     await slow.opened;
     return held;
   };
-  const first = app.group.snapshot();
-  app.core.snapshot = snapshot;
-  app.core.held = { data: new Uint8Array([8]), position: 0 };
+  const first = app.group.snapshots();
+  app.core.snapshots = snapshots;
+  app.core.held = [{ data: new Uint8Array([8]), position: 0 }];
   app.core.emit({ type: "snapshot", group: "g" });
   slow.open();
-  assert.equal(await first, null);
+  assert.deepEqual(await first, []);
   assert.deepEqual(await app.want(1), []);
-  await app.group.snapshot();
+  await app.group.snapshots();
   assert.deepEqual(await app.given(), ["1 state at 0"]);
 });
 
 test("what stands in for the beginning of the log is as good as the beginning", async (t) => {
   const app = await Setup.make(t);
   app.core.receive("one");
-  app.core.held = { data: new Uint8Array([7]), position: 1 };
+  app.core.held = [{ data: new Uint8Array([7]), position: 1 }];
   app.group.on("blob", () => undefined);
   app.group.onSnapshot(state);
   assert.deepEqual(await app.want(1), []);
-  await app.group.snapshot();
+  await app.group.snapshots();
   assert.deepEqual(await app.given(), ["1 state at 1"]);
 });
 
@@ -226,12 +240,12 @@ test("a state is not given while the app is at work with a deletion", async (t) 
 
 test("a snapshot of another device is told, and kept", async (t) => {
   const { core, group } = await Setup.make(t);
-  assert.equal(await group.snapshot(), null);
-  core.held = { data: new Uint8Array([7]), position: 3 };
+  assert.deepEqual(await group.snapshots(), []);
+  core.held = [{ data: new Uint8Array([7]), position: 3 }];
   const told: Snapshot[] = [];
   group.on("snapshot", (snapshot) => void told.push(snapshot));
   core.emit({ type: "snapshot", group: "g" });
   await turn();
   assert.deepEqual(told, [{ data: new Uint8Array([7]), position: 3 }]);
-  assert.equal((await group.snapshot())?.position, 3);
+  assert.equal((await group.snapshots())[0]?.position, 3);
 });

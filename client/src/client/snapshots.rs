@@ -18,7 +18,7 @@ pub struct Snapshot {
 
 impl Client {
     /// Says whether the app answers `ClientEvent::SnapshotWanted` for a group. Not kept: to be said after each start, once the app
-    /// has read [`Client::snapshot`].
+    /// has read [`Client::snapshots`].
     ///
     /// # Errors
     /// `UNKNOWN_GROUP`
@@ -30,7 +30,7 @@ impl Client {
     }
 
     /// Answers a request of `ClientEvent::SnapshotWanted`: with the app's state, or with nothing. The state must have everything
-    /// up to the position of the request, and what [`Client::snapshot`] gave when it came: it stands in for both, and whoever gets it never
+    /// up to the position of the request, and what [`Client::snapshots`] gave when it came: it stands in for both, and whoever gets it never
     /// hears of what it lacks. An app that is behind gives nothing; it is asked again. An answer that comes too late is dropped.
     pub fn give_snapshot(&self, group: GroupId, request: u64, state: Option<Bytes>) {
         let command = Command::GiveSnapshot {

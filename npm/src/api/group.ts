@@ -178,7 +178,7 @@ export class GroupHandle implements Group {
     return this.#snapshots.provide(provider, options);
   }
 
-  async snapshot(): Promise<Snapshot | null> {
+  async snapshots(): Promise<Snapshot[]> {
     return this.#snapshots.take();
   }
 

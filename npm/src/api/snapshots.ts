@@ -87,12 +87,12 @@ export class Snapshots {
     void work.finally(() => (this.#unfinished -= 1));
   }
 
-  /** The newest one, which the app has from now on. */
-  async take(): Promise<Snapshot | null> {
+  /** All that this device holds, which the app has from now on. */
+  async take(): Promise<Snapshot[]> {
     const arrived = this.#arrived;
-    const snapshot = await this.#context.core.call("snapshot", [this.#context.id]);
-    this.#taken(arrived, snapshot);
-    return snapshot ?? null;
+    const held = await this.#held();
+    this.#taken(arrived, held);
+    return held;
   }
 
   /** The core has one more. */
@@ -100,8 +100,11 @@ export class Snapshots {
     const arrived = (this.#arrived += 1);
     await Promise.resolve();
     try {
-      const snapshot = await this.#context.core.call("snapshot", [this.#context.id]);
-      if (snapshot !== undefined && (await this.#context.deliver(snapshot))) this.#taken(arrived, snapshot);
+      const held = await this.#held();
+      const newest = held.at(-1);
+      if (newest === undefined || !(await this.#context.deliver(newest))) return;
+      // Those before it were delivered when they came, or are for take().
+      if (held.length === 1 || this.#read >= arrived - 1) this.#taken(arrived, [newest]);
     } catch (error) {
       this.#context.failed(error);
     }
@@ -126,9 +129,13 @@ export class Snapshots {
     core.call("provideSnapshots", [id, available]).catch((error: unknown) => this.#context.failed(error));
   }
 
-  #taken(arrived: number, snapshot: Snapshot | undefined): void {
+  #held(): Promise<Snapshot[]> {
+    return this.#context.core.call("snapshots", [this.#context.id]);
+  }
+
+  #taken(arrived: number, snapshots: Snapshot[]): void {
     this.#read = Math.max(this.#read, arrived);
-    if (snapshot !== undefined) this.#covered = Math.max(this.#covered, snapshot.position);
+    this.#covered = Math.max(this.#covered, ...snapshots.map(({ position }) => position));
   }
 
   async #state(position: number): Promise<Uint8Array | undefined> {
@@ -140,8 +147,8 @@ export class Snapshots {
     await Promise.resolve();
     if (this.#read < 0 && arrived === 0) {
       // The app has not asked whether there is one from before.
-      const held = await this.#context.core.call("snapshot", [this.#context.id]);
-      if (held === undefined) this.#taken(0, held);
+      const held = await this.#held();
+      if (held.length === 0) this.#taken(0, held);
     }
     for (const deadline = Date.now() + PATIENCE_MS; ; ) {
       if (this.#context.ended || this.#request !== request || this.#provider === undefined) return false;
@@ -157,7 +164,7 @@ export class Snapshots {
   /** What the app has not had or not shown to have, as it is told. */
   async #lack(position: number, arrived: number): Promise<string | undefined> {
     if (this.#read < arrived) {
-      return "This device holds the state that another one gave, and the app has not taken it in: call snapshot() whenever the app starts, and handle the event.";
+      return "This device holds the state that another one gave, and the app has not taken it in: call snapshots() whenever the app starts, and handle the event.";
     }
     const busy = `An iterator or a handler of this group has not finished with what is in the log up to position ${position}.`;
     if (this.#unfinished > 0) return busy;

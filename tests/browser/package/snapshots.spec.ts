@@ -12,11 +12,11 @@ const provide = (of: Bare): Promise<void> =>
     group.onSnapshot(() => JSON.stringify(texts));
   });
 
-/** What `group.snapshot()` gives: its texts and position. */
+/** What `group.snapshots()` gives: its texts and position. */
 const restored = (of: Bare): Promise<[string[], number] | null> =>
   of.page.evaluate(async () => {
-    const snapshot = await window.zerok.harness.group.snapshot();
-    if (snapshot === null) return null;
+    const [snapshot] = await window.zerok.harness.group.snapshots();
+    if (snapshot === undefined) return null;
     return [JSON.parse(new TextDecoder().decode(snapshot.data)) as string[], snapshot.position];
   });
 
