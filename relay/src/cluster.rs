@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use zerok_sync_shared::ids::RelayId;
+use zerok_sync_shared::ids::{Incarnation, RelayId};
 use zerok_sync_transport::endpoint::endpoint_id;
 
 use crate::attendance::{Attendance, nodes::farewell};
@@ -204,39 +204,43 @@ impl Cluster {
         let Some(mut listener) = self.storage.listen().await? else {
             return Ok(());
         };
-        self.catch_up().await?;
+        let mut run = self.catch_up().await?;
         listening.store(true, Ordering::Relaxed);
         trouble.over();
         self.attendance.outbox.everything();
         loop {
-            self.heard(node, &mut listener).await?;
+            self.heard(node, &mut listener, &mut run).await?;
         }
     }
 
-    async fn heard(&self, node: RelayId, listener: &mut Listener) -> Result<(), StorageError> {
+    /// Takes in what comes next. `run` is that of which the notices are, as far as that is known.
+    async fn heard(
+        &self,
+        node: RelayId,
+        listener: &mut Listener,
+        run: &mut Incarnation,
+    ) -> Result<(), StorageError> {
         match listener.next().await? {
             Heard::Missed => {
                 self.attendance.outbox.everything();
-                self.catch_up().await
+                *run = self.catch_up().await?;
             }
-            Heard::Live(text) => {
-                self.attendance.notice(node, &text);
-                Ok(())
-            }
+            Heard::Live(text) => self.attendance.notice(node, &text),
             Heard::Notice(text) => {
                 self.metrics.notices_received.inc();
                 match Notice::parse(&text) {
-                    Notice::Everything => self.catch_up().await,
-                    Notice::News(groups) => {
+                    Notice::News(groups) if self.groups.run().id == *run => {
                         for (group, news) in groups {
-                            self.groups.grown(group, news.cursor);
+                            self.groups.grown(*run, group, news.cursor);
                             self.groups.rotated(group, news.epoch);
                         }
-                        Ok(())
                     }
+                    // Also a notice that may be from before the database was set back.
+                    _ => *run = self.catch_up().await?,
                 }
             }
         }
+        Ok(())
     }
 
     /// Looks for what was not heard.
@@ -254,15 +258,18 @@ impl Cluster {
         }
     }
 
-    /// Wakes those whose groups have grown, by asking for all groups that have sessions here.
-    async fn catch_up(&self) -> Result<(), StorageError> {
-        for groups in self.groups.watched().chunks(limits::LOOK_GROUPS) {
+    /// Wakes those whose groups have grown, by asking for all groups that have sessions here. Gives the run in which that
+    /// was.
+    async fn catch_up(&self) -> Result<Incarnation, StorageError> {
+        let known = self.groups.all_known();
+        for groups in known.groups().chunks(limits::LOOK_GROUPS) {
             for (group, news) in self.storage.newest(groups).await? {
-                self.groups.grown(group, news.cursor);
+                self.groups.check(&known, group, news.cursor);
+                self.groups.grown(known.run, group, news.cursor);
                 self.groups.rotated(group, news.epoch);
             }
         }
-        Ok(())
+        Ok(known.run)
     }
 }
 

@@ -22,7 +22,7 @@ use zerok_sync_transport::frames::{FrameReader, FrameWriter};
 use crate::access::{Access, Admission};
 use crate::attendance::{Attendance, Attending};
 use crate::clock::Clock;
-use crate::groups::{Groups, Membership, News};
+use crate::groups::{Groups, Membership, News, Run};
 use crate::limits;
 use crate::metrics::{Counted, Metrics};
 use crate::network::Network;
@@ -71,9 +71,10 @@ pub struct SessionContext {
 /// Answers that one session may wait for: as many pushes as it takes in, with the same margin as the session.
 const ANSWERS: usize = 2 * MAX_PUSHES_IN_FLIGHT + 1;
 
-/// Runs one session to its end.
+/// Runs one session to its end, within one run of the relay.
 pub async fn run(
     context: SessionContext,
+    run: Run,
     config: SessionConfig,
     network: Option<Network>,
     send: SendStream,
@@ -88,6 +89,7 @@ pub async fn run(
         rates: context.rates.of(device),
         patience: Patience::new(context.slow_reader, Instant::now()),
         context,
+        run,
         device,
         network,
         held: None,
@@ -125,6 +127,8 @@ struct Held {
 
 struct Driver {
     context: SessionContext,
+    /// The history that the device is shown.
+    run: Run,
     device: DeviceId,
     /// Where it is, if anybody can tell.
     network: Option<Network>,
@@ -161,9 +165,13 @@ impl Driver {
         let opened = Instant::now();
         let deadline = opened + zerok_sync_shared::limits::HELLO_TIMEOUT;
         loop {
-            let Some(input) = self.next_input(deadline).await? else {
+            let Some(mut input) = self.next_input(deadline).await? else {
                 return Ok(());
             };
+            // After the wait: what was read or stored may be of another history than what the device has.
+            if self.run.is_over() {
+                input = self.set_back();
+            }
             // What others have been told is stored counts for this device too, though it has not been woken yet.
             if matches!(input, Input::Frame(Ok(Message::Subscribe(_))))
                 && let Some(group) = &self.membership
@@ -259,6 +267,7 @@ impl Driver {
                     return Ok(Some(Input::DeadlinePassed));
                 }
                 error = revoked(&mut self.admission) => return Ok(Some(Input::Revoked(error))),
+                () = self.run.over() => return Ok(Some(self.set_back())),
                 () = self.context.shutdown.cancelled(), if !self.leaving => {}
             }
         }
@@ -269,6 +278,16 @@ impl Driver {
         Input::Shutdown {
             retry_after_ms: millis(retry),
         }
+    }
+
+    /// The device comes back and says what it has; nothing more that it is told would fit that.
+    fn set_back(&self) -> Input {
+        let retry = restart::come_back_in(self.context.metrics.open_connections());
+        Input::Revoked(WireError {
+            code: ErrorCode::RelayShuttingDown,
+            message: "the relay's database was set back; come again and bring what it lacks".into(),
+            retry_after_ms: Some(millis(retry)),
+        })
     }
 
     /// Takes a frame in, unless it came too soon.
@@ -508,6 +527,9 @@ impl Driver {
     }
 
     fn seen(&self, group_id: GroupId, acked: u64) {
+        if self.run.is_over() {
+            return;
+        }
         let at = self.context.clock.now();
         self.context.writer.seen(Seen {
             group_id,
@@ -540,6 +562,7 @@ async fn open_or_found(
     let (group, advances) = (open.group_id, !open.chain.is_empty());
     let may_found = std::mem::replace(&mut open.create, false);
     let storage = &context.storage;
+    let known = context.groups.known([group]);
     match storage.open_group(open.clone()).await {
         Err(OpenError::Unknown) if may_found => {
             context.rates.found_group(network)?;
@@ -549,6 +572,7 @@ async fn open_or_found(
         result => result.map_err(open_error),
     }
     .inspect(|info| {
+        context.groups.check(&known, group, info.max_cursor);
         if advances {
             context.groups.rotated(group, info.epoch);
         }

@@ -80,8 +80,6 @@ pub struct Acceptor {
     pub limits: RelayLimits,
     /// The life of the database.
     pub incarnation: Incarnation,
-    /// This process.
-    pub run: Incarnation,
     /// Where relayed devices are.
     pub relayed: Relayed,
     /// Connections of each network.
@@ -142,10 +140,11 @@ impl Acceptor {
         let Ok(exporter) = transport::export(&connection) else {
             return;
         };
+        let run = self.context.groups.run();
         let config = SessionConfig {
             relay_id,
             incarnation: self.incarnation,
-            run: self.run,
+            run: run.id,
             device: transport::device_id(connection.remote_id()),
             exporter,
             limits: self.limits,
@@ -166,6 +165,8 @@ impl Acceptor {
             // How many streams a connection may have open is limited by the transport's settings.
             tokio::select! {
                 () = self.context.shutdown.cancelled() => return farewell(&connection, &sessions).await,
+                // Its sessions end as if the relay were stopping.
+                () = run.over() => return farewell(&connection, &sessions).await,
                 Some(list) = paths.next() => {
                     let path = path_of(&list);
                     if counted.as_ref().is_none_or(|(now, _)| *now != path) {
@@ -176,7 +177,7 @@ impl Acceptor {
                 accepted = connection.accept_bi() => match accepted {
                     Ok((send, receive)) => {
                         let session =
-                            driver::run(self.context.clone(), config.clone(), network, send, receive);
+                            driver::run(self.context.clone(), run.clone(), config.clone(), network, send, receive);
                         self.tasks.spawn(sessions.track_future(session));
                     }
                     Err(error) => {

@@ -123,7 +123,10 @@ impl Relay {
             .await
             .map_err(|error| StartError::Lock(config.data_dir.clone(), error))?;
         let key = identity::load_or_create(&config.data_dir)?;
-        let (storage, shared) = open_storage(&config).await?;
+        let mut run = Incarnation([0; Incarnation::LEN]);
+        getrandom::fill(&mut run.0).map_err(|_| IdentityError::NoRandomness)?;
+        let groups = Arc::new(Groups::new(run));
+        let (storage, shared) = open_storage(&config, &groups).await?;
         let listen_failed = |error| StartError::Listen(config.tcp_address(), error);
         let listener = TcpListener::bind(config.tcp_address())
             .await
@@ -148,7 +151,6 @@ impl Relay {
             None => None,
         };
         let clock = Arc::new(Clock::open(&config.data_dir, now));
-        let groups = Arc::new(Groups::default());
         let attendance = Arc::new(Attendance::new(Arc::clone(&clock), Arc::clone(&metrics)));
         let shutdown = CancellationToken::new();
         let stop_http = CancellationToken::new();
@@ -258,8 +260,6 @@ impl Relay {
             let over = shutdown.clone();
             async move { attendance.run(over).await }
         });
-        let mut run = [0; Incarnation::LEN];
-        getrandom::fill(&mut run).map_err(|_| IdentityError::NoRandomness)?;
         if let Some(file) = token_file {
             services.spawn(file.follow(shutdown.clone()));
         }
@@ -292,7 +292,6 @@ impl Relay {
             context,
             limits,
             incarnation,
-            run: Incarnation(run),
             relayed,
             seats: Seats::new(config.connections_per_address),
             tasks: sessions.clone(),
@@ -382,14 +381,14 @@ type Opened = (
     Option<(Arc<PostgresStorage>, DatabaseUrl)>,
 );
 
-async fn open_storage(config: &Config) -> Result<Opened, StartError> {
+async fn open_storage(config: &Config, groups: &Arc<Groups>) -> Result<Opened, StartError> {
     let Some(url) = &config.database_url else {
         let storage = SqliteStorage::open(&config.data_dir)
             .await
             .map_err(|error| StartError::Storage(config.data_dir.clone(), error))?;
         return Ok((Arc::new(storage), None));
     };
-    let storage = PostgresStorage::open(url.expose())
+    let storage = PostgresStorage::open(url.expose(), groups)
         .await
         .map_err(|error| StartError::Database(url.clone(), error))?;
     let storage = Arc::new(storage);

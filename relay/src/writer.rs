@@ -11,12 +11,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use zerok_sync_shared::error::ErrorCode;
-use zerok_sync_shared::ids::{DeviceId, GroupId};
+use zerok_sync_shared::ids::{DeviceId, GroupId, Incarnation};
 use zerok_sync_shared::message::{Blob, WireError};
 use zerok_sync_shared::session::{NewBlob, Stored};
 
 use crate::clock::Clock;
-use crate::groups::Groups;
+use crate::groups::{Groups, Known};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::storage::{Batch, Kept, Pending, Refused, Seen, Storage};
@@ -90,6 +90,7 @@ impl Writer {
         let (seen, incoming_seen) = mpsc::channel(limits::WRITER_QUEUE);
         let failing = Arc::new(AtomicBool::new(false));
         let task = Task {
+            run: context.groups.run().id,
             context,
             failing: Arc::clone(&failing),
             queue: Turns::default(),
@@ -213,6 +214,8 @@ struct Task {
     pending: Vec<Pending>,
     waiting: Vec<Waiting>,
     seen: HashMap<(GroupId, DeviceId), Seen>,
+    /// To which the cursors in `seen` belong.
+    run: Incarnation,
 }
 
 impl Task {
@@ -326,6 +329,15 @@ impl Task {
             return;
         }
         let started = Instant::now();
+        let known = self
+            .context
+            .groups
+            .known(self.pending.iter().map(|one| one.blob.group_id));
+        if known.run != self.run {
+            // Cursors of a history that is no more.
+            self.run = known.run;
+            self.seen.clear();
+        }
         let seen: Vec<Seen> = self.seen.drain().map(|(_, seen)| seen).collect();
         let batch = Batch {
             blobs: &self.pending,
@@ -342,7 +354,7 @@ impl Task {
                 let bytes = pending.iter().map(|one| one.blob.payload.len()).sum();
                 self.pace()
                     .note(weight(pending.len(), bytes), started.elapsed());
-                self.answer(pending, waiting, answers, started.elapsed());
+                self.answer(&known, pending, waiting, answers, started.elapsed());
             }
             Err(error) => {
                 // Once, not for every batch that fails for the same reason.
@@ -358,6 +370,7 @@ impl Task {
 
     fn answer(
         &self,
+        known: &Known,
         pending: Vec<Pending>,
         waiting: Vec<Waiting>,
         answers: Vec<Result<Kept, Refused>>,
@@ -377,11 +390,14 @@ impl Task {
                 let cursor = newest.entry(group).or_default();
                 *cursor = kept.stored.cursor.max(*cursor);
                 if kept.new {
+                    // What was before it.
+                    let before = kept.stored.cursor.saturating_sub(1);
+                    self.context.groups.check(known, group, before);
                     fresh.push((group, delivered(pending.blob, kept.stored)));
                 }
             }
         }
-        self.context.groups.stored(fresh);
+        self.context.groups.stored(known.run, fresh);
         // The answers before the wake-up: a session that has them sends a device's own blobs without their bytes.
         for (waiting, answer) in waiting.into_iter().zip(answers) {
             if answer.is_ok() {
@@ -391,7 +407,7 @@ impl Task {
             waiting.answer(answer.map(|kept| kept.stored).map_err(refusal));
         }
         for (group, cursor) in newest {
-            self.context.groups.grown(group, cursor);
+            self.context.groups.grown(known.run, group, cursor);
         }
     }
 }

@@ -95,7 +95,7 @@ pub struct Welcome {
     pub now: Timestamp,
     /// What is at the `marks` of HELLO, without those that have expired or never were.
     pub marks: Vec<Mark>,
-    /// The relay's process, made when it starts. As long as it is the same, nobody has put an older database in place.
+    /// One history that the relay's process shows: made when it starts, and anew when it finds that its database was set back.
     pub run: Option<Incarnation>,
     /// Some of what came after the device's cursor is not here any more: the device may need a snapshot.
     pub lacking: bool,

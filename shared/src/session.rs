@@ -45,7 +45,7 @@ pub struct SessionConfig {
     pub relay_id: RelayId,
     /// The life of the database.
     pub incarnation: Incarnation,
-    /// This process, made when it starts.
+    /// One history of blobs that this process shows: made when it starts, and anew when its database is set back.
     pub run: Incarnation,
     /// The device at the other end, proven by TLS.
     pub device: DeviceId,
@@ -202,7 +202,7 @@ pub enum Input {
     Flushed,
     /// [`Session::deadline`] has passed.
     DeadlinePassed,
-    /// The device may not go on: its access was taken back.
+    /// The device may not go on: its access was taken back, or the relay's past is another one by now.
     Revoked(WireError),
     /// A frame came too soon after many others, and was dropped.
     RateLimited(WireError),

@@ -19,5 +19,6 @@ mod passphrases;
 mod presence;
 mod restart;
 mod revocation;
+mod set_back;
 mod snapshots;
 mod sync;

@@ -22,14 +22,14 @@ use zerok_sync_tests::raw::{Peer, Stream, blob_id, http, keys, push};
 use zerok_sync_tests::relay::{Options, RelayProcess};
 
 /// A database server and relays that share it.
-struct Deployment {
-    database: String,
-    relays: Vec<RelayProcess>,
-    server: Postgres,
+pub struct Deployment {
+    pub database: String,
+    pub relays: Vec<RelayProcess>,
+    pub server: Postgres,
     _folder: TempDir,
 }
 
-async fn deployment(nodes: usize) -> Deployment {
+pub async fn deployment(nodes: usize) -> Deployment {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Postgres::start().unwrap();
     let database = server.database().unwrap();

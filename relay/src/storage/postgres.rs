@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use tokio::time::timeout;
@@ -23,6 +25,7 @@ use super::{
     PutInviteError, Refused, Stats, Storage, StorageError, Sweep, Swept,
 };
 use crate::cluster::Announcements;
+use crate::groups::Groups;
 use crate::invites::Invite;
 use crate::limits;
 
@@ -31,6 +34,7 @@ mod deletions;
 mod invites;
 mod keys;
 mod lane;
+mod lineage;
 mod nodes;
 mod notices;
 mod retention;
@@ -39,6 +43,7 @@ mod snapshots;
 mod tests;
 
 use lane::{Lane, Retry, in_transaction};
+use lineage::Lineage;
 pub(crate) use nodes::NodeRow;
 pub(crate) use notices::{Heard, Listener};
 
@@ -54,6 +59,7 @@ pub struct PostgresStorage {
     between_nodes: Lane,
     readers: PgPool,
     announcements: Arc<Announcements>,
+    lineage: Arc<Lineage>,
 }
 
 impl std::fmt::Debug for PostgresStorage {
@@ -64,16 +70,17 @@ impl std::fmt::Debug for PostgresStorage {
 }
 
 impl PostgresStorage {
-    /// Opens a database by its URL, and makes its tables if they are not there.
+    /// Opens a database by its URL, and makes its tables if they are not there. `groups` are told when it is set back.
     ///
     /// # Errors
     /// When it cannot be reached, may not be used, or comes from a newer version.
-    pub async fn open(url: &str) -> Result<Self, StorageError> {
+    pub async fn open(url: &str, groups: &Arc<Groups>) -> Result<Self, StorageError> {
         let options = PgConnectOptions::from_str(url)?
             .application_name("zerok-relay")
             .log_statements(tracing::log::LevelFilter::Off)
             .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
-        let mut connection = lane::connect(&options).await?;
+        let lineage = Arc::new(Lineage::new(Arc::clone(groups)));
+        let mut connection = lane::connect(&options, &lineage).await?;
         // A migration may take longer than any other statement, and so may waiting for a node that migrates.
         lane::without_timeout(&mut connection).await?;
         sqlx::migrate!("migrations/postgres")
@@ -94,16 +101,17 @@ impl PostgresStorage {
                             || connection.ping().await.is_ok())
                     })
                 })
-                .after_connect(|connection, _| Box::pin(lane::prepare(connection)))
+                .after_connect(prepared(&lineage))
                 .connect_lazy_with(options.clone());
         Ok(Self {
             incarnation,
-            commits: Lane::new(options.clone()),
-            others: Lane::new(options.clone()),
-            between_nodes: Lane::new(options.clone()),
+            commits: Lane::new(options.clone(), Arc::clone(&lineage)),
+            others: Lane::new(options.clone(), Arc::clone(&lineage)),
+            between_nodes: Lane::new(options.clone(), Arc::clone(&lineage)),
             readers,
             announcements: Arc::default(),
             options,
+            lineage,
         })
     }
 
@@ -136,6 +144,18 @@ macro_rules! reading {
     }};
 }
 use reading;
+
+/// What every connection of a pool begins with.
+fn prepared(
+    lineage: &Arc<Lineage>,
+) -> impl for<'c> Fn(&'c mut PgConnection, PoolConnectionMetadata) -> BoxFuture<'c, sqlx::Result<()>>
++ use<> {
+    let lineage = Arc::clone(lineage);
+    move |connection, _| {
+        let lineage = Arc::clone(&lineage);
+        Box::pin(async move { lane::prepare(connection, &lineage).await })
+    }
+}
 
 /// The life of the database; the first node that asks begins it.
 async fn incarnation(connection: &mut PgConnection) -> Result<Incarnation, StorageError> {

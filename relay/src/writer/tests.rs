@@ -145,7 +145,7 @@ impl Storage for Fake {
 }
 
 fn start(storage: &Arc<Fake>) -> (Writer, Arc<Groups>, JoinHandle<()>) {
-    let groups = Arc::new(Groups::default());
+    let groups = Arc::new(Groups::new(Incarnation([1; 16])));
     let context = WriterContext {
         storage: Arc::clone(storage) as Arc<dyn Storage>,
         groups: Arc::clone(&groups),

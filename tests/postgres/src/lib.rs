@@ -186,6 +186,34 @@ impl Postgres {
         Ok(())
     }
 
+    /// Sets the present state aside for [`Self::fail_over`]. The server is stopped for that, and started again.
+    ///
+    /// # Errors
+    /// When it does not stop or start, or its files cannot be copied.
+    pub fn save(&mut self) -> Result<()> {
+        self.stop()?;
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(self.data()).arg(self.saved());
+        run(&mut copy)?;
+        self.resume()
+    }
+
+    /// The server dies, and a standby takes over that had got no further than [`Self::save`]: what was committed since is
+    /// lost. It has the same address.
+    ///
+    /// # Errors
+    /// When nothing was saved, or it does not take over.
+    pub fn fail_over(&mut self) -> Result<()> {
+        self.kill()?;
+        fs::remove_dir_all(self.data())?;
+        fs::rename(self.saved(), self.data())?;
+        fs::write(self.data().join("standby.signal"), "")?;
+        self.resume()?;
+        let mut promote = self.command("pg_ctl");
+        promote.args(["promote", "-s", "-w", "-D"]).arg(self.data());
+        run(&mut promote)
+    }
+
     /// What the server said.
     #[must_use]
     pub fn log(&self) -> PathBuf {
@@ -194,6 +222,10 @@ impl Postgres {
 
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    fn saved(&self) -> PathBuf {
+        self.folder.path().join("saved")
     }
 
     fn command(&self, program: &str) -> Command {

@@ -1,6 +1,6 @@
 //! A connection that writes: transactions, one after the other, tried again where that is sound.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, P
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::lineage::Lineage;
 use crate::limits;
 use crate::storage::StorageError;
 
@@ -28,10 +29,13 @@ static SETTINGS: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Makes a new connection behave as [`SETTINGS`] says.
-pub(super) async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// Makes a new connection behave as [`SETTINGS`] says, after a look at whose it is.
+pub(super) async fn prepare(
+    connection: &mut PgConnection,
+    lineage: &Lineage,
+) -> Result<(), sqlx::Error> {
     connection.execute(AssertSqlSafe(SETTINGS.as_str())).await?;
-    Ok(())
+    lineage.check(connection).await
 }
 
 /// Lets statements of this connection take their time.
@@ -44,6 +48,7 @@ pub(super) async fn without_timeout(connection: &mut PgConnection) -> Result<(),
 #[derive(Debug)]
 pub(super) struct Lane {
     options: PgConnectOptions,
+    lineage: Arc<Lineage>,
     /// `None` before the first use, and after a failure that left the connection in doubt.
     connection: Mutex<Option<PgConnection>>,
 }
@@ -58,9 +63,10 @@ pub(super) enum Retry {
 }
 
 impl Lane {
-    pub fn new(options: PgConnectOptions) -> Self {
+    pub fn new(options: PgConnectOptions, lineage: Arc<Lineage>) -> Self {
         Self {
             options,
+            lineage,
             connection: Mutex::new(None),
         }
     }
@@ -69,6 +75,7 @@ impl Lane {
     pub async fn enter(&self, retry: Retry) -> Turn<'_> {
         Turn {
             options: &self.options,
+            lineage: &self.lineage,
             slot: self.connection.lock().await,
             connection: None,
             retry,
@@ -84,12 +91,15 @@ impl Lane {
 }
 
 /// Connects, and waits for a server that is just starting.
-pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+pub(super) async fn connect(
+    options: &PgConnectOptions,
+    lineage: &Lineage,
+) -> Result<PgConnection, sqlx::Error> {
     let deadline = Instant::now() + limits::DATABASE_TIMEOUT;
     let mut attempt = 0;
     loop {
         let error = match options.connect().await {
-            Ok(mut connection) => match prepare(&mut connection).await {
+            Ok(mut connection) => match prepare(&mut connection, lineage).await {
                 Ok(()) => return Ok(connection),
                 Err(error) => error,
             },
@@ -107,6 +117,7 @@ pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, 
 /// One transaction, and its attempts.
 pub(super) struct Turn<'a> {
     options: &'a PgConnectOptions,
+    lineage: &'a Lineage,
     slot: MutexGuard<'a, Option<PgConnection>>,
     /// Taken out of its place, so that a transaction that is given up half-way cannot be found by the next one.
     connection: Option<PgConnection>,
@@ -119,7 +130,7 @@ impl Turn<'_> {
     pub async fn begin(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
         let mut connection = match self.slot.take() {
             Some(connection) => connection,
-            None => connect(self.options).await?,
+            None => connect(self.options, self.lineage).await?,
         };
         // Whoever has waited for a lock has to see what its last holder wrote, so not on a snapshot from before.
         connection

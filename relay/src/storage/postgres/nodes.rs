@@ -24,9 +24,12 @@ pub(crate) struct NodeRow {
 }
 
 impl PostgresStorage {
-    /// The database's clock.
+    /// The database's clock. A look at where the server is, too: how far it was then is what it may not fall behind.
     pub(crate) async fn now(&self) -> Result<Timestamp, StorageError> {
-        reading!(self.readers, |connection| now(connection))
+        reading!(self.readers, |connection| async {
+            self.lineage.check(connection).await?;
+            now(connection).await
+        })
     }
 
     /// Says that a node lives, and gives all that live, this one among them. Nodes whose clocks differ still agree: the

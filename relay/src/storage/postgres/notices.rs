@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use zerok_sync_shared::ids::GroupId;
 
 use super::lane::{self, Retry, in_transaction};
-use super::{PostgresStorage, bytes, number, reading, wrong};
+use super::{PostgresStorage, bytes, number, prepared, reading, wrong};
 use crate::groups::News;
 use crate::limits;
 use crate::storage::StorageError;
@@ -50,6 +50,7 @@ impl PostgresStorage {
             .acquire_timeout(limits::DATABASE_TIMEOUT)
             .idle_timeout(None)
             .max_lifetime(None)
+            .after_connect(prepared(&self.lineage))
             .connect_lazy_with(self.options.clone());
         let listening = async {
             let mut listener = PgListener::connect_with(&pool).await?;

@@ -16,8 +16,12 @@ use crate::storage::{Pending, Seen};
 const A: GroupId = GroupId([1; 32]);
 const B: GroupId = GroupId([2; 32]);
 
+fn groups() -> Arc<Groups> {
+    Arc::new(Groups::new(Incarnation([1; 16])))
+}
+
 async fn at(url: &str) -> Arc<PostgresStorage> {
-    Arc::new(PostgresStorage::open(url).await.unwrap())
+    Arc::new(PostgresStorage::open(url, &groups()).await.unwrap())
 }
 
 async fn connection(url: &str) -> PgConnection {
@@ -270,6 +274,31 @@ async fn a_snapshot_that_gets_its_last_part_while_old_ones_are_deleted_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_takes_over_ends_the_run_and_a_restart_does_not() {
+    let mut server = Postgres::start().unwrap();
+    let url = server.database().unwrap();
+    let groups = groups();
+    let storage = PostgresStorage::open(&url, &groups).await.unwrap();
+    storage.open_group(open(A)).await.unwrap();
+    let first = groups.run();
+    server.save().unwrap();
+    storage.open_group(open(B)).await.unwrap();
+    server.kill().unwrap();
+    server.resume().unwrap();
+    wait_until(async || storage.check().await.is_ok()).await;
+    assert_eq!(storage.stats().await.unwrap().groups, 2);
+    assert!(!first.is_over());
+    server.fail_over().unwrap();
+    // Whoever sees what the standby has knows already that it is not what there was.
+    wait_until(async || storage.stats().await.is_ok_and(|stats| stats.groups == 1)).await;
+    assert!(first.is_over());
+    let second = groups.run();
+    storage.open_group(open(B)).await.unwrap();
+    storage.now().await.unwrap();
+    assert!(!second.is_over(), "once is enough");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_commit_is_flushed_whatever_the_account_has_set() {
     let mut server = Postgres::start().unwrap();
     let url = server.database().unwrap();
@@ -305,10 +334,10 @@ async fn what_cannot_be_reached_or_entered_says_so_without_the_password() {
     let mut server = Postgres::start().unwrap();
     let url = server.database().unwrap();
     let wrong = url.replace("a%2Fpassword", "another");
-    let error = PostgresStorage::open(&wrong).await.unwrap_err();
+    let error = PostgresStorage::open(&wrong, &groups()).await.unwrap_err();
     assert!(error.0.contains("authentication failed"), "{error}");
     assert!(!error.0.contains("another"), "{error}");
     server.stop().unwrap();
-    let error = PostgresStorage::open(&url).await.unwrap_err();
+    let error = PostgresStorage::open(&url, &groups()).await.unwrap_err();
     assert!(!error.0.contains("password:with"), "{error}");
 }
