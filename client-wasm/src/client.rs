@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use js_sys::{Array, Reflect, Uint8Array};
 use tokio::sync::oneshot;
-use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
 use zerok_sync_client::store::{MemoryStore, Store};
 use zerok_sync_client::{Client, ComparisonCode, Config, InviteOptions, JoinOptions};
 use zerok_sync_shared::crypto::passphrase::{Passphrase, Profile};
