@@ -102,6 +102,24 @@ const BUGS: &[Bug] = &[
         from: "            return self.on_write_failed(now, staged, &error, out);",
         to: "            let _ = (&error, Self::on_write_failed as usize);",
     },
+    Bug {
+        name: "new keys make a device forget the former ones",
+        file: "shared/src/engine/keys.rs",
+        from: "            let epochs = self.membership.epochs.iter();",
+        to: "            let epochs = self.membership.epochs.iter().rev().take(1);",
+    },
+    Bug {
+        name: "what is deleted before it was sent is not sent empty",
+        file: "shared/src/engine/deletes.rs",
+        from: "let unsent = self.outbox.contains(record.position) && !sent;",
+        to: "let unsent = false && !sent;",
+    },
+    Bug {
+        name: "what a snapshot stands in for does not count as seen",
+        file: "shared/src/engine/snapshots.rs",
+        from: "            known.merge(seen);",
+        to: "            let _ = (known, seen);",
+    },
 ];
 
 /// Plants each bug and simulates until it is found.
