@@ -143,7 +143,9 @@ pub(super) fn run(ws: &Workspace) -> Result<()> {
         // The bug is the point; what the compiler thinks of its style is not.
         let build_command = build_command.args(build).env("RUSTFLAGS", "-Awarnings");
         // Each differs from the one before in a few lines.
-        run_command(build_command.env("CARGO_PROFILE_SIM_INCREMENTAL", "true"))?;
+        let build_command = build_command.env("CARGO_PROFILE_SIM_INCREMENTAL", "true");
+        // Not where the workspace is built, if that is elsewhere.
+        run_command(build_command.env("CARGO_TARGET_DIR", copy.join("target")))?;
         let start = Instant::now();
         let seeds = u32::MAX.to_string();
         let output = Command::new(copy.join("target/sim/zerok-sim"))
