@@ -195,3 +195,44 @@ fn worth_sending(
     }
     (unsent || record.ttl > 0).then_some(record)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::ids::{BlobId, DeviceId};
+
+    fn record(position: u64, payload: &'static [u8]) -> LogRecord {
+        LogRecord {
+            position,
+            blob_id: BlobId([position as u8; 16]),
+            sender: DeviceId([1; 32]),
+            epoch: 0,
+            seq: position,
+            kind: Kind::App,
+            ttl: 0,
+            cursor: 0,
+            timestamp: Timestamp(0),
+            payload: Bytes::from_static(payload),
+        }
+    }
+
+    /// Left out, it would come after those that follow it.
+    #[test]
+    fn what_was_erased_before_it_was_sent_is_sent_empty_in_its_place() {
+        let mut repair = Repair::new(0);
+        repair.stage = Stage::Asking {
+            page: vec![record(1, b"one"), record(2, b"two"), record(3, b"three")],
+            asked: true,
+        };
+        repair.erased(&record(1, b"empty"));
+        repair.on_answer(&[]);
+        repair.erased(&record(2, b""));
+        let Stage::Pushing { rest } = &repair.stage else {
+            panic!("{repair:?}");
+        };
+        let payloads: Vec<_> = rest.iter().map(|record| &record.payload[..]).collect();
+        assert_eq!(payloads, [&b"empty"[..], b"", b"three"]);
+    }
+}

@@ -121,33 +121,6 @@ const REGRESSIONS: &[Regression] = &[
         (3, 2, 150),
         (30_000, 30_000),
     ),
-    (
-        "a device that joined while it was joining had two sessions, and a log that was not in order",
-        &[
-            Fault::Reset,
-            Fault::StreamReset,
-            Fault::Delay,
-            Fault::DeviceSleep,
-            Fault::RelayRollback,
-            Fault::Leaving,
-            Fault::Snapshots,
-        ],
-        (5, 1, 200),
-        (1_000, 1_000),
-    ),
-    (
-        "a repair left out what was erased before it was sent, and gave the relay what follows first",
-        &[
-            Fault::Delay,
-            Fault::DeviceSleep,
-            Fault::DeviceCrash,
-            Fault::RelayWipe,
-            Fault::RelayRefuses,
-            Fault::LateJoiner,
-        ],
-        (4, 2, 200),
-        (1_000, 10_000),
-    ),
 ];
 
 #[test]
