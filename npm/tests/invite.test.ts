@@ -1,34 +1,23 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ClientHandle } from "../src/api/client.js";
-import { openHere } from "../src/core.js";
+import type { ClientHandle } from "../src/api/client.js";
 import { SyncError } from "../src/errors.js";
 import type { Invite, JoiningDevice, JoinRequest } from "../src/types.js";
-import { FakeCore, failure } from "./fake-core.js";
+import { type FakeCore, failure } from "./fake-core.js";
+import { opened, turn } from "./opened.js";
 
-async function opened(): Promise<{ core: FakeCore; client: ClientHandle; invite: Invite }> {
-  const core = new FakeCore();
-  const client = new ClientHandle({ appId: "t", drawQr: () => Promise.resolve("<svg/>"), release: () => undefined });
-  const provide = {
-    open: (_config: unknown, onEvent: FakeCore["emit"]) => {
-      core.emit = onEvent;
-      return Promise.resolve(core);
-    },
-  };
-  const config = { relays: ["https://relay.test"], name: "t", deviceName: "t", platform: "t", storage: "memory" as const };
-  client.attach(await openHere(() => Promise.resolve(provide), config, client));
-  const group = await client.createGroup();
+async function invited(): Promise<{ core: FakeCore; client: ClientHandle; invite: Invite }> {
+  const { core, client, group } = await opened();
   return { core, client, invite: await group.createInvite({ confirm: true }) };
 }
 
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 const joiner = { device: "d2", name: "Phone", comparisonCode: "012345" };
 const told = { device: "d2", deviceName: "Phone", comparisonCode: "012345" };
 const looks = (core: FakeCore): number => core.calls.filter((call) => call.startsWith("inviteState")).length;
 
 test("an invite is looked at from the first listener on until it ends", async (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
-  const { core, invite } = await opened();
+  const { core, invite } = await invited();
   await turn();
   assert.equal(looks(core), 0);
   const claimed: (JoiningDevice | null)[] = [];
@@ -48,7 +37,7 @@ test("an invite is looked at from the first listener on until it ends", async (c
 test("a device that waits is told of once, and is let in or turned away", async (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
   for (const accept of [true, false]) {
-    const { core, invite } = await opened();
+    const { core, invite } = await invited();
     core.invite = { state: "requested", joiner };
     const requests: JoinRequest[] = [];
     const ended: SyncError[] = [];
@@ -68,7 +57,7 @@ test("a device that waits is told of once, and is let in or turned away", async 
 
 test("an invite that ends unused says why", async (context) => {
   context.mock.timers.enable({ apis: ["setTimeout", "Date"] });
-  const { core, invite } = await opened();
+  const { core, invite } = await invited();
   const ended: string[] = [];
   invite.on("ended", (error) => ended.push(error.code));
   await turn();
@@ -81,7 +70,7 @@ test("an invite that ends unused says why", async (context) => {
   await turn();
   assert.deepEqual(ended, ["INVITE_INVALID"]);
 
-  const late = await opened();
+  const late = await invited();
   late.core.invite = { state: "over" };
   context.mock.timers.setTime(late.invite.expiresAt);
   late.invite.on("ended", (error) => ended.push(error.code));
@@ -90,7 +79,7 @@ test("an invite that ends unused says why", async (context) => {
 });
 
 test("who joins gets the comparison code, and can give up", async () => {
-  const { core, client } = await opened();
+  const { core, client } = await invited();
   const codes: string[] = [];
   await client.join("https://app.test/#0k=abc", { onComparisonCode: (code) => codes.push(code) });
   assert.deepEqual(codes, ["012345"]);

@@ -318,9 +318,8 @@ impl Engine {
             .groups
             .values()
             .filter_map(|group| group.session.as_ref());
-        sessions
-            .into_iter()
-            .any(|session| !session.snapshots.is_at_rest())
+        let mut exchanges = sessions.map(|session| &session.snapshots);
+        exchanges.any(|exchange| !exchange.is_at_rest())
     }
 
     /// Whether the app waits for something, or a write is under way.

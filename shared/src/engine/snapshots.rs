@@ -310,6 +310,9 @@ impl Group {
                 }
                 return self.fetched(None, context);
             }
+            if !has_room(&header, &self.state) {
+                return self.reject_snapshot("is one more than a device keeps", context);
+            }
             fetch.begun = Some((name, header));
         } else {
             match keys.and_then(|keys| name.open_part(keys, part.part, &part.payload)) {
@@ -612,6 +615,9 @@ impl Group {
             header,
             payloads,
         } = taken;
+        if !has_room(header, &work.state) {
+            return;
+        }
         if let Some(session) = &self.session {
             let incarnation = session.welcome.as_ref().map(|welcome| welcome.incarnation);
             if is_for(header, session.relay_id, incarnation)
@@ -623,11 +629,6 @@ impl Group {
         work.state.lacking = false;
         if !is_useful(header, &work.state) {
             // What it has came in the meantime.
-            return;
-        }
-        let beside = work.state.snapshots.iter();
-        let beside = beside.filter(|held| !covers(&header.seen, &held.seen));
-        if beside.count() >= limits::HELD_SNAPSHOTS {
             return;
         }
         let place = self.first_place_beside(header, context.device());
@@ -707,6 +708,13 @@ impl Group {
 /// Whether a snapshot has something that a device lacks.
 fn is_useful(header: &Header, state: &GroupState) -> bool {
     !covers(&state.seen, &header.seen)
+}
+
+/// Whether a device can keep a snapshot beside those that have what it lacks.
+fn has_room(header: &Header, state: &GroupState) -> bool {
+    let held = state.snapshots.iter();
+    let beside = held.filter(|held| !covers(&header.seen, &held.seen));
+    beside.count() < limits::HELD_SNAPSHOTS
 }
 
 /// Whether `all` has everything of `some`.

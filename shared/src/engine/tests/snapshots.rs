@@ -3,7 +3,7 @@
 use super::*;
 use crate::crypto::snapshot::{self, Header, Name};
 use crate::message::{SnapshotPart, capability};
-use crate::store::Sequences;
+use crate::store::{HeldSnapshot, Sequences};
 
 const STATE: &[u8] = b"state";
 
@@ -104,6 +104,32 @@ fn a_snapshot_of_a_member_is_taken() {
     assert_eq!(offered(&mut engine, &parts), (true, None));
     let seen = &engine.groups.get(&group()).unwrap().state.seen;
     assert_eq!(seen.get(&OTHER), Some(&Sequences::up_to(5)));
+}
+
+/// Its bookmark would pass over blobs otherwise that nothing here stands in for.
+#[test]
+fn a_snapshot_that_a_device_has_no_room_for_moves_nothing() {
+    let mut engine = engine();
+    let held = engine.groups.get_mut(&group()).unwrap();
+    let state = GroupState {
+        snapshots: (0..limits::HELD_SNAPSHOTS as u8)
+            .map(|n| HeldSnapshot {
+                first: 1,
+                parts: 0,
+                place: 0,
+                seen: [(DeviceId([100 + n; 32]), Sequences::up_to(1))].into(),
+            })
+            .collect(),
+        ..GroupState::default()
+    };
+    *held = Group::load(group(), state, held.membership.clone(), Vec::new());
+    let (taken, error) = offered(
+        &mut engine,
+        &parts(&author(7), &keys(), header(Sequences::up_to(5))),
+    );
+    assert!(!taken && error.unwrap().contains("one more"));
+    let state = &engine.groups.get(&group()).unwrap().state;
+    assert_eq!(state.bookmarks.get(&RELAY_ID).map(|at| at.cursor), Some(0));
 }
 
 #[test]
