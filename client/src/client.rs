@@ -241,10 +241,8 @@ impl Client {
             );
             return Err(SyncError::new(code::BLOB_TOO_LARGE, text));
         }
-        let devices = self.mirror(group)?.devices;
-        if devices.iter().any(|info| info.own && info.revoked) {
-            let text = "this device was removed from the group";
-            return Err(SyncError::new(code::DEVICE_REVOKED, text));
+        if is_removed(&self.mirror(group)?) {
+            return Err(removed());
         }
         let said = self.inner.commands.send(Command::Broadcast { group, body });
         said.map_err(|_| closed())
@@ -334,7 +332,8 @@ impl Client {
     /// Returns when a relay has the blob at this position durably, with its cursor there.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` when nothing is at this position; `UNKNOWN_GROUP`, `STORAGE_FAILED`, `CLOSED`
+    /// `INVALID_ARGUMENT` when nothing is at this position; `DEVICE_REVOKED` when this device was removed before a relay had it;
+    /// `UNKNOWN_GROUP`, `STORAGE_FAILED`, `CLOSED`
     pub async fn wait_pushed(&self, group: GroupId, position: u64) -> Result<u64, SyncError> {
         let mut changes = self.inner.mirror.changed.clone();
         loop {
@@ -350,6 +349,8 @@ impl Client {
                     ));
                 }
                 Some(record) if record.cursor != 0 => return Ok(record.cursor),
+                // No relay takes anything from it any more.
+                Some(_) if is_removed(&self.mirror(group)?) => return Err(removed()),
                 Some(_) => changes.changed().await.map_err(|_| closed())?,
             }
         }
@@ -410,9 +411,14 @@ impl Client {
     /// Returns when nothing waits to be sent.
     ///
     /// # Errors
-    /// `UNKNOWN_GROUP`, `CLOSED`
+    /// `DEVICE_REVOKED` when something waits and this device was removed; `UNKNOWN_GROUP`, `CLOSED`
     pub async fn flush(&self, group: GroupId) -> Result<(), SyncError> {
-        self.wait_for(group, |view| view.unsent == 0).await
+        self.wait_for(group, |mirror| match mirror.view.unsent {
+            0 => Ok(true),
+            _ if is_removed(mirror) => Err(removed()),
+            _ => Ok(false),
+        })
+        .await
     }
 
     /// Returns when the group was complete on this device once: an empty log is an empty group then.
@@ -420,7 +426,7 @@ impl Client {
     /// # Errors
     /// `UNKNOWN_GROUP`, `CLOSED`
     pub async fn ready(&self, group: GroupId) -> Result<(), SyncError> {
-        self.wait_for(group, |view| view.ready).await
+        self.wait_for(group, |mirror| Ok(mirror.view.ready)).await
     }
 
     /// Forgets a group, its keys and its log on this device.
@@ -505,12 +511,12 @@ impl Client {
     async fn wait_for(
         &self,
         group: GroupId,
-        holds: impl Fn(&GroupView) -> bool,
+        holds: impl Fn(&GroupMirror) -> Result<bool, SyncError>,
     ) -> Result<(), SyncError> {
         let mut changes = self.inner.mirror.changed.clone();
         loop {
             changes.borrow_and_update();
-            if holds(&self.mirror(group)?.view) {
+            if holds(&self.mirror(group)?)? {
                 return Ok(());
             }
             changes.changed().await.map_err(|_| closed())?;
@@ -533,6 +539,17 @@ impl std::fmt::Debug for Client {
             .field("device", &self.inner.device)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether this device is out of the group.
+fn is_removed(mirror: &GroupMirror) -> bool {
+    let mut own = mirror.devices.iter().filter(|info| info.own);
+    own.any(|info| info.revoked)
+}
+
+fn removed() -> SyncError {
+    let text = "this device was removed from the group";
+    SyncError::new(code::DEVICE_REVOKED, text)
 }
 
 fn access_token(text: &str) -> Result<AccessToken, SyncError> {

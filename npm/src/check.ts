@@ -118,6 +118,9 @@ export function reachedPosition(reached: unknown): number {
 
 function toBytes(data: unknown, what: string): { bytes: Uint8Array; owned: boolean } {
   if (typeof data === "string") return { bytes: new TextEncoder().encode(data), owned: true };
+  if (isDetached(data instanceof Uint8Array ? data.buffer : data)) {
+    throw invalidArgument(`${what}() was given a buffer that was transferred elsewhere: there is nothing in it any more.`);
+  }
   if (data instanceof ArrayBuffer) return { bytes: new Uint8Array(data), owned: false };
   if (data instanceof Uint8Array) {
     // Cloning a view clones all of its buffer: take only the part that counts.
@@ -127,12 +130,25 @@ function toBytes(data: unknown, what: string): { bytes: Uint8Array; owned: boole
   throw invalidArgument(`${what}() needs a string, a Uint8Array or an ArrayBuffer.`);
 }
 
+/** Such a buffer looks empty. */
+function isDetached(buffer: unknown): boolean {
+  if (!(buffer instanceof ArrayBuffer) || buffer.byteLength > 0) return false;
+  try {
+    return new Uint8Array(buffer).length > 0;
+  } catch {
+    return true;
+  }
+}
+
+/** Milliseconds to wait, or undefined for ever. */
+export function patience(timeout: unknown): number | undefined {
+  if (timeout === undefined || (typeof timeout === "number" && timeout >= 0)) return timeout;
+  throw invalidArgument("timeout must be a number of milliseconds.");
+}
+
 /** `work`, or TIMEOUT after `timeout` milliseconds; the work itself goes on. */
 export function withTimeout<T>(work: Promise<T>, timeout: number | undefined, what: string): Promise<T> {
   if (timeout === undefined) return work;
-  if (typeof timeout !== "number" || Number.isNaN(timeout) || timeout < 0) {
-    return Promise.reject(invalidArgument("timeout must be a number of milliseconds."));
-  }
   return new Promise((resolve, reject) => {
     // Timers overflow beyond 31 bits: that long is for ever.
     const timer =

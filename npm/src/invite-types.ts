@@ -38,7 +38,7 @@ export interface JoinRequest extends JoiningDevice {
 
 /** Events of an {@link Invite} and what their handlers get. The invite is watched from the first `on()` until it ends. */
 export interface InviteEvents {
-  /** With `confirm: true`: a device wants to join. */
+  /** With `confirm: true`: a device wants to join. Until it is answered, handlers that are added later get it, too. */
   request: JoinRequest;
   /** A device has joined; null if it did not say which. */
   claimed: JoiningDevice | null;
@@ -67,7 +67,7 @@ export interface Invite {
   readonly qr: string;
   /** Milliseconds since 1970. */
   readonly expiresAt: number;
-  /** Calls `handler` for every later event of this name, and starts to watch the invite. */
+  /** Calls `handler` for every later event of this name, and for a `request` that waits for an answer, and starts to watch the invite. */
   on<K extends keyof InviteEvents>(event: K, handler: (value: InviteEvents[K]) => void): Unsubscribe;
   /** Makes link and code worthless from now on, and turns away whoever waits. */
   cancel(): Promise<void>;

@@ -23,7 +23,8 @@ export interface DeviceLock {
   supported(): Promise<boolean>;
   /**
    * Turns it on. Call it right in a click: the browser asks for the passkey. Rejects with PASSKEY_UNSUPPORTED where the passkey or the browser can't do it,
-   * PASSKEY_CANCELLED, or with what `onRecoveryCode` rejects with; nothing has changed then.
+   * PASSKEY_CANCELLED, with what `onRecoveryCode` rejects with, or when the lock can't be written; the device is not locked then. Should the storage be
+   * out of reach as well after a failure, so that nobody can tell, the next `open()` does: keep the code until then.
    */
   enable(options: LockOptions): Promise<void>;
   /** Turns it off. */

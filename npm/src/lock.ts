@@ -1,4 +1,5 @@
 /** One owner per local database: an exclusive Web Lock, held by the window. */
+import { storageError } from "./at-rest/databases.js";
 import { SyncError } from "./errors.js";
 
 /** How long a lock may take: a reloading page releases its own a moment after the new one asks. */
@@ -19,7 +20,7 @@ export async function lockDatabase(name: string): Promise<() => void> {
         .catch(reject);
     });
   } catch (error) {
-    if (!patience.signal.aborted) throw error;
+    if (!patience.signal.aborted) throw storageError(error);
     throw new SyncError(
       "ALREADY_OPEN",
       "This app is already open in another tab. Close the other one, or go on there.",

@@ -35,12 +35,13 @@ export function opener(platform: Platform): (options: OpenOptions) => Promise<Sy
     const app = appId(options.appId);
     const how = checkUnlock(options.unlock);
     requireSecureContext();
-    await platform.prepare?.();
     const stores = config.storage === "indexeddb";
-    const letGo = stores ? await lockDatabase(config.name) : () => undefined;
 
+    let letGo: () => void = () => undefined;
     let unwatch: () => void = () => undefined;
     try {
+      await platform.prepare?.();
+      if (stores) letGo = await lockDatabase(config.name);
       const atRest = stores ? await openAtRest(config.name, how) : undefined;
       const client = new ClientHandle({
         appId: app,

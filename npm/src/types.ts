@@ -80,7 +80,7 @@ export interface ReceivedBlob {
   readonly own: boolean;
   /** The relay's number for it; 0 while no relay has it. */
   readonly cursor: number;
-  /** When the sender pushed it, by the sender's clock, in milliseconds since 1970. */
+  /** When a relay stored it, by the relay's clock; while none has it, when this device pushed it, by its own. In milliseconds since 1970. */
   readonly timestamp: number;
   /** The plain bytes. */
   readonly data: Uint8Array;

@@ -180,7 +180,10 @@ test("closing rejects what is still pending with CLOSED and ends the worker", as
 test("arguments that can't be cloned reject that call and leave nothing pending", async () => {
   const { core } = await opened();
   const bad = (() => undefined) as unknown as string;
-  await assert.rejects(core.call("flush", [bad]));
+  await assert.rejects(core.call("flush", [bad]), code("INVALID_ARGUMENT"));
+  const gone = new Uint8Array(4);
+  structuredClone(gone, { transfer: [gone.buffer] });
+  await assert.rejects(core.call("push", ["g", gone, undefined]), code("INVALID_ARGUMENT"));
   await core.call("flush", ["g"]);
   await core.close();
 });

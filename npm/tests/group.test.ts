@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { SyncError } from "../src/errors.js";
 import type { ReceivedBlob, SyncClient } from "../src/types.js";
 import { failure } from "./fake-core.js";
 import { code, opened, turn } from "./opened.js";
@@ -117,6 +118,33 @@ test("wrong arguments reject with INVALID_ARGUMENT", async () => {
   }
   assert.throws(() => group.blobs({ after: -1 }), code("INVALID_ARGUMENT"));
   assert.throws(() => client.on("nothing" as "status", () => undefined), code("INVALID_ARGUMENT"));
+});
+
+test("what is refused as wrong has had no effect", async () => {
+  const { core, group } = await opened();
+  const before = core.calls.length;
+  for (const timeout of [-1, Number.NaN, "5" as unknown as number]) {
+    await assert.rejects(group.push("a", { until: "relay", timeout }), code("INVALID_ARGUMENT"));
+    await assert.rejects(group.push("a", { timeout }), code("INVALID_ARGUMENT"));
+    core.next = () => Promise.reject(failure("STORAGE_FULL"));
+    await assert.rejects(group.flush({ timeout }), code("INVALID_ARGUMENT"));
+    await assert.rejects(group.ready({ timeout }), code("INVALID_ARGUMENT"));
+    await assert.rejects(group.revokeDevice("d2", { until: "relay", timeout }), code("INVALID_ARGUMENT"));
+  }
+  const gone = new Uint8Array(4);
+  structuredClone(gone, { transfer: [gone.buffer] });
+  await assert.rejects(group.push(gone), code("INVALID_ARGUMENT"));
+  await assert.rejects(group.push(gone.buffer), code("INVALID_ARGUMENT"));
+  assert.equal(core.log.length, 0);
+  assert.equal(core.calls.length, before);
+  await group.push(new Uint8Array(0));
+  assert.equal(core.log.length, 1);
+});
+
+test("an invite that can't be drawn is taken back", async () => {
+  const { core, group } = await opened(() => Promise.reject(new TypeError("Failed to fetch dynamically imported module")));
+  await assert.rejects(group.createInvite(), (error) => code("INTERNAL")(error) && (error as SyncError).retryable);
+  assert(core.calls.includes("cancelInvite l1"));
 });
 
 test("pushing a part of a buffer pushes that part", async () => {

@@ -55,6 +55,32 @@ test("a device that waits is told of once, and is let in or turned away", async 
   }
 });
 
+test("a device that waits is told of to every handler that comes before it is answered", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { core, invite } = await invited();
+  core.invite = { state: "requested", joiner };
+  invite.on("ended", () => assert.fail("it goes on"));
+  await turn();
+  const told: JoinRequest[] = [];
+  const stop = invite.on("request", () => assert.fail("it does not listen any more"));
+  stop();
+  invite.on("request", (request) => told.push(request));
+  invite.on("request", (request) => told.push(request));
+  await turn();
+  assert.equal(told.length, 2);
+  // An answer that did not get through leaves it as it was.
+  core.next = () => Promise.reject(failure("RELAY_UNREACHABLE", { retryable: true }));
+  await assert.rejects(async () => told[0]?.accept());
+  invite.on("request", (request) => told.push(request));
+  await turn();
+  assert.equal(told.length, 3);
+  await told[2]?.accept();
+  invite.on("request", () => assert.fail("it was answered"));
+  context.mock.timers.tick(2_000);
+  await turn();
+  assert.equal(told.length, 3);
+});
+
 test("an invite that ends unused says why", async (context) => {
   context.mock.timers.enable({ apis: ["setTimeout", "Date"] });
   const { core, invite } = await invited();

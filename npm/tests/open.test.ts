@@ -64,6 +64,20 @@ test("an insecure page is told so", async () => {
   }
 });
 
+test("a page that may not use locks is told so like one that may store nothing", async () => {
+  const request = (): Promise<never> => Promise.reject(new DOMException("the frame is sandboxed", "SecurityError"));
+  const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  Object.defineProperty(globalThis, "navigator", { value: { locks: { request } }, configurable: true });
+  Object.defineProperty(globalThis, "indexedDB", { value: {}, configurable: true });
+  try {
+    await assert.rejects(open({ relays: ["https://relay.test"] }), code("STORAGE_FAILED"));
+  } finally {
+    Reflect.deleteProperty(globalThis, "indexedDB");
+    Reflect.deleteProperty(globalThis, "navigator");
+    if (before !== undefined) Object.defineProperty(globalThis, "navigator", before);
+  }
+});
+
 test("relay URLs are canonical and unique", () => {
   assert.deepEqual(relayUrls(["https://Relay.test/", "https://relay.test", "http://localhost:8080/sync/"]), [
     "https://relay.test",

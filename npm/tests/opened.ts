@@ -5,10 +5,12 @@ import { SyncError } from "../src/errors.js";
 import type { Group } from "../src/types.js";
 import { FakeCore } from "./fake-core.js";
 
-export async function opened(): Promise<{ core: FakeCore; client: ClientHandle; group: Group; released: () => number }> {
+const draw = (text: string): Promise<string> => Promise.resolve(`<svg>${text}</svg>`);
+
+export async function opened(drawQr = draw): Promise<{ core: FakeCore; client: ClientHandle; group: Group; released: () => number }> {
   const core = new FakeCore();
   let releases = 0;
-  const client = new ClientHandle({ appId: "app", drawQr: (text) => Promise.resolve(`<svg>${text}</svg>`), release: () => (releases += 1) });
+  const client = new ClientHandle({ appId: "app", drawQr, release: () => (releases += 1) });
   const provide = {
     open: (_config: unknown, onEvent: FakeCore["emit"]) => {
       core.emit = onEvent;

@@ -59,7 +59,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Delete what is due and give storage back to the disk now, also while the relay runs
+    /// Delete expired blobs and invites and give storage back to the disk now, also while the relay runs
     Gc {
         /// Write the whole database anew, as small as it gets; the relay must not run
         #[arg(long)]

@@ -72,10 +72,27 @@ pub struct Config {
     #[serde(with = "value::time")]
     pub blob_ttl: Duration,
 
+    /// How long blobs are kept at most, whatever the sender asks for: 90d, 365d
+    #[arg(long, value_name = "TIME", value_parser = value::time::parse)]
+    #[serde(with = "value::time")]
+    pub max_blob_ttl: Duration,
+
     /// Bytes that one group may store: 500M, 2G; 0 means no limit
     #[arg(long, value_name = "SIZE", value_parser = value::size::parse)]
     #[serde(with = "value::size")]
     pub group_quota: u64,
+
+    /// Bytes that all groups together may store: 50G, 2T; 0 means no limit. When it is reached, new blobs and groups are
+    /// refused until there is room
+    #[arg(long, value_name = "SIZE", value_parser = value::size::parse)]
+    #[serde(with = "value::size")]
+    pub max_storage: u64,
+
+    /// Bytes that are left free on the disk of the data folder: with less, new blobs and groups are refused until there is
+    /// room; 0 fills the disk to its end. Not with a database_url
+    #[arg(long, value_name = "SIZE", value_parser = value::size::parse)]
+    #[serde(with = "value::size")]
+    pub min_free_disk: u64,
 
     /// Groups that may exist
     #[arg(long, value_name = "COUNT")]
@@ -226,7 +243,10 @@ impl Config {
             public_udp: Vec::new(),
             web: None,
             blob_ttl: DEFAULT_TTL,
+            max_blob_ttl: limits::DEFAULT_MAX_BLOB_TTL,
             group_quota: limits::DEFAULT_GROUP_QUOTA,
+            max_storage: 0,
+            min_free_disk: limits::DEFAULT_MIN_FREE_DISK,
             max_groups: limits::DEFAULT_MAX_GROUPS,
             invite_rate: NonZeroU32::MIN,
             delete_acked: false,

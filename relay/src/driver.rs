@@ -15,12 +15,14 @@ use zerok_sync_shared::ids::{DeviceId, GroupId};
 use zerok_sync_shared::limits::MAX_PUSHES_IN_FLIGHT;
 use zerok_sync_shared::message::{Blob, Message, WireError};
 use zerok_sync_shared::session::{
-    GroupInfo, Input, NewRotation, NewSnapshotPart, Output, Phase, Purpose, Session, SessionConfig,
+    GroupInfo, Input, NewRotation, NewSnapshotPart, Output, Page, Phase, Purpose, Session,
+    SessionConfig,
 };
 use zerok_sync_transport::frames::{FrameReader, FrameWriter};
 
 use crate::access::{Access, Admission};
 use crate::attendance::{Attendance, Attending};
+use crate::budget::{Budget, Held};
 use crate::clock::Clock;
 use crate::groups::{Groups, Membership, News, Run};
 use crate::limits;
@@ -31,13 +33,16 @@ use crate::restart;
 use crate::storage::keys::{KeptKeys, RotateError};
 use crate::storage::snapshots::{PutPart, PutPartError};
 use crate::storage::{Deletion, Deletions, OpenError, OpenGroup, Seen, Storage, StorageError};
-use crate::writer::{Answer, SessionWriter, Writer, millis, storage_failed};
+use crate::writer::{Answer, SessionWriter, Writer, full, millis, storage_failed};
 
 mod live;
 mod patience;
+mod room;
 
 use live::live;
 use patience::Patience;
+pub use room::Room;
+use room::{Arriving, asks_much, step};
 
 /// What every session works with.
 #[derive(Clone)]
@@ -58,12 +63,18 @@ pub struct SessionContext {
     pub access: Access,
     /// How much devices may send.
     pub rates: Arc<Rates>,
+    /// What answers may take of memory.
+    pub sending: Arc<Budget>,
+    /// What frames may take of it.
+    pub receiving: Arc<Budget>,
     /// How long a device may take nothing of what is sent to it.
     pub slow_reader: Duration,
     /// Groups that may exist.
     pub max_groups: u64,
     /// Bytes that a group may store; 0 means no limit.
     pub group_quota: u64,
+    /// Seconds that a blob is kept at most, whatever its sender asks for.
+    pub max_blob_ttl: u64,
     /// Cancelled when the relay stops.
     pub shutdown: CancellationToken,
 }
@@ -77,6 +88,7 @@ pub async fn run(
     run: Run,
     config: SessionConfig,
     network: Option<Network>,
+    room: Room,
     send: SendStream,
     receive: RecvStream,
 ) {
@@ -88,6 +100,10 @@ pub async fn run(
         store: context.writer.session(answers),
         rates: context.rates.of(device),
         patience: Patience::new(context.slow_reader, Instant::now()),
+        arriving: Arriving::new(Patience::new(context.slow_reader, Instant::now())),
+        room,
+        sending: Held::default(),
+        later: None,
         context,
         run,
         device,
@@ -117,8 +133,23 @@ pub async fn run(
 /// The stream or its connection is gone; nothing can be said any more.
 struct Gone;
 
+/// Work that is done, and the room for what came of it.
+struct Done {
+    input: Input,
+    held: Held,
+}
+
+impl From<Input> for Done {
+    fn from(input: Input) -> Self {
+        Self {
+            input,
+            held: Held::default(),
+        }
+    }
+}
+
 /// A frame that came too soon.
-struct Held {
+struct Early {
     frame: Result<Message, DecodeError>,
     toll: Toll,
     since: Instant,
@@ -133,7 +164,7 @@ struct Driver {
     /// Where it is, if anybody can tell.
     network: Option<Network>,
     rates: DeviceRates,
-    held: Option<Held>,
+    held: Option<Early>,
     /// After a refusal nothing is read before the device was told to come back.
     muted_until: Option<Instant>,
     session: Session,
@@ -142,7 +173,7 @@ struct Driver {
     store: SessionWriter,
     answers: mpsc::Receiver<Answer>,
     /// Reads and look-ups that are under way; the session has at most a few at a time.
-    work: FuturesUnordered<BoxFuture<'static, Input>>,
+    work: FuturesUnordered<BoxFuture<'static, Done>>,
     admission: Option<Admission>,
     membership: Option<Membership>,
     /// The device's place among those who are there, and its group.
@@ -157,6 +188,12 @@ struct Driver {
     /// Whether the session knows that the relay stops.
     leaving: bool,
     patience: Patience,
+    room: Room,
+    /// What was taken for that which is queued.
+    sending: Held,
+    arriving: Arriving,
+    /// A question that waits until what was asked for before is taken.
+    later: Option<Input>,
 }
 
 impl Driver {
@@ -179,6 +216,15 @@ impl Driver {
                 let newest = group.newest();
                 self.session.handle(Input::Grown(newest), &mut outputs);
             }
+            // Before its signatures are looked at, which may be many: who may not come in shall cost little.
+            if self.admission.is_none()
+                && let Input::Frame(Ok(Message::Hello(hello))) = &input
+            {
+                match self.context.access.admit(hello.access_token.as_deref()) {
+                    Ok(admission) => self.admission = Some(admission),
+                    Err(error) => input = Input::Revoked(error),
+                }
+            }
             let input = self.complete(input);
             self.session.handle(input, &mut outputs);
             for output in outputs.drain(..) {
@@ -187,6 +233,7 @@ impl Driver {
                 }
                 self.carry_out(output).await?;
             }
+            self.settle();
         }
     }
 
@@ -202,9 +249,11 @@ impl Driver {
                 .as_ref()
                 .map(|held| held.until)
                 .or(self.muted_until);
+            let unpaid = self.writer.queued().saturating_sub(self.sending.bytes());
             let wants_frames = slowed.is_none()
+                && self.later.is_none()
                 && self.session.wants_frames()
-                && self.writer.queued() < limits::MAX_QUEUED;
+                && unpaid < limits::MAX_QUEUED;
             let frame_limit = self.session.frame_limit();
             if let Some(input) = self.news.take() {
                 return Ok(Some(input));
@@ -218,6 +267,9 @@ impl Driver {
                 }
                 continue;
             }
+            if self.writer.is_empty() && self.later.is_some() {
+                return Ok(self.later.take());
+            }
             if self.writer.is_empty() && !self.flushed {
                 self.flushed = true;
                 return Ok(Some(Input::Flushed));
@@ -225,13 +277,19 @@ impl Driver {
             let queued = self.writer.queued();
             let writing = queued > 0;
             let active = self.session.group().is_some();
-            let listens = self.session.listens() && queued < limits::LIVE_QUEUED;
+            let listens =
+                self.session.listens() && queued < limits::LIVE_QUEUED && self.later.is_none();
+            let reads = self.admits(wants_frames);
+            let arrived = self.reader.arrived();
             tokio::select! {
-                frame = self.reader.next(frame_limit), if wants_frames => {
-                    let Some(frame) = frame.map_err(|_| Gone)? else {
+                more = self.reader.fill(), if reads => {
+                    if !more.map_err(|_| Gone)? {
                         return Ok(None);
-                    };
-                    if let Some(input) = self.accept(frame) {
+                    }
+                    self.arriving.took(self.reader.arrived().saturating_sub(arrived));
+                }
+                step = step(&mut self.arriving) => {
+                    if let Some(input) = self.step(step) {
                         return Ok(Some(input));
                     }
                 }
@@ -242,7 +300,10 @@ impl Driver {
                     }
                 }
                 Some(answer) = self.answers.recv() => return Ok(Some(Input::Stored(answer))),
-                Some(input) = self.work.next(), if !self.work.is_empty() => return Ok(Some(input)),
+                Some(done) = self.work.next(), if !self.work.is_empty() => {
+                    self.sending.add(done.held);
+                    return Ok(Some(done.input));
+                }
                 news = news(&mut self.membership), if active => {
                     self.news = Some(Input::Grown(news.cursor));
                     return Ok(Some(Input::EpochChanged(news.epoch)));
@@ -256,9 +317,11 @@ impl Driver {
                     written.map_err(|_| Gone)?;
                     let taken = queued.saturating_sub(self.writer.queued());
                     self.patience.took(taken, Instant::now());
+                    self.sending.keep(self.writer.queued());
                 }
                 () = sleep_until(self.patience.until()), if writing => {
-                    if self.patience.is_over(Instant::now()) {
+                    let wanted = self.sending.bytes() > 0 && self.room.sending.is_wanted();
+                    if self.patience.is_over(Instant::now(), wanted) {
                         self.cut();
                         return Err(Gone);
                     }
@@ -290,10 +353,19 @@ impl Driver {
         })
     }
 
+    /// After an input was dealt with: gives back the room of what is neither queued nor on its way.
+    fn settle(&mut self) {
+        self.sending.keep(self.writer.queued());
+        if self.held.is_none() && self.later.is_none() {
+            self.arriving.held.keep(self.reader.announced());
+        }
+    }
+
     /// Takes a frame in, unless it came too soon.
     fn accept(&mut self, frame: Result<Message, DecodeError>) -> Option<Input> {
+        self.arriving.complete();
         let now = Instant::now();
-        self.held = Some(Held {
+        self.held = Some(Early {
             frame,
             toll: Toll::new(self.reader.last_len()),
             since: now,
@@ -306,7 +378,14 @@ impl Driver {
     fn release(&mut self) -> Option<Input> {
         let held = self.held.as_mut()?;
         let Err(wait) = self.rates.pay(&mut held.toll) else {
-            return self.held.take().map(|held| Input::Frame(held.frame));
+            let frame = self.held.take()?.frame;
+            let waits = asks_much(&frame) && !self.writer.is_empty();
+            let input = Input::Frame(frame);
+            if waits {
+                self.later = Some(input);
+                return None;
+            }
+            return Some(input);
         };
         // Nothing waits for it, and it is worth nothing later.
         if matches!(held.frame, Ok(Message::Ephemeral(_))) {
@@ -344,18 +423,9 @@ impl Driver {
                 epoch,
                 create,
                 chain,
-                access_token,
                 marks,
                 after_cursor,
             } => {
-                match self.context.access.admit(access_token.as_deref()) {
-                    Ok(admission) => self.admission = Some(admission),
-                    Err(error) => {
-                        let refused = Input::GroupOpened(Err(error), self.context.clock.now());
-                        self.work.push(Box::pin(std::future::ready(refused)));
-                        return Ok(());
-                    }
-                }
                 // Before the group is read, so that no commit falls between.
                 self.membership = Some(self.context.groups.join(group_id));
                 let (context, network) = (self.context.clone(), self.network);
@@ -373,10 +443,13 @@ impl Driver {
                 };
                 self.work.push(Box::pin(async move {
                     let result = open_or_found(&context, open, network).await;
-                    Input::GroupOpened(result, context.clock.now())
+                    Input::GroupOpened(result, context.clock.now()).into()
                 }));
             }
-            Output::Store(blob) => self.store.store(blob).await.map_err(|_| Gone)?,
+            Output::Store(mut blob) => {
+                blob.ttl = blob.ttl.min(self.context.max_blob_ttl);
+                self.store.store(blob).await.map_err(|_| Gone)?;
+            }
             Output::Read {
                 purpose,
                 after,
@@ -390,32 +463,37 @@ impl Driver {
                     let metrics = &self.context.metrics;
                     self.subscribed
                         .get_or_insert_with(|| Counted::new(&metrics.subscribers));
+                    let now = self.context.clock.now();
                     let recent = self
                         .membership
                         .as_ref()
-                        .and_then(|group| group.recent(after, max_blobs, max_bytes));
-                    if let Some(page) = recent {
+                        .and_then(|group| group.recent(after, max_blobs, max_bytes, now));
+                    // With a page in its hands nobody waits: the memory would be taken already.
+                    let recent = recent
+                        .and_then(|page| Some((self.room.sending.try_take(cost(&page))?, page)));
+                    if let Some((held, page)) = recent {
                         metrics.pages_from_memory.inc();
                         let input = Input::Read(purpose, Ok(page));
-                        self.work.push(Box::pin(std::future::ready(input)));
+                        self.work
+                            .push(Box::pin(std::future::ready(Done { input, held })));
                         return Ok(());
                     }
                     metrics.pages_from_storage.inc();
                 }
                 let storage = Arc::clone(&self.context.storage);
-                self.work.push(Box::pin(async move {
+                self.answer(limits::PAGE_COST, async move {
                     let page = storage.read(group_id, after, max_blobs, max_bytes).await;
                     Input::Read(purpose, page.map_err(read_failed))
-                }));
+                });
             }
             Output::Has(ids) => {
                 let Some(group_id) = self.session.group() else {
                     return Ok(());
                 };
                 let storage = Arc::clone(&self.context.storage);
-                self.work.push(Box::pin(async move {
+                self.answer(limits::LIST_COST, async move {
                     Input::HasResult(storage.has(group_id, ids).await.map_err(read_failed))
-                }));
+                });
             }
             Output::Delete { group_id, delete } => {
                 let context = self.context.clone();
@@ -426,7 +504,7 @@ impl Driver {
                     force: delete.force,
                 };
                 self.work.push(Box::pin(async move {
-                    Input::Deleted(self::delete(&context, deletion).await)
+                    Input::Deleted(self::delete(&context, deletion).await).into()
                 }));
             }
             Output::Devices => self.list_devices(),
@@ -437,16 +515,19 @@ impl Driver {
             }
             Output::StoreSnapshot(new) => {
                 let context = self.context.clone();
+                let part = std::mem::take(&mut self.arriving.held);
                 self.work.push(Box::pin(async move {
-                    Input::SnapshotStored(store_snapshot(&context, *new).await)
+                    let stored = store_snapshot(&context, *new).await;
+                    drop(part);
+                    Input::SnapshotStored(stored).into()
                 }));
             }
             Output::ReadSnapshot { group_id, part } => {
                 let storage = Arc::clone(&self.context.storage);
-                self.work.push(Box::pin(async move {
+                self.answer(limits::PAGE_COST, async move {
                     let found = storage.snapshot_part(group_id, part).await;
                     Input::SnapshotRead(found.map_err(read_failed))
-                }));
+                });
             }
             Output::Keys {
                 group_id,
@@ -454,15 +535,15 @@ impl Driver {
             } => {
                 self.superseded |= self.session.phase() == Phase::Behind;
                 let (storage, device) = (Arc::clone(&self.context.storage), self.device);
-                self.work.push(Box::pin(async move {
+                self.answer(limits::KEYS_COST, async move {
                     let since = storage.keys_since(group_id, device, after_epoch).await;
                     Input::Keys(since.map_err(read_failed))
-                }));
+                });
             }
             Output::Rotate(rotation) => {
                 let context = self.context.clone();
                 self.work.push(Box::pin(async move {
-                    Input::Rotated(rotate(&context, *rotation).await)
+                    Input::Rotated(rotate(&context, *rotation).await).into()
                 }));
             }
             Output::KeepKeys {
@@ -652,8 +733,15 @@ async fn store_snapshot(context: &SessionContext, new: NewSnapshotPart) -> Resul
             ErrorCode::GroupQuotaExceeded,
             "the group's storage is used up",
         ),
+        Err(PutPartError::Full) => Err(full()),
         Err(PutPartError::Storage(error)) => Err(read_failed(error)),
     }
+}
+
+/// About what a page takes.
+fn cost(page: &Page) -> usize {
+    let payloads: usize = page.blobs.iter().map(|blob| blob.payload.len()).sum();
+    payloads + page.blobs.len() * limits::BLOB_COST
 }
 
 async fn revoked(admission: &mut Option<Admission>) -> WireError {
@@ -693,6 +781,7 @@ fn open_error(error: OpenError) -> WireError {
             ErrorCode::RelayOverloaded,
             "this relay takes no further groups",
         ),
+        OpenError::Full => full(),
         OpenError::Storage(error) => read_failed(error),
     }
 }

@@ -14,7 +14,7 @@ use zerok_sync_shared::message::{RelayLimits, capability};
 use zerok_sync_shared::session::SessionConfig;
 use zerok_sync_transport::endpoint as transport;
 
-use crate::driver::{self, SessionContext};
+use crate::driver::{self, Room, SessionContext};
 use crate::limits;
 use crate::metrics::{Counted, Path};
 use crate::network::seats::Seats;
@@ -148,15 +148,18 @@ impl Acceptor {
             device: transport::device_id(connection.remote_id()),
             exporter,
             limits: self.limits,
-            capabilities: [
-                capability::DELETE,
-                capability::PRESENCE,
-                capability::SNAPSHOTS,
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            capabilities: vec![
+                capability::DELETE.to_owned(),
+                capability::PRESENCE.to_owned(),
+                capability::SNAPSHOTS.to_owned(),
+                format!("{}{}", capability::MAX_TTL, self.context.max_blob_ttl),
+            ],
             page_bytes: limits::PAGE,
             max_storing_bytes: limits::MAX_STORING,
+        };
+        let room = Room {
+            sending: self.context.sending.share(network),
+            receiving: self.context.receiving.share(network),
         };
         let mut paths = connection.paths_stream();
         let mut counted: Option<(Path, Counted)> = None;
@@ -176,8 +179,9 @@ impl Acceptor {
                 }
                 accepted = connection.accept_bi() => match accepted {
                     Ok((send, receive)) => {
+                        let (context, room) = (self.context.clone(), room.clone());
                         let session =
-                            driver::run(self.context.clone(), run.clone(), config.clone(), network, send, receive);
+                            driver::run(context, run.clone(), config.clone(), network, room, send, receive);
                         self.tasks.spawn(sessions.track_future(session));
                     }
                     Err(error) => {

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use zerok_sync_shared::ids::{GroupId, Incarnation};
 use zerok_sync_shared::message::Blob;
 use zerok_sync_shared::session::Page;
+use zerok_sync_shared::time::Timestamp;
 
 use crate::limits;
 
@@ -221,11 +222,17 @@ impl Membership {
 
     /// A page of what was stored lately, if memory has everything that belongs to it.
     #[must_use]
-    pub fn recent(&self, after: u64, max_blobs: u32, max_bytes: usize) -> Option<Page> {
+    pub fn recent(
+        &self,
+        after: u64,
+        max_blobs: u32,
+        max_bytes: usize,
+        now: Timestamp,
+    ) -> Option<Page> {
         self.groups
             .lock()
             .recent
-            .page(self.group, after, max_blobs, max_bytes)
+            .page(self.group, after, max_blobs, max_bytes, now)
     }
 }
 

@@ -16,6 +16,7 @@
 
 pub mod access;
 mod attendance;
+pub mod budget;
 mod cleanup;
 pub mod clock;
 mod cluster;

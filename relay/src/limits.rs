@@ -4,6 +4,10 @@
 
 use std::time::Duration;
 
+use zerok_sync_shared::limits::MAX_FRAME;
+
+use crate::budget::Bounds;
+
 // ---- TCP and HTTP
 
 /// HTTP connections at a time; further ones wait in the kernel's queue.
@@ -53,13 +57,44 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 pub const MAX_STORING: usize = 2 * 1024 * 1024;
 /// Payload bytes of one page for a subscriber, and about what a slow reader costs.
 pub const PAGE: usize = 1024 * 1024;
-/// Bytes queued for a device at which its frames are no longer read.
-pub const MAX_QUEUED: usize = 2 * 1024 * 1024;
+/// Bytes queued for a device, beside those that were taken of [`SENDING`], at which its frames are no longer read.
+pub const MAX_QUEUED: usize = 256 * 1024;
+/// Bytes of pages and other long answers that are read, or queued until QUIC takes them.
+pub const SENDING: Bounds = Bounds {
+    all: 64 * 1024 * 1024,
+    network: 16 * 1024 * 1024,
+    connection: 5 * 1024 * 1024,
+};
+/// What a page or a part of a snapshot takes of it, until it is known how long it is.
+pub const PAGE_COST: usize = MAX_FRAME + 128 * 1024;
+/// What a blob takes of it beside its payload, about.
+pub const BLOB_COST: usize = 128;
+/// What certificates with a member list take of it, until it is known how long they are.
+pub const KEYS_COST: usize = 256 * 1024;
+/// The same for a list of marks or of devices.
+pub const LIST_COST: usize = 64 * 1024;
+/// Bytes of frames that are on their way, or wait until they are handed on.
+pub const RECEIVING: Bounds = Bounds {
+    all: 64 * 1024 * 1024,
+    network: 16 * 1024 * 1024,
+    connection: 8 * 1024 * 1024,
+};
+/// A frame that is longer is paid for out of [`RECEIVING`] before more of it is read.
+pub const LONG_FRAME: usize = 16 * 1024;
+/// What a device is told to wait when there is no room for its frame.
+pub const RECEIVING_RETRY: Duration = Duration::from_secs(10);
 /// A device that takes no byte of what is queued for so long loses its stream, and so does one that takes it more slowly
 /// than [`MIN_READ_RATE`] for twice as long.
 pub const SLOW_READER: Duration = Duration::from_secs(30);
-/// Bytes a second that a device takes at least while something waits for it; the slowest of phones gets more.
+/// Bytes a second that a device takes at least while something waits for it, and sends at least of a frame that it has
+/// begun; the slowest of phones gets more.
 pub const MIN_READ_RATE: u64 = 1024;
+/// The same while others wait for the memory that it holds.
+pub const WANTED_RATE: u64 = 16 * 1024;
+/// How long that is looked at.
+pub const WANTED_STEP: Duration = Duration::from_secs(5);
+/// What a device is told to wait that has sent a part of a frame and too little of the rest.
+pub const SLOW_SENDER_RETRY: Duration = Duration::from_secs(5);
 /// How long the last message of a stream may take to arrive.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Devices that may come back per second after a restart: so many handshakes one small machine does beside its work.
@@ -142,6 +177,13 @@ pub const PACE_BOUNDS: (usize, usize) = (128 * 1024, BATCH_BYTES + BATCH_BLOBS *
 pub const GROUP_WEIGHT: usize = 40 * 1024;
 /// By how much the next transaction may be smaller or larger than one that took too long or less than it might.
 pub const PACE_STEPS: (f64, f64) = (0.8, 1.25);
+/// Weight that one group may have a second while others push, and at once when it had less before. What is beyond it rests:
+/// it would take the disk and the processor from them.
+pub const GROUP_SHARE: u32 = 24 * 1024 * 1024;
+/// See [`GROUP_SHARE`].
+pub const GROUP_BURST: u32 = 8 * 1024 * 1024;
+/// Payload bytes of one group that wait for the writer or are being written.
+pub const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// For so long after another group pushed something it counts as one that pushes.
 pub const GROUPS_MIXED: Duration = Duration::from_secs(5);
 /// What a blob that waits takes beside its payload, about.
@@ -161,11 +203,15 @@ pub const QUOTA_RETRY: Duration = Duration::from_secs(60);
 /// Connections that read from the database.
 pub const READERS: u32 = 4;
 /// Bytes written to the write-ahead log, about, after which its pages are moved to the database.
-pub const MOVE_BYTES: u64 = 8 * 1024 * 1024;
+pub const MOVE_BYTES: u64 = 2 * 1024 * 1024;
 /// What a transaction writes there beside its blobs, about.
 pub const WRITE_BYTES: u64 = 64 * 1024;
 /// Pages of the log at which it shall begin anew.
 pub const LOG_PAGES: u64 = 8 * 1024;
+/// Bytes, about, that may be left to move in the writer's turn when it does.
+pub const REST_BYTES: u64 = 256 * 1024;
+/// How often what was written in the meantime is moved before that, at most.
+pub const MOVES: usize = 6;
 /// Length of the write-ahead log at which readers wait for a moment, so that it can begin anew.
 pub const WAL_BYTES: u64 = 64 * 1024 * 1024;
 /// How long that waits for readers before it gives up for now.
@@ -201,6 +247,15 @@ pub const VACUUM_PAGES: u64 = 512;
 pub const SPARE_PAGES: u64 = 256;
 /// How long a device may stay away by default before it holds nothing back.
 pub const DEFAULT_INACTIVE_AFTER: Duration = Duration::from_secs(90 * 24 * 3600);
+/// What a blob's row counts beside its payload, from when it is stored until it expires: about what it takes up in tables
+/// and indexes.
+pub const ROW_BYTES: u64 = 256;
+/// How long blobs may be kept at most by default, whatever a device asks for.
+pub const DEFAULT_MAX_BLOB_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Bytes that stay free on the disk by default: time for a person to do something, and room for a write-ahead log.
+pub const DEFAULT_MIN_FREE_DISK: u64 = 256 * 1024 * 1024;
+/// How old may be what is known of how much a shared database holds; and how old when it holds too much.
+pub const MEASURE_STORAGE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
 /// Groups by default.
 pub const DEFAULT_MAX_GROUPS: u64 = 100_000;
 /// Bytes a group may store by default.

@@ -91,7 +91,7 @@ pub struct Metrics {
     pub rotations: Counter,
     /// Snapshots that became a group's.
     pub snapshots: Counter,
-    /// Their payload bytes.
+    /// Payload bytes of the pushes.
     pub push_bytes: Counter,
     /// Blobs sent to subscribers and in answers to PULL.
     pub delivered: Counter,

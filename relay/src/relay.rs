@@ -19,6 +19,7 @@ use zerok_sync_transport::endpoint::device_id;
 
 use crate::access::{Access, AccessError};
 use crate::attendance::Attendance;
+use crate::budget::Budget;
 use crate::cleanup::Cleanup;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Nodes};
@@ -39,7 +40,7 @@ use crate::network::seats::Seats;
 use crate::rates::{RateSettings, Rates};
 use crate::storage::postgres::{NodeRow, PostgresStorage};
 use crate::storage::sqlite::SqliteStorage;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Bounds, Storage, StorageError};
 use crate::tls::{Tls, TlsError};
 use crate::writer::{Writer, WriterContext};
 
@@ -245,14 +246,17 @@ impl Relay {
                 total_bytes: config.total_bytes,
                 groups_per_day: config.groups_per_day,
             })),
+            sending: Arc::new(Budget::new(limits::SENDING)),
+            receiving: Arc::new(Budget::new(limits::RECEIVING)),
             slow_reader: config.slow_reader,
             max_groups: config.max_groups,
             group_quota: config.group_quota,
+            max_blob_ttl: config.max_blob_ttl.as_secs().max(1),
             shutdown: shutdown.clone(),
         };
         let limits = RelayLimits {
             max_payload: u32::try_from(MAX_PAYLOAD).unwrap_or(u32::MAX),
-            default_ttl: config.blob_ttl.as_secs().max(1),
+            default_ttl: config.blob_ttl.min(config.max_blob_ttl).as_secs().max(1),
             group_quota: config.group_quota,
         };
         let incarnation = storage.incarnation();
@@ -386,12 +390,16 @@ async fn open_storage(config: &Config, groups: &Arc<Groups>) -> Result<Opened, S
         let storage = SqliteStorage::open(&config.data_dir)
             .await
             .map_err(|error| StartError::Storage(config.data_dir.clone(), error))?;
+        let storage = storage.bounded(Bounds {
+            max_storage: config.max_storage,
+            min_free_disk: config.min_free_disk,
+        });
         return Ok((Arc::new(storage), None));
     };
     let storage = PostgresStorage::open(url.expose(), groups)
         .await
         .map_err(|error| StartError::Database(url.clone(), error))?;
-    let storage = Arc::new(storage);
+    let storage = Arc::new(storage.bounded(config.max_storage));
     let shared = Some((Arc::clone(&storage), url.clone()));
     Ok((storage, shared))
 }

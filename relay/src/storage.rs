@@ -9,11 +9,13 @@ use zerok_sync_shared::time::Timestamp;
 
 use crate::invites::Invite;
 use keys::{KeptKeys, RotateError};
+pub use room::Bounds;
 use snapshots::{PutPart, PutPartError};
 
 pub mod keys;
 mod plan;
 pub mod postgres;
+mod room;
 pub mod snapshots;
 pub mod sqlite;
 #[cfg(test)]
@@ -53,6 +55,9 @@ pub enum OpenError {
     /// There are as many groups as are allowed.
     #[error("there are too many groups")]
     TooMany,
+    /// There is no room for anything new.
+    #[error("there is no room left")]
+    Full,
     /// The storage failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -85,6 +90,8 @@ pub struct Seen {
 pub enum Refused {
     /// The group's storage is used up.
     Quota,
+    /// That of all groups together is.
+    Full,
     /// The group does not exist.
     UnknownGroup,
     /// An earlier blob of the session was refused.

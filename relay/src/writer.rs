@@ -3,13 +3,13 @@
 //! While a transaction is flushed to disk, the next one gathers; so the more devices push, the more blobs share a flush.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{DeviceId, GroupId, Incarnation};
 use zerok_sync_shared::message::{Blob, WireError};
@@ -22,9 +22,11 @@ use crate::metrics::Metrics;
 use crate::storage::{Batch, Kept, Pending, Refused, Seen, Storage};
 
 mod pace;
+mod shares;
 mod turns;
 
 use pace::{Pace, weight};
+use shares::Shares;
 use turns::{Share, Turns};
 
 /// What the writer works with.
@@ -49,7 +51,7 @@ struct Request {
     blob: NewBlob,
     session: Arc<SessionState>,
     answers: mpsc::Sender<Answer>,
-    _bytes: OwnedSemaphorePermit,
+    _bytes: [OwnedSemaphorePermit; 2],
 }
 
 #[derive(Debug)]
@@ -65,8 +67,31 @@ pub struct Writer {
     requests: mpsc::Sender<Request>,
     seen: mpsc::Sender<Seen>,
     bytes: Arc<Semaphore>,
+    rooms: Rooms,
     failing: Arc<AtomicBool>,
     sessions: Arc<AtomicU64>,
+}
+
+/// Room that each group has for what waits, so that one which pushes large blobs leaves the others theirs.
+#[derive(Debug, Clone, Default)]
+struct Rooms(Arc<Mutex<HashMap<GroupId, Weak<Semaphore>>>>);
+
+impl Rooms {
+    fn of(&self, group: GroupId) -> Arc<Semaphore> {
+        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = rooms.entry(group).or_default();
+        room.upgrade().unwrap_or_else(|| {
+            let new = Arc::new(Semaphore::new(limits::GROUP_BYTES));
+            *room = Arc::downgrade(&new);
+            new
+        })
+    }
+
+    /// Forgets those of groups that have no session here and nothing waiting.
+    fn forget_unused(&self) {
+        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.retain(|_, room| room.strong_count() > 0);
+    }
 }
 
 /// One session's way to the writer.
@@ -74,6 +99,8 @@ pub struct Writer {
 pub struct SessionWriter {
     writer: Writer,
     state: Arc<SessionState>,
+    /// Room of its group.
+    room: OnceLock<Arc<Semaphore>>,
     answers: mpsc::Sender<Answer>,
 }
 
@@ -89,6 +116,7 @@ impl Writer {
         let (requests, incoming) = mpsc::channel(limits::WRITER_QUEUE);
         let (seen, incoming_seen) = mpsc::channel(limits::WRITER_QUEUE);
         let failing = Arc::new(AtomicBool::new(false));
+        let rooms = Rooms::default();
         let task = Task {
             run: context.groups.run().id,
             context,
@@ -96,6 +124,10 @@ impl Writer {
             queue: Turns::default(),
             mixed_pace: Pace::new(limits::MIXED_TIME),
             lone_pace: Pace::new(limits::LONE_TIME),
+            shares: Shares::new(),
+            rooms: rooms.clone(),
+            rest_until: None,
+            ending: false,
             last_group: None,
             mixed_at: None,
             pending: Vec::new(),
@@ -109,6 +141,7 @@ impl Writer {
                 requests,
                 seen,
                 bytes,
+                rooms,
                 failing,
                 sessions: Arc::default(),
             },
@@ -129,6 +162,7 @@ impl Writer {
         SessionWriter {
             writer: self.clone(),
             state,
+            room: OnceLock::new(),
             answers,
         }
     }
@@ -165,14 +199,19 @@ impl SessionWriter {
     pub async fn store(&self, blob: NewBlob) -> Result<(), Stopped> {
         let size = blob.payload.len() + limits::WAITING_BLOB;
         let size = u32::try_from(size).unwrap_or(u32::MAX);
-        let bytes = Arc::clone(&self.writer.bytes)
+        // A session is of one group.
+        let room = self
+            .room
+            .get_or_init(|| self.writer.rooms.of(blob.group_id));
+        let of_group = Arc::clone(room).acquire_many_owned(size).await;
+        let of_all = Arc::clone(&self.writer.bytes)
             .acquire_many_owned(size)
             .await;
         let request = Request {
             blob,
             session: Arc::clone(&self.state),
             answers: self.answers.clone(),
-            _bytes: bytes.map_err(|_| Stopped)?,
+            _bytes: [of_group.map_err(|_| Stopped)?, of_all.map_err(|_| Stopped)?],
         };
         self.writer
             .requests
@@ -187,7 +226,7 @@ struct Waiting {
     session: Arc<SessionState>,
     answers: mpsc::Sender<Answer>,
     size: u64,
-    _bytes: OwnedSemaphorePermit,
+    _bytes: [OwnedSemaphorePermit; 2],
 }
 
 impl Waiting {
@@ -208,6 +247,12 @@ struct Task {
     mixed_pace: Pace,
     /// While one does.
     lone_pace: Pace,
+    shares: Shares,
+    rooms: Rooms,
+    /// When something that rests may go on.
+    rest_until: Option<Instant>,
+    /// Nobody waits for anything but the end.
+    ending: bool,
     /// The group that pushed last, and when it was another one than before.
     last_group: Option<GroupId>,
     mixed_at: Option<Instant>,
@@ -223,18 +268,22 @@ impl Task {
         let mut tick = interval(limits::SEEN_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if self.queue.is_empty() {
+            let mut ticked = false;
+            if self.queue.is_empty() || self.rest_until.is_some() {
+                let rest_until = self.rest_until.unwrap_or_else(Instant::now);
                 tokio::select! {
                     biased;
                     request = requests.recv() => match request {
                         Some(request) => self.enqueue(request),
-                        None => break,
+                        None if self.queue.is_empty() => break,
+                        None => self.ending = true,
                     },
                     Some(one) = seen.recv() => {
                         self.note(one);
                         continue;
                     }
-                    _ = tick.tick() => {}
+                    _ = tick.tick() => ticked = true,
+                    () = sleep_until(rest_until), if self.rest_until.is_some() => {}
                 }
             }
             while let Ok(request) = requests.try_recv() {
@@ -248,7 +297,13 @@ impl Task {
                 .metrics
                 .queue_depth
                 .set(i64::try_from(self.queue.len()).unwrap_or(i64::MAX));
-            self.commit().await;
+            if ticked {
+                self.shares.forget_full();
+                self.rooms.forget_unused();
+            }
+            if ticked || !self.pending.is_empty() {
+                self.commit().await;
+            }
         }
         self.commit().await;
     }
@@ -273,8 +328,17 @@ impl Task {
             size: limits::BATCH_BYTES,
             weight: weight.max(self.pace().allowance()),
         };
+        let alone = self.ending || !self.is_mixed();
+        let shares = &self.shares;
+        let may = |group, weight| {
+            if alone {
+                Ok(())
+            } else {
+                shares.take(group, weight)
+            }
+        };
         let (pending, waiting) = (&mut self.pending, &mut self.waiting);
-        self.queue.take(room, |request| {
+        let rest = self.queue.take(room, may, |request| {
             let Request {
                 blob,
                 session,
@@ -297,16 +361,20 @@ impl Task {
             });
             waiting.push(one);
         });
+        self.rest_until = rest.map(|rest| Instant::now() + rest);
         for one in refused {
             one.answer(Err(refusal(Refused::AfterRefusal)));
         }
     }
 
+    /// Whether several groups push.
+    fn is_mixed(&self) -> bool {
+        self.mixed_at
+            .is_some_and(|at| at.elapsed() < limits::GROUPS_MIXED)
+    }
+
     fn pace(&mut self) -> &mut Pace {
-        let mixed = self
-            .mixed_at
-            .is_some_and(|at| at.elapsed() < limits::GROUPS_MIXED);
-        if mixed {
+        if self.is_mixed() {
             &mut self.mixed_pace
         } else {
             &mut self.lone_pace
@@ -357,6 +425,10 @@ impl Task {
                 self.answer(&known, pending, waiting, answers, started.elapsed());
             }
             Err(error) => {
+                // What devices have said they hold is said only once; it goes with the next transaction that succeeds.
+                for one in seen {
+                    self.note(one);
+                }
                 // Once, not for every batch that fails for the same reason.
                 if !self.failing.swap(true, Ordering::Relaxed) {
                     tracing::error!(%error, "cannot write to the database; check the disk");
@@ -432,6 +504,7 @@ fn refusal(refused: Refused) -> WireError {
             message: "the group has used up its storage on this relay; it is tried again".into(),
             retry_after_ms: Some(millis(limits::QUOTA_RETRY)),
         },
+        Refused::Full => full(),
         Refused::UnknownGroup => WireError::new(
             ErrorCode::UnknownGroup,
             "this relay does not know the group",
@@ -440,6 +513,16 @@ fn refusal(refused: Refused) -> WireError {
             ErrorCode::InvalidMessage,
             "an earlier blob of this session was refused; open another session",
         ),
+    }
+}
+
+/// What a device is told when there is no room for anything new.
+#[must_use]
+pub fn full() -> WireError {
+    WireError {
+        code: ErrorCode::RelayOverloaded,
+        message: "the storage of this relay is used up; it is tried again".into(),
+        retry_after_ms: Some(millis(limits::QUOTA_RETRY)),
     }
 }
 

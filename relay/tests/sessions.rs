@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::common::{Device, Way, keys, push, start};
 use bytes::Bytes;
-use zerok_sync_relay::Relay;
+use zerok_sync_relay::{Relay, limits};
 use zerok_sync_shared::codec;
 use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{BlobId, DeviceId};
@@ -272,7 +272,7 @@ async fn what_was_acknowledged_survives_a_restart_and_so_does_the_relay_itself()
 async fn a_full_quota_refuses_in_order_and_names_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = crate::common::config(&folder);
-    config.group_quota = 100;
+    config.group_quota = 100 + 2 * limits::ROW_BYTES;
     let relay = Relay::start(config).await.unwrap();
     let device = Device::connect(relay.http_url(), Way::Udp).await;
     let mut session = device.session(&keys(1)).await;

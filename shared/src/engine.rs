@@ -28,6 +28,7 @@ use crate::message::Message;
 use crate::store::{StoredGroup, Wish};
 use crate::time::Timestamp;
 
+mod choice;
 mod deletes;
 pub(crate) mod forks;
 mod group;
@@ -262,7 +263,8 @@ impl Engine {
                 .get(group.relay())
                 .and_then(Link::connection)
                 .is_some();
-            group.next_wake(connected)
+            let look = group.next_look(connected);
+            group.next_wake(connected).into_iter().chain(look).min()
         });
         // Only moments at which something will be done: one that passed without effect would wake the device for ever.
         let storage = self
@@ -348,8 +350,8 @@ impl Engine {
     /// The access token for a relay, if a group that uses it has one.
     #[must_use]
     pub fn token(&self, relay: &str) -> Option<&AccessToken> {
-        let mut groups = self.groups.values().filter(|group| group.relay() == relay);
-        groups.find_map(Group::token)
+        let mut groups = self.groups.values().filter(|group| group.needs_link(relay));
+        groups.find_map(|group| group.membership.tokens.get(relay))
     }
 
     /// The access tokens that a group has for its relays.
@@ -436,23 +438,33 @@ impl Engine {
         let announced = link.leaving().is_some();
         let elsewhere = link.goes_on_elsewhere();
         link.on_disconnected(now, error.clone(), &mut *self.entropy);
+        let asked = link.not_before();
+        let mut looked = false;
+        for group in self.groups.values_mut() {
+            if group.looked_for() == Some(relay) {
+                group.on_look_failed(now, asked, &mut *self.entropy);
+                looked = true;
+            }
+        }
+        let mut in_use = false;
         for group in self
             .groups
             .values_mut()
             .filter(|group| group.relay() == relay)
         {
+            in_use = true;
             self.changed.insert(group.id);
             if let Some(stream) = group.drop_session() {
                 self.streams.remove(&stream);
             }
-            let moved = group.try_next_relay();
+            let moved = group.on_link_lost(announced, asked);
             // The wait was for the relay that is going.
-            if announced && (moved || elsewhere) {
+            if moved || (announced && elsewhere) {
                 group.retry_now();
             }
         }
-        // A relay that says it is going is not an error that a person has to see.
-        if !announced {
+        // A relay that says it is going is not an error that a person has to see, nor one that was only looked for.
+        if !announced && (in_use || !looked) {
             out.push(Output::Event(Event::Error {
                 group: None,
                 error: error.clone(),
@@ -470,7 +482,10 @@ impl Engine {
             }
         }
         for group in self.groups.values_mut() {
-            group.retry_now();
+            group.on_network();
+            if !online {
+                group.stop_looking();
+            }
             if !online && let Some(stream) = group.drop_session() {
                 self.streams.remove(&stream);
             }
@@ -527,6 +542,7 @@ impl Engine {
 
     /// Starts whatever can go on: connections, sessions, sending, and the next write.
     fn advance(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        self.choose_relays(now, out);
         self.advance_links(now, out);
         for group in self.groups.values_mut() {
             let mut context = Context {
@@ -536,10 +552,6 @@ impl Engine {
                 entropy: &mut *self.entropy,
                 out,
             };
-            if let Some(stream) = group.expire(&mut context) {
-                self.streams.remove(&stream);
-                self.changed.insert(group.id);
-            }
             let link = self.links.get(group.relay());
             if let Some((relay_id, exporter)) = link.and_then(Link::connection)
                 && group.wants_session(now)
@@ -571,14 +583,48 @@ impl Engine {
         }
     }
 
+    /// Ends sessions whose time is over, and those at a later relay when the first is there. Before the links: which of them
+    /// are needed depends on it.
+    fn choose_relays(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        for group in self.groups.values_mut() {
+            let mut context = Context {
+                now,
+                keys: &self.keys,
+                profile: &self.profile,
+                entropy: &mut *self.entropy,
+                out,
+            };
+            if let Some(stream) = group.expire(&mut context) {
+                self.streams.remove(&stream);
+                self.changed.insert(group.id);
+            }
+            let connected = |relay: &str| {
+                let link = self.links.get(relay);
+                link.and_then(Link::connection).is_some()
+            };
+            group.look_if_due(now, connected(group.relay()), context.entropy);
+            if group.looked_for().is_some_and(connected) {
+                if let Some(stream) = group.go_to_first(&mut context) {
+                    self.streams.remove(&stream);
+                }
+                self.changed.insert(group.id);
+            }
+        }
+    }
+
     fn advance_links(&mut self, now: Timestamp, out: &mut Vec<Output>) {
         for group in self.groups.values() {
-            if !self.links.contains_key(group.relay()) {
-                self.links.insert(group.relay().to_owned(), Link::default());
+            for relay in [Some(group.relay()), group.looked_for()]
+                .into_iter()
+                .flatten()
+            {
+                if !self.links.contains_key(relay) {
+                    self.links.insert(relay.to_owned(), Link::default());
+                }
             }
         }
         self.links.retain(|relay, link| {
-            let used = self.groups.values().any(|group| group.relay() == relay);
+            let used = self.groups.values().any(|group| group.needs_link(relay));
             if !used {
                 if link.is_open() {
                     out.push(Output::Disconnect {

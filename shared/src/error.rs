@@ -68,7 +68,8 @@ codes! {
     InvalidPushToken = 2003, "INVALID_PUSH_TOKEN", false;
     /// What was asked for is not there.
     NotFound = 2004, "NOT_FOUND", false;
-    /// The device takes what is sent to it too slowly. No ERROR could reach it: its stream is reset with this number.
+    /// The device takes what is sent to it too slowly: no ERROR could reach it, and its stream is reset with this number. Or it
+    /// has begun a frame and does not go on.
     TooSlow = 2005, "TOO_SLOW", true;
     /// A message for those who are there now was dropped: more is sent than the relay takes. Nothing else is affected.
     EphemeralDropped = 2006, "EPHEMERAL_DROPPED", true;

@@ -111,7 +111,7 @@ pub const SUBSCRIBE_WINDOW: u32 = 1024 * 1024;
 pub const MAX_WRITE_BLOBS: usize = 1_024;
 /// Received bytes, not yet durable, at which a device stops reading from the relay.
 pub const MAX_UNWRITTEN_BYTES: usize = 4 * 1024 * 1024;
-/// Unsent payload bytes of one group that are kept in memory; older ones are read back from the store.
+/// Payload bytes of one group that wait in memory to be sent; the rest is read back from the store.
 pub const MAX_OUTBOX_CACHE: usize = 4 * 1024 * 1024;
 /// Positions of the log that a device looks through at a time for what is to be erased.
 pub const SEARCH_WINDOW: u64 = 500;
@@ -138,7 +138,7 @@ pub const MIN_PASSPHRASE_BITS: f64 = 60.0;
 pub const MIN_PASSPHRASE_LEN: usize = 19;
 /// Groups that one device may hold.
 pub const MAX_GROUPS: usize = 1_024;
-/// Ranges of sequences above the contiguous one that a device remembers per sender.
+/// Ranges of sequences above the contiguous one that a device remembers per sender; with more, the lowest hole counts as seen.
 pub const MAX_SEQUENCE_RANGES: usize = 1_024;
 
 /// A HELLO that is not complete by then ends the stream.
@@ -155,6 +155,11 @@ pub const MAX_NODES: usize = 16;
 pub const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// At most this is added to every wait, so that devices do not come back all at once.
 pub const BACKOFF_JITTER: Duration = Duration::from_secs(5);
+/// First and longest wait after which a device that uses a later relay of its list looks whether the first is back. Short
+/// enough that devices soon meet, long enough to cost nothing.
+pub const RELAY_LOOK: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(3600));
+/// At most this is added to every such wait, so that devices do not all come to a relay that has just started.
+pub const RELAY_LOOK_JITTER: Duration = Duration::from_secs(60);
 /// Longest wait that a relay can ask for.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// ACKs are sent at most this often.

@@ -101,6 +101,17 @@ pub struct Welcome {
     pub lacking: bool,
 }
 
+impl Welcome {
+    /// Seconds that a blob is kept at most, whatever its sender asks for.
+    #[must_use]
+    pub fn max_ttl(&self) -> u64 {
+        let mut names = self.capabilities.iter();
+        names
+            .find_map(|name| name.strip_prefix(capability::MAX_TTL)?.parse().ok())
+            .unwrap_or(u64::MAX)
+    }
+}
+
 /// C→R: stream every blob after a cursor, for as long as the session lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subscribe {
@@ -472,6 +483,8 @@ pub mod capability {
     pub const PRESENCE: &str = "presence";
     /// A relay with it keeps snapshots.
     pub const SNAPSHOTS: &str = "snapshots";
+    /// With a number of seconds after it: blobs are kept for so long at most, whatever PUSH asks for.
+    pub const MAX_TTL: &str = "max-ttl=";
 }
 
 /// The codes of the frames, in one table.

@@ -231,8 +231,6 @@ pub enum Output {
         create: bool,
         /// The checked chain of all rotations up to the epoch, for a relay that lacks some; or nothing.
         chain: Vec<Certificate>,
-        /// For relays that are not open.
-        access_token: Option<String>,
         /// Cursors of which the device wants to know what is there.
         marks: Vec<u64>,
         /// The device's bookmark: whether something after it is lacking.
@@ -642,7 +640,6 @@ impl Session {
             epoch: hello.epoch,
             create: !hello.probe && (hello.epoch == 0 || !chain.is_empty()),
             chain,
-            access_token: hello.access_token.clone(),
             marks: hello.marks.clone(),
             after_cursor: hello.after_cursor,
         });

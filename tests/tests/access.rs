@@ -129,10 +129,18 @@ async fn without_the_right_token_nothing_is_to_be_had() {
     // Who doesn't ask first is refused all the same.
     let peer = Peer::connect(world.relay.url()).await.unwrap();
     let hello = peer.hello(&keys(1)).unwrap();
-    for token in [None, Some(OTHER.to_owned()), Some(String::new())] {
+    // The relay looks at the token first, and not at signatures of somebody who may not come in.
+    let unproven = Hello {
+        proof: [0; 64],
+        ..hello.clone()
+    };
+    let tokens = [None, Some(OTHER.to_owned()), Some(String::new())];
+    let attempts = [&hello, &unproven].into_iter();
+    for (hello, token) in attempts.flat_map(|hello| tokens.iter().map(move |token| (hello, token)))
+    {
         let mut stream = peer.open().await.unwrap();
         let hello = Hello {
-            access_token: token,
+            access_token: token.clone(),
             ..hello.clone()
         };
         stream.send(&Message::Hello(hello)).await.unwrap();

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use crate::common::{Device, patient, wait_until, world, world_with};
+use zerok_sync_client::shared::codec::encode;
 use zerok_sync_client::shared::error::ErrorCode;
-use zerok_sync_client::shared::message::{Message, Subscribe};
+use zerok_sync_client::shared::message::{Message, Pull, Subscribe};
 use zerok_sync_client::{ClientEvent, Path};
 use zerok_sync_tests::raw::{Peer, Stream, keys, push};
 
@@ -245,4 +246,113 @@ async fn subscribers_that_do_not_read_cost_little_and_are_cut() {
     let grown = most.saturating_sub(before);
     assert!(grown < READERS * 4 * MIB, "{} MiB", grown / MIB);
     println!("{READERS} readers: {} MiB", grown / MIB);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_whose_answers_nobody_reads_cost_little_and_others_catch_up() {
+    const CONNECTIONS: usize = 15;
+    const STREAMS: usize = 20;
+    let world = world().await;
+    let url = world.relay.url();
+    let writer = Peer::connect(url).await.unwrap();
+    let (mut stream, _) = writer.session(&keys(1)).await.unwrap();
+    for id in 0..2 {
+        stream.send(&push(id, &vec![1; MIB])).await.unwrap();
+        stream.acknowledged().await.unwrap();
+    }
+    let pid = world.relay.pid().unwrap();
+    let before = resident(pid);
+    let pull = Message::Pull(Pull {
+        after_cursor: 0,
+        limit: 1_000,
+    });
+    let (mut peers, mut readers) = (Vec::new(), Vec::new());
+    let mut most = 0;
+    for _ in 0..CONNECTIONS {
+        let peer = Peer::connect(url).await.unwrap();
+        for _ in 0..STREAMS {
+            let mut session = peer.open().await.unwrap();
+            let hello = Message::Hello(peer.hello(&keys(1)).unwrap());
+            session.send(&hello).await.unwrap();
+            for _ in 0..3 {
+                session.send(&pull).await.unwrap();
+            }
+            readers.push(session);
+            most = most.max(resident(pid));
+        }
+        peers.push(peer);
+    }
+    // All of the relay's room for pages is taken now, or about to be; those who hold it have to make way.
+    for seed in [1, 2] {
+        let other = Peer::connect(url).await.unwrap();
+        let (mut session, welcome) = other.session(&keys(seed)).await.unwrap();
+        if welcome.max_cursor == 0 {
+            session.send(&push(9, b"another group")).await.unwrap();
+            session.acknowledged().await.unwrap();
+        }
+        session.send(&subscribe()).await.unwrap();
+        let mut caught_up = false;
+        while !caught_up {
+            let next = patient(session.receive()).await.unwrap();
+            caught_up = matches!(next, Message::CaughtUp { .. });
+            most = most.max(resident(pid));
+        }
+    }
+    let grown = most.saturating_sub(before);
+    println!("{} questions: {} MiB", readers.len() * 3, grown / MIB);
+    assert!(grown < 200 * MIB, "{} MiB", grown / MIB);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_does_not_go_on_ends_its_session_and_many_at_once_cost_little() {
+    const STREAMS: usize = 64;
+    let world = world_with(&["--slow-reader", "4s"]).await;
+    let url = world.relay.url();
+    let peer = Peer::connect(url).await.unwrap();
+    let mut sessions = Vec::new();
+    for _ in 0..STREAMS {
+        sessions.push(peer.session(&keys(1)).await.unwrap().0);
+    }
+    let pid = world.relay.pid().unwrap();
+    let before = resident(pid);
+    let frame = encode(&push(1, &vec![1; MIB]));
+    let mut halves = tokio::task::JoinSet::new();
+    for mut session in sessions {
+        let half = frame[..frame.len() - 1].to_vec();
+        halves.spawn(async move {
+            // The relay may have stopped it by then.
+            let _ = session.send_bytes(&half).await;
+            session.refused().await.unwrap()
+        });
+    }
+    // Somebody with a slow line gets through meanwhile.
+    let slow = Peer::connect(url).await.unwrap();
+    let (mut slowly, _) = slow.session(&keys(1)).await.unwrap();
+    let sent = tokio::spawn(async move {
+        for piece in frame.chunks(32 * 1024) {
+            slowly.send_bytes(piece).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        slowly.acknowledged().await.unwrap()
+    });
+    let mut most = 0;
+    let (mut slow_ones, mut crowded) = (0, 0);
+    while let Some(refused) = patient(halves.join_next()).await {
+        most = most.max(resident(pid));
+        let error = refused.unwrap();
+        assert!(error.retry_after_ms.is_some(), "{error:?}");
+        match error.code {
+            ErrorCode::TooSlow => slow_ones += 1,
+            ErrorCode::RateLimited => crowded += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    println!("{slow_ones} too slow, {crowded} had no room");
+    assert!(slow_ones > 0 && slow_ones + crowded == STREAMS);
+    assert_eq!(patient(sent).await.unwrap().cursor, 1);
+    let grown = most.saturating_sub(before);
+    assert!(grown < 40 * MIB, "{} MiB", grown / MIB);
+    println!("{STREAMS} halves: {} MiB", grown / MIB);
 }

@@ -154,6 +154,29 @@ async fn a_device_that_was_away_for_several_changes_of_keys_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_relay_ends_when_the_device_is_out() {
+    let world = world().await;
+    let a = Device::named(world.relay.url(), Path::Any, "A").await;
+    let away = Device::named(world.relay.url(), Path::Any, "Away").await;
+    let group = a.client.create_group().await.unwrap();
+    patient(away.join(&a, group)).await;
+    everybody_knows(&[&a, &away], group).await;
+    away.client.network_changed(false);
+    let said = away.client.push(group, "said to nobody".into(), 0).await;
+    let position = said.unwrap().position;
+    let gone = away.client.device_id();
+    a.client.revoke(group, gone, Reason::Lost).await.unwrap();
+    patient(a.client.wait_revoked(group, gone)).await.unwrap();
+    away.client.network_changed(true);
+    let (flushed, pushed) = tokio::join!(
+        patient(away.client.flush(group)),
+        patient(away.client.wait_pushed(group, position)),
+    );
+    assert_eq!(flushed.unwrap_err().code, "DEVICE_REVOKED");
+    assert_eq!(pushed.unwrap_err().code, "DEVICE_REVOKED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_revocations_at_once_both_happen() {
     let world = world().await;
     let url = world.relay.url();

@@ -72,6 +72,21 @@ impl<S> FrameReader<S> {
         self.last_len
     }
 
+    /// Bytes that have arrived of messages that were not given yet.
+    #[must_use]
+    pub fn arrived(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Bytes of the next message, as its header says; 0 before that is there. Nothing has checked it.
+    #[must_use]
+    pub fn announced(&self) -> usize {
+        self.buffer
+            .first_chunk()
+            .and_then(|prefix| codec::frame_length(*prefix, usize::MAX).ok())
+            .map_or(0, |length| PREFIX_LEN + length)
+    }
+
     /// The stream, for instance to stop it.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.source
@@ -89,8 +104,6 @@ impl<S> FrameReader<S> {
         };
         let end = PREFIX_LEN + length;
         if self.buffer.len() < end {
-            // The length is within its limit, and so is this.
-            self.buffer.reserve(end - self.buffer.len());
             return None;
         }
         self.last_len = end;
@@ -112,13 +125,28 @@ impl<S: ChunkSource> FrameReader<S> {
             if let Some(message) = self.try_next(limit) {
                 return Ok(Some(message));
             }
-            if !self.source.read_into(&mut self.buffer).await? {
-                return if self.buffer.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(ReadError::Truncated)
-                };
+            if !self.fill().await? {
+                return Ok(None);
             }
+        }
+    }
+
+    /// Waits for bytes, when [`FrameReader::try_next`] has no message; `false` when the stream has ended between two frames.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the stream is lost.
+    pub async fn fill(&mut self) -> Result<bool, ReadError> {
+        // The length is within the limit that `try_next` was given, and so is this.
+        let missing = self.announced().saturating_sub(self.buffer.len());
+        self.buffer.reserve(missing);
+        if self.source.read_into(&mut self.buffer).await? {
+            return Ok(true);
+        }
+        if self.buffer.is_empty() {
+            Ok(false)
+        } else {
+            Err(ReadError::Truncated)
         }
     }
 }

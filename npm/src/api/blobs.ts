@@ -48,6 +48,8 @@ export interface Log {
   page(after: number): Promise<CorePage>;
   /** Calls back when `position` changed; returns a function that ends that. */
   watch(changed: () => void): () => void;
+  /** After a page could not be read so many times in a row: how long to wait, in milliseconds, before the next time. Undefined ends the iteration. */
+  retryAfter(error: unknown, failures: number): number | undefined;
 }
 
 /**
@@ -64,6 +66,8 @@ export class BlobIterator implements AsyncIterableIterator<ReceivedBlob> {
   #page: CoreBlob[] = [];
   /** While a page is read: what was deleted since that began. */
   #deleted: Set<string> | undefined;
+  /** How often in a row a page could not be read. */
+  #failures = 0;
   /** Ends what `next()` waits for. */
   #wake: () => void = () => undefined;
   #turn: Promise<unknown> = Promise.resolve();
@@ -146,10 +150,13 @@ export class BlobIterator implements AsyncIterableIterator<ReceivedBlob> {
     try {
       page = await this.#unlessEnded(this.#log.page(this.#after));
     } catch (error) {
-      this.end({ error });
+      const wait = this.#log.retryAfter(error, (this.#failures += 1));
+      if (wait === undefined) this.end({ error });
+      else await this.#pause(wait);
     }
     this.#deleted = undefined;
     if (page === undefined) return;
+    this.#failures = 0;
     this.#after = page.next;
     this.#page = page.blobs.filter((blob) => !deleted.has(blob.id)).reverse();
     if (this.#page.length === 0 && !page.hasMore) await this.#growth(before);
@@ -168,6 +175,12 @@ export class BlobIterator implements AsyncIterableIterator<ReceivedBlob> {
       });
     });
     unwatch();
+  }
+
+  async #pause(ms: number): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    await this.#unlessEnded(new Promise((resolve) => (timer = setTimeout(resolve, ms))));
+    clearTimeout(timer);
   }
 
   /** `work`, or undefined as soon as the iteration ends. */

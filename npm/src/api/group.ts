@@ -1,8 +1,8 @@
 /** One group: its mirrored state and the calls on it. */
-import { blobBytes, broadcastBytes, httpUrl, inviteKind, wholeNumber, withTimeout } from "../check.js";
+import { blobBytes, broadcastBytes, httpUrl, inviteKind, patience, wholeNumber, withTimeout } from "../check.js";
 import { invalidArgument, toSyncError } from "../convert.js";
 import type { Core } from "../core.js";
-import type { CoreEvent } from "../core-types.js";
+import type { CoreEvent, CoreInvite } from "../core-types.js";
 import { SyncError } from "../errors.js";
 import type {
   BlobsOptions,
@@ -31,6 +31,10 @@ import { Emitter, run } from "./events.js";
 import { InviteHandle } from "./invite.js";
 import { Snapshots } from "./snapshots.js";
 import { failedStatus, initialStatus, sameStatus, toStatus } from "./status.js";
+
+/** How long a handler of `blob` waits after the log could not be read: at first, and at most. */
+const RETRY_MS = 250;
+const MAX_RETRY_MS = 30_000;
 
 /** What a group needs from its client. */
 export interface GroupContext {
@@ -107,16 +111,17 @@ export class GroupHandle implements Group {
     if (options.until !== undefined && !["local", "relay"].includes(options.until)) {
       throw invalidArgument('until must be "local" or "relay".');
     }
+    const timeout = patience(options.timeout);
     const pushed = await this.#core.call("push", [this.id, bytes, ttl], owned ? [bytes] : []);
     if (options.until !== "relay") return pushed;
     const waiting = this.#core.call("waitPushed", [this.id, pushed.position]);
-    const { cursor } = await withTimeout(waiting, options.timeout, "Sending to the relay");
+    const { cursor } = await withTimeout(waiting, timeout, "Sending to the relay");
     return { ...pushed, cursor };
   }
 
   blobs(options: BlobsOptions = {}): AsyncIterableIterator<ReceivedBlob> {
     const after = wholeNumber(options.after, "after", 0, 0);
-    const iterator = this.#iterate(after, options.includeOwn ?? true, options.signal);
+    const iterator = this.#iterate(after, options.includeOwn ?? true, { signal: options.signal });
     if (!iterator.ended) this.#snapshots.add(iterator);
     return iterator;
   }
@@ -145,11 +150,13 @@ export class GroupHandle implements Group {
   }
 
   async flush(options: WaitOptions = {}): Promise<void> {
-    await withTimeout(this.#core.call("flush", [this.id]), options.timeout, "Sending what is pending");
+    const timeout = patience(options.timeout);
+    await withTimeout(this.#core.call("flush", [this.id]), timeout, "Sending what is pending");
   }
 
   async ready(options: WaitOptions = {}): Promise<void> {
-    await withTimeout(this.#core.call("ready", [this.id]), options.timeout, "The first synchronisation");
+    const timeout = patience(options.timeout);
+    await withTimeout(this.#core.call("ready", [this.id]), timeout, "The first synchronisation");
   }
 
   async createInvite(options: InviteOptions = {}): Promise<Invite> {
@@ -157,7 +164,7 @@ export class GroupHandle implements Group {
     if (typeof confirm !== "boolean") throw invalidArgument("confirm must be true or false.");
     const code = inviteKind(options.kind) === "code";
     const made = await this.#core.call("createInvite", [this.id, appUrl(options.appUrl), code, confirm]);
-    return new InviteHandle(made, await this.#context.drawQr(made.link), () => this.#core);
+    return new InviteHandle(made, await this.#drawQr(made), () => this.#core);
   }
 
   on<K extends keyof GroupEvents>(event: K, handler: (value: GroupEvents[K]) => void): Unsubscribe {
@@ -186,8 +193,9 @@ export class GroupHandle implements Group {
     const { reason = "lost", until = "local" } = options;
     if (typeof id !== "string") throw invalidArgument("revokeDevice() needs the id of a device.");
     if (!["local", "relay"].includes(until)) throw invalidArgument('until must be "local" or "relay".');
+    const timeout = patience(options.timeout);
     const revoking = this.#core.call("revoke", [this.id, id, reason, until === "relay"]);
-    await withTimeout(revoking, until === "relay" ? options.timeout : undefined, "Removing the device");
+    await withTimeout(revoking, until === "relay" ? timeout : undefined, "Removing the device");
   }
 
   async renameDevice(name: string): Promise<void> {
@@ -284,7 +292,18 @@ export class GroupHandle implements Group {
     this.#events.emit("status", status);
   }
 
-  #iterate(after: number, includeOwn: boolean, signal?: AbortSignal): BlobIterator {
+  /** Draws an invite's link. An invite that nobody can be shown is taken back: nobody else could. */
+  async #drawQr({ link, lookup }: CoreInvite): Promise<string> {
+    try {
+      return await this.#context.drawQr(link);
+    } catch (error) {
+      this.#background(this.#core.call("cancelInvite", [lookup]));
+      const text = "The part of this package that draws QR codes could not be loaded. Check that all files of the app are served, and make another invite.";
+      throw new SyncError("INTERNAL", text, { retryable: true, cause: error, reason: String(error) });
+    }
+  }
+
+  #iterate(after: number, includeOwn: boolean, { signal, patient = false }: { signal?: AbortSignal | undefined; patient?: boolean }): BlobIterator {
     const position = (): number => this.#position;
     const log: Log = {
       get position() {
@@ -295,6 +314,7 @@ export class GroupHandle implements Group {
         this.#watchers.add(changed);
         return () => void this.#watchers.delete(changed);
       },
+      retryAfter: (error, failures) => (patient ? this.#retryAfter(toSyncError(error), failures) : undefined),
     };
     const abort = (): void => iterator.end({ error: signal?.reason });
     const iterator = new BlobIterator(log, after, () => {
@@ -309,9 +329,16 @@ export class GroupHandle implements Group {
     return iterator;
   }
 
+  /** Who has a handler is told once, and would not notice an end: only what doesn't pass ends it. */
+  #retryAfter(error: SyncError, failures: number): number | undefined {
+    if (!error.retryable || this.#ended !== undefined) return undefined;
+    if (failures === 1) this.#failed(error);
+    return Math.min(RETRY_MS * 2 ** (failures - 1), MAX_RETRY_MS);
+  }
+
   #onBlob(handler: (blob: ReceivedBlob) => void): Unsubscribe {
     const from = this.#position;
-    const iterator = this.#iterate(from, true);
+    const iterator = this.#iterate(from, true, { patient: true });
     if (!iterator.ended) this.#snapshots.addFrom(iterator, from);
     void this.#pump(iterator, handler);
     return () => iterator.end();

@@ -3,8 +3,8 @@ import { SyncError } from "../errors.js";
 import { toSyncError } from "../convert.js";
 import type { Core } from "../core.js";
 import type { CoreInvite, CoreJoiner } from "../core-types.js";
-import type { Invite, InviteEvents, JoiningDevice, Unsubscribe } from "../types.js";
-import { Emitter } from "./events.js";
+import type { Invite, InviteEvents, JoiningDevice, JoinRequest, Unsubscribe } from "../types.js";
+import { Emitter, run } from "./events.js";
 
 /** Between two looks: relays answer one request a second of an address, which both devices may share. */
 const LOOK_INTERVAL_MS = 2_000;
@@ -23,6 +23,8 @@ export class InviteHandle implements Invite {
   #over = false;
   /** The device that was told of in `request`. */
   #requested: string | undefined;
+  /** What it was told with, until it is answered. */
+  #unanswered: JoinRequest | undefined;
 
   constructor(made: CoreInvite, qr: string, core: () => Core) {
     this.link = made.link;
@@ -35,11 +37,22 @@ export class InviteHandle implements Invite {
 
   on<K extends keyof InviteEvents>(event: K, handler: (value: InviteEvents[K]) => void): Unsubscribe {
     const stop = this.#events.on(event, handler);
+    let listens = true;
+    const request = this.#unanswered;
+    if (event === "request" && request !== undefined) {
+      // It came before this handler, and comes only once.
+      queueMicrotask(() => {
+        if (listens && this.#unanswered === request) void run(() => (handler as (value: JoinRequest) => void)(request));
+      });
+    }
     if (!this.#watching && !this.#over) {
       this.#watching = true;
       void this.#look();
     }
-    return stop;
+    return () => {
+      listens = false;
+      stop();
+    };
   }
 
   async cancel(): Promise<void> {
@@ -49,6 +62,7 @@ export class InviteHandle implements Invite {
 
   async #answer(accept: boolean): Promise<void> {
     await this.#core().call("answerInvite", [this.#lookup, accept]);
+    this.#unanswered = undefined;
     if (!accept) this.#end();
   }
 
@@ -65,14 +79,15 @@ export class InviteHandle implements Invite {
         this.#events.emit("ended", this.#whyEnded());
       } else if (state === "requested" && joiner !== undefined && joiner.device !== this.#requested) {
         this.#requested = joiner.device;
-        this.#events.emit("request", {
+        this.#unanswered = {
           ...joining(joiner),
           accept: async () => {
             await this.#answer(true);
             void this.#look();
           },
           reject: async () => this.#answer(false),
-        });
+        };
+        this.#events.emit("request", this.#unanswered);
       }
     } catch (error) {
       const failure = toSyncError(error);
@@ -88,6 +103,7 @@ export class InviteHandle implements Invite {
 
   #end(): void {
     this.#over = true;
+    this.#unanswered = undefined;
     clearTimeout(this.#timer);
   }
 

@@ -5,6 +5,8 @@ import { SyncError } from "../errors.js";
 const DATA = "0k-sync:";
 /** Databases that hold a wrapping key and nothing else: only what is deleted as a whole goes from a browser's files, too. */
 const KEYS = "0k-sync-key:";
+/** Empty ones, see `destroyKey`. Not among the keys: a device may be called whatever another one's are. */
+const SWEEP = "0k-sync-sweep:";
 
 /** The object stores of the core, and the keys in them, that matter here. */
 const META = "meta";
@@ -88,7 +90,7 @@ export async function destroyKey(name: string): Promise<void> {
   for (const each of [KEYS + name, ...sweeps(name)]) await remove(each);
 }
 
-const sweeps = (name: string): string[] => Array.from({ length: SWEEPS }, (_, round) => `${KEYS}${name}#${round}`);
+const sweeps = (name: string): string[] => Array.from({ length: SWEEPS }, (_, round) => `${SWEEP}${name}#${round}`);
 
 async function withKeys<T>(name: string, work: (database: IDBDatabase) => Promise<T>): Promise<T> {
   const database = await open(KEYS + name, makeKeyStore);
@@ -96,7 +98,7 @@ async function withKeys<T>(name: string, work: (database: IDBDatabase) => Promis
   try {
     return await work(database);
   } catch (error) {
-    throw error instanceof SyncError ? error : failed(error);
+    throw storageError(error);
   } finally {
     database.close();
   }
@@ -119,7 +121,7 @@ async function open(name: string, make: (database: IDBDatabase) => boolean): Pro
     return await answer(request);
   } catch (error) {
     if (unwanted) return undefined;
-    throw error instanceof SyncError ? error : failed(error);
+    throw storageError(error);
   }
 }
 
@@ -140,6 +142,9 @@ function end(writing: IDBTransaction): Promise<void> {
     writing.onabort = () => reject(failed(writing.error));
   });
 }
+
+/** The public error for what a browser's storage has thrown. */
+export const storageError = (error: unknown): SyncError => (error instanceof SyncError ? error : failed(error));
 
 /** What the core says in the same cases. */
 function failed(error: unknown): SyncError {

@@ -27,10 +27,24 @@ export interface KeptDevice {
 export async function openAtRest(name: string, how: Unlock | undefined): Promise<AtRest> {
   const { lock, used } = await readSecrets(name);
   if (lock === undefined) return { key: await keptKey(name, used), locked: false };
-  const key = await unlock(readLock(lock), how);
-  // The page may have ended while the lock was being turned on, or off. What can't be deleted now is deleted the next time.
-  await destroyKey(name).catch(() => undefined);
-  return { key, locked: true };
+  const record = readLock(lock);
+  // The page may have ended while the lock was being turned on, or off: that needs nobody who unlocks.
+  await destroyWhatIsLeft(name);
+  return { key: await unlock(record, how), locked: true };
+}
+
+/** Deletes the kept key of a device that is locked. What can't be deleted now is deleted the next time it is opened. */
+const destroyWhatIsLeft = (name: string): Promise<void> => destroyKey(name).catch(() => undefined);
+
+/** Whether the lock that lies in the database is this one; not if nobody can tell. */
+async function isLockedBy(name: string, { recovery }: LockRecord): Promise<boolean> {
+  try {
+    const { lock } = await readSecrets(name);
+    const { nonce, key } = readLock(lock).recovery;
+    return same(nonce, recovery.nonce) && same(key, recovery.key);
+  } catch {
+    return false;
+  }
 }
 
 /** Refuses what is no way to unlock. */
@@ -119,9 +133,14 @@ export class DeviceLockHandle implements DeviceLock {
     await onRecoveryCode(code);
     const turnOn = async (): Promise<void> => {
       await prepareToDestroyKey(name);
-      await core.call("setLock", [key, record]);
+      try {
+        await core.call("setLock", [key, record]);
+      } catch (error) {
+        // An answer that got lost: whoever is told that nothing has changed throws the code away.
+        if (!(await isLockedBy(name, record))) throw error;
+      }
       this.#enabled = true;
-      await destroyKey(name);
+      await destroyWhatIsLeft(name);
     };
     const on = turnOn();
     this.#turnedOn = on.catch(() => undefined);
@@ -147,5 +166,7 @@ function refuse(message: string): never {
 }
 
 const utf8 = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);
+
+const same = (one: Uint8Array, other: Uint8Array): boolean => one.length === other.length && one.every((byte, at) => byte === other[at]);
 
 const fromHex = (hex: string): Uint8Array<ArrayBuffer> => Uint8Array.from(hex.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));

@@ -113,8 +113,13 @@ class Bridge implements Core {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
-      // Throws if an argument can't be cloned; the promise then rejects and nothing is left pending.
-      this.#worker.postMessage(message(id), transfer);
+      try {
+        this.#worker.postMessage(message(id), transfer);
+      } catch (error) {
+        // An argument can't be cloned: nothing was sent, and nothing is left pending.
+        reject(notCloned(error));
+        return;
+      }
       this.#pending.set(id, { resolve, reject });
     });
   }
@@ -162,4 +167,10 @@ class Bridge implements Core {
     // Before that, open() itself rejects.
     if (wasOpen) this.#handlers.died(error);
   }
+}
+
+function notCloned(error: unknown): SyncError {
+  const reason = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  const text = "An argument can't be passed to the sync worker: only plain data can, and no array whose buffer was transferred elsewhere.";
+  return new SyncError("INVALID_ARGUMENT", text, { reason, cause: error });
 }

@@ -200,7 +200,7 @@ fn free_space(config: &Config) -> Option<Finding> {
         Finding::warning(
             NAME,
             says,
-            "make room, or lower --group-quota and --blob-ttl",
+            "make room; with less than --min-free-disk new blobs are refused",
         )
     } else {
         Finding::ok(NAME, says)

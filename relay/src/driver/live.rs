@@ -8,6 +8,7 @@ use zerok_sync_shared::session::Input;
 
 use super::{Driver, read_failed};
 use crate::attendance::{Attending, Live};
+use crate::limits;
 
 impl Driver {
     /// The session is open: the device is there.
@@ -22,15 +23,15 @@ impl Driver {
     pub(super) fn list_devices(&mut self) {
         let Some((attending, group_id)) = &mut self.attending else {
             let nobody = Input::Devices(Ok(Vec::new()));
-            return self.work.push(Box::pin(std::future::ready(nobody)));
+            return self.work.push(Box::pin(std::future::ready(nobody.into())));
         };
         // Before the list is read, so that no change falls between.
         attending.listen();
         let (storage, group_id) = (Arc::clone(&self.context.storage), *group_id);
-        self.work.push(Box::pin(async move {
+        self.answer(limits::LIST_COST, async move {
             let stored = storage.devices(group_id, MAX_LISTED_DEVICES).await;
             Input::Devices(stored.map_err(read_failed))
-        }));
+        });
     }
 
     /// Adds those who are there now to a list that was read.

@@ -3,10 +3,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::mem::size_of;
+use std::time::Duration;
 
 use zerok_sync_shared::ids::GroupId;
 use zerok_sync_shared::message::Blob;
 use zerok_sync_shared::session::Page;
+use zerok_sync_shared::time::Timestamp;
 
 /// What may be held.
 #[derive(Debug, Clone, Copy)]
@@ -63,13 +65,15 @@ impl Recent {
         self.bytes -= ring.iter().map(cost).sum::<usize>();
     }
 
-    /// A page from here, if nothing that belongs to it is missing.
+    /// A page from here, if nothing that belongs to it is missing, and nothing in it has expired: what is still stored then,
+    /// the storage knows.
     pub fn page(
         &self,
         group: GroupId,
         after: u64,
         max_blobs: u32,
         max_bytes: usize,
+        now: Timestamp,
     ) -> Option<Page> {
         let ring = self.rings.get(&group)?;
         let (first, last) = (ring.front()?.cursor, ring.back()?.cursor);
@@ -84,6 +88,9 @@ impl Recent {
             bytes = bytes.saturating_add(blob.payload.len());
             if bytes > max_bytes && !blobs.is_empty() {
                 break;
+            }
+            if now.since(blob.timestamp) >= Duration::from_secs(blob.ttl.into()) {
+                return None;
             }
             blobs.push(blob.clone());
         }
@@ -118,7 +125,6 @@ fn cost(blob: &Blob) -> usize {
 #[cfg(test)]
 mod tests {
     use zerok_sync_shared::ids::{BlobId, DeviceId};
-    use zerok_sync_shared::time::Timestamp;
 
     use super::*;
 
@@ -142,7 +148,7 @@ mod tests {
     }
 
     fn read(recent: &Recent, group: GroupId, after: u64) -> Option<(Vec<u64>, u64, bool)> {
-        let page = recent.page(group, after, 3, 100)?;
+        let page = recent.page(group, after, 3, 100, Timestamp(60_000))?;
         let cursors = page.blobs.iter().map(|blob| blob.cursor).collect();
         Some((cursors, page.up_to, page.has_more))
     }
@@ -171,6 +177,27 @@ mod tests {
         recent.add(A, blob(12, 10));
         assert_eq!(read(&recent, A, 9), None, "11 is not here");
         assert_eq!(read(&recent, A, 11), Some((vec![12], 12, false)));
+    }
+
+    #[test]
+    fn what_has_expired_is_left_to_the_storage() {
+        let mut recent = recent(100, 100_000);
+        recent.add(
+            A,
+            Blob {
+                ttl: 1,
+                ..blob(1, 10)
+            },
+        );
+        recent.add(A, blob(2, 10));
+        let page = |after, now| {
+            let page = recent.page(A, after, 3, 100, Timestamp(now))?;
+            Some(page.blobs.len())
+        };
+        assert_eq!(page(0, 1_000), Some(2));
+        assert_eq!(page(0, 1_001), None);
+        assert_eq!(page(1, 1_001), Some(1));
+        assert_eq!(page(1, 60_001), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::header::FORWARDED;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Network, TrustedProxy};
 
@@ -56,12 +56,9 @@ impl Proxies {
             };
         }
         let address = match list(headers, &FORWARDED_FOR) {
-            Some(list) => self.outermost(list.rsplit(',').map(plain_address)),
+            Some(list) => self.outermost(hops(&list).map(|hop| plain_address(hop?))),
             None => list(headers, &FORWARDED).and_then(|list| {
-                self.outermost(
-                    list.rsplit(',')
-                        .map(|hop| quoted_address(parameter(hop, "for")?)),
-                )
+                self.outermost(hops(&list).map(|hop| quoted_address(parameter(hop?, "for")?)))
             }),
         };
         let proto = last(headers, &FORWARDED_PROTO).or_else(|| {
@@ -101,22 +98,27 @@ impl Proxies {
     }
 }
 
-/// All values of a header as one list.
-fn list(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let values: Option<Vec<&str>> = headers
+/// All values of a header as one list. A client can put any bytes in front of what proxies append, and that must not make
+/// their words disappear.
+fn list(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+    let values: Vec<&[u8]> = headers
         .get_all(name)
         .iter()
-        .map(|value| value.to_str().ok())
+        .map(HeaderValue::as_bytes)
         .collect();
-    values
-        .filter(|values| !values.is_empty())
-        .map(|values| values.join(","))
+    (!values.is_empty()).then(|| values.join(&b','))
+}
+
+/// The elements of a list, from its end; `None` for one that is no text.
+fn hops(list: &[u8]) -> impl Iterator<Item = Option<&str>> {
+    list.rsplit(|byte| *byte == b',')
+        .map(|hop| std::str::from_utf8(hop).ok())
 }
 
 /// The last element of a list: what the nearest proxy wrote.
 fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let value = headers.get_all(name).iter().next_back()?.to_str().ok()?;
-    value.rsplit(',').next().map(str::trim)
+    let value = headers.get_all(name).iter().next_back()?;
+    hops(value.as_bytes()).next()?.map(str::trim)
 }
 
 /// `203.0.113.7`, `2001:db8::1`, and both with a port as some proxies write them.
@@ -154,7 +156,8 @@ mod tests {
         let proxies = Proxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            map.append(name.parse::<HeaderName>().unwrap(), value);
         }
         proxies.client(peer.parse().unwrap(), false, &map)
     }
@@ -200,6 +203,23 @@ mod tests {
             ("x-forwarded-for", "203.0.113.9"),
         ];
         assert_eq!(client(PROXY, &lines).network, at("203.0.113.9"));
+    }
+
+    #[test]
+    fn what_a_client_puts_in_front_hides_nothing() {
+        let through = |own: &[u8]| {
+            let proxies = Proxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+            let value = [own, b", 203.0.113.9"].concat();
+            let mut map = HeaderMap::new();
+            map.append(FORWARDED_FOR, HeaderValue::from_bytes(&value).unwrap());
+            map.append(FORWARDED, HeaderValue::from_static("for=1.1.1.1"));
+            proxies.client(PROXY.parse().unwrap(), false, &map).network
+        };
+        for own in [b"\xff".as_slice(), b"1.1.1.1", b",,", "ü".as_bytes()] {
+            assert_eq!(through(own), at("203.0.113.9"), "{own:?}");
+        }
+        let hostile = [("x-forwarded-for", "ü"), ("forwarded", "for=1.1.1.1")];
+        assert_eq!(client(PROXY, &hostile).network, None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use zerok_sync_shared::session::{GroupInfo, KeysSince, NewRotation, Page};
 use zerok_sync_shared::time::Timestamp;
 
 use super::keys::{KeptKeys, RotateError};
+use super::room::Bounds;
 use super::snapshots::{PutPart, PutPartError, lacks};
 use super::{
     Batch, Census, Deletion, Deletions, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup,
@@ -38,6 +39,7 @@ mod lineage;
 mod nodes;
 mod notices;
 mod retention;
+mod room;
 mod snapshots;
 #[cfg(test)]
 mod tests;
@@ -46,6 +48,7 @@ use lane::{Lane, Retry, in_transaction};
 use lineage::Lineage;
 pub(crate) use nodes::NodeRow;
 pub(crate) use notices::{Heard, Listener};
+use room::SharedRoom;
 
 /// The PostgreSQL storage.
 pub struct PostgresStorage {
@@ -60,6 +63,7 @@ pub struct PostgresStorage {
     readers: PgPool,
     announcements: Arc<Announcements>,
     lineage: Arc<Lineage>,
+    room: SharedRoom,
 }
 
 impl std::fmt::Debug for PostgresStorage {
@@ -112,7 +116,27 @@ impl PostgresStorage {
             announcements: Arc::default(),
             options,
             lineage,
+            room: SharedRoom::default(),
         })
+    }
+
+    /// The same with a bound of what all nodes together store: what is new is refused when it is reached.
+    #[must_use]
+    pub fn bounded(mut self, max_storage: u64) -> Self {
+        self.room = SharedRoom::new(Bounds {
+            max_storage,
+            min_free_disk: 0,
+        });
+        self
+    }
+
+    /// Bytes that can still be stored.
+    async fn room(&self) -> Result<u64, StorageError> {
+        if let Some(left) = self.room.known() {
+            return Ok(left);
+        }
+        let used = reading!(self.readers, |connection| room::used_bytes(connection))?;
+        Ok(self.room.measured(used))
     }
 
     /// What other nodes have to be told of.
@@ -194,6 +218,10 @@ impl Storage for PostgresStorage {
             None if !open.create => return Err(OpenError::Unknown),
             None => {}
         }
+        if self.room().await? == 0 {
+            self.room.tell_full();
+            return Err(OpenError::Full);
+        }
         let made = in_transaction!(self.others, Retry::Lost, |connection| make_group(
             connection, &open
         ))?;
@@ -231,10 +259,15 @@ impl Storage for PostgresStorage {
     }
 
     async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Kept, Refused>>, StorageError> {
+        let room = match batch.blobs {
+            [] => u64::MAX,
+            _ => self.room().await?,
+        };
         // A batch whose answer was lost is safe to store again: what is there keeps its cursor.
         let committed = in_transaction!(self.commits, Retry::Lost, |connection| commit::commit(
-            connection, &batch
+            connection, &batch, room
         ))?;
+        self.room.took(&batch, &committed.answers);
         self.announcements.add(&committed.grown);
         Ok(committed.answers)
     }
@@ -339,9 +372,17 @@ impl Storage for PostgresStorage {
         ))
     }
     async fn put_snapshot_part(&self, put: PutPart) -> Result<(), PutPartError> {
-        in_transaction!(self.others, Retry::Lost, |connection| snapshots::put(
-            connection, &put
-        ))?
+        let room = self.room().await?;
+        let size = put.new.part.payload.len() as u64;
+        let put = in_transaction!(self.others, Retry::Lost, |connection| snapshots::put(
+            connection, &put, room
+        ))?;
+        match put {
+            Ok(()) => self.room.add(size),
+            Err(PutPartError::Full) => self.room.tell_full(),
+            Err(_) => {}
+        }
+        put
     }
 
     async fn snapshot_part(

@@ -30,6 +30,9 @@ pub enum PutPartError {
     /// The group's storage is used up.
     #[error("the quota is used up")]
     Quota,
+    /// That of all groups together is.
+    #[error("there is no room left")]
+    Full,
     /// The group is not there, or the parts before this one are not.
     #[error("the parts before are missing")]
     Unknown,
@@ -44,8 +47,8 @@ pub enum PutPartError {
 /// What there is before a part is stored.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Before {
-    /// Bytes that the group uses.
-    pub bytes_used: u64,
+    /// What the group counts against its quota.
+    pub used: u64,
     /// The group's newest cursor.
     pub max_cursor: u64,
     /// The group's epoch.
@@ -81,8 +84,8 @@ pub(super) enum Plan {
     Add,
 }
 
-/// Decides about a part.
-pub(super) fn plan(put: &PutPart, before: &Before) -> Result<Plan, PutPartError> {
+/// Decides about a part; `room` is what all groups together may have more.
+pub(super) fn plan(put: &PutPart, before: &Before, room: u64) -> Result<Plan, PutPartError> {
     let part = &put.new.part;
     let (number, epoch) = (u64::from(part.part), u64::from(part.epoch));
     if let Some(own) = before.own {
@@ -107,9 +110,12 @@ pub(super) fn plan(put: &PutPart, before: &Before) -> Result<Plan, PutPartError>
     if plan == Plan::Begin && before.unfinished >= limits::UNFINISHED_SNAPSHOTS {
         return Err(PutPartError::Busy);
     }
-    let used = before.bytes_used.saturating_add(part.payload.len() as u64);
-    if put.quota != 0 && used > put.quota {
+    let size = part.payload.len() as u64;
+    if put.quota != 0 && before.used.saturating_add(size) > put.quota {
         return Err(PutPartError::Quota);
+    }
+    if size > room {
+        return Err(PutPartError::Full);
     }
     Ok(plan)
 }

@@ -16,11 +16,13 @@ use zerok_sync_shared::session::{GroupInfo, KeysSince, NewRotation, Page};
 use zerok_sync_shared::time::Timestamp;
 
 use super::keys::{KeptKeys, RotateError};
+use super::room::{Bounds, Room};
 use super::snapshots::{PutPart, PutPartError, lacks};
 use super::{
     Batch, Census, Deletion, Deletions, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup,
     Pending, PutInviteError, Refused, Stats, Storage, StorageError, Sweep, Swept,
 };
+use crate::folder::free_space;
 use crate::invites::Invite;
 use crate::limits;
 use wal::{Reader, Wal};
@@ -49,8 +51,11 @@ pub struct SqliteStorage {
     incarnation: Incarnation,
     /// `None` after a failure that left the connection in doubt; the next writer opens another.
     writer: Mutex<Option<SqliteConnection>>,
+    /// What writes something else than pushes waits here for its turn, so that pushes wait for one of those at most.
+    others: Mutex<()>,
     readers: SqlitePool,
     wal: Wal,
+    room: Room,
 }
 
 impl SqliteStorage {
@@ -97,9 +102,32 @@ impl SqliteStorage {
             file,
             incarnation,
             writer,
+            others: Mutex::new(()),
             readers,
             wal,
+            room: Room::default(),
         })
+    }
+
+    /// The same with bounds: what is new is refused when they are reached.
+    #[must_use]
+    pub fn bounded(mut self, bounds: Bounds) -> Self {
+        self.room = Room::new(bounds);
+        self
+    }
+
+    /// Bytes that can still be stored.
+    async fn room(&self, connection: &mut SqliteConnection) -> Result<u64, StorageError> {
+        let Bounds {
+            max_storage,
+            min_free_disk,
+        } = self.room.bounds;
+        let used = match max_storage {
+            0 => 0,
+            _ => retention::used_bytes(connection).await?,
+        };
+        let folder = self.path.parent().filter(|_| min_free_disk > 0);
+        Ok(self.room.left(used, folder.and_then(free_space)))
     }
 
     /// Whether the database is still the file at its path. SQLite would go on writing to one that was deleted or
@@ -126,8 +154,17 @@ impl SqliteStorage {
         row.as_ref().map(mark).transpose()
     }
 
-    /// Runs `work` in a transaction of the writing connection: all of it is kept, or nothing.
+    /// The same as [`Self::commit_one`] for what is no push.
     async fn write<T, E: From<StorageError>>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _turn = self.others.lock().await;
+        self.commit_one(work).await
+    }
+
+    /// Runs `work` in a transaction of the writing connection: all of it is kept, or nothing.
+    async fn commit_one<T, E: From<StorageError>>(
         &self,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -220,7 +257,12 @@ impl Storage for SqliteStorage {
             let count = sqlx::query("SELECT count(*) FROM groups").fetch_one(&mut *connection);
             let count = number(&count.await.map_err(StorageError::from)?, 0)?;
             let before = find().fetch_optional(&mut *connection).await;
-            if count < open.max_groups && before.map_err(StorageError::from)?.is_none() {
+            let is_new = before.map_err(StorageError::from)?.is_none();
+            if is_new && self.room(connection).await? == 0 {
+                self.room.tell_full();
+                return Err(OpenError::Full);
+            }
+            if count < open.max_groups && is_new {
                 let insert = "INSERT INTO groups (group_id, access_pub, epoch, created_at) \
                               VALUES (?, ?, ?, ?)";
                 sqlx::query(insert)
@@ -270,8 +312,19 @@ impl Storage for SqliteStorage {
         let bytes = |pending: &Pending| pending.blob.payload.len() + limits::WAITING_BLOB;
         let bytes: usize = batch.blobs.iter().map(bytes).sum();
         self.wal.writes(bytes as u64);
-        self.write(async |connection| commit::commit(connection, &batch).await)
-            .await
+        let answers = self
+            .commit_one::<_, StorageError>(async |connection| {
+                let room = match batch.blobs {
+                    [] => u64::MAX,
+                    _ => self.room(connection).await?,
+                };
+                commit::commit(connection, &batch, room).await
+            })
+            .await?;
+        if answers.contains(&Err(Refused::Full)) {
+            self.room.tell_full();
+        }
+        Ok(answers)
     }
 
     async fn read(
@@ -402,8 +455,16 @@ impl Storage for SqliteStorage {
     }
     async fn put_snapshot_part(&self, put: PutPart) -> Result<(), PutPartError> {
         self.wal.writes(put.new.part.payload.len() as u64);
-        self.write(async |connection| snapshots::put(connection, &put).await)
-            .await
+        let put = self
+            .write(async |connection| {
+                let room = self.room(connection).await?;
+                snapshots::put(connection, &put, room).await
+            })
+            .await;
+        if matches!(put, Err(PutPartError::Full)) {
+            self.room.tell_full();
+        }
+        put
     }
 
     async fn snapshot_part(

@@ -16,6 +16,7 @@ use super::{
     Storage, Sweep,
 };
 use crate::invites::{Invite, InviteState};
+use crate::limits;
 
 /// The device that opens groups.
 const AUTHOR: DeviceId = DeviceId([4; 32]);
@@ -37,11 +38,13 @@ pub(super) async fn conformance<F: Future<Output = Arc<dyn Storage>>>(make: impl
     gone_devices_are_forgotten(&*make().await).await;
     the_devices_that_were_here_last_are_listed(&*make().await).await;
     invites_are_kept_changed_and_forgotten(&*make().await).await;
+    bounds::conformance(&make).await;
     deletions::conformance(&make).await;
     keys::conformance(&make).await;
     snapshots::conformance(&make).await;
 }
 
+pub(super) mod bounds;
 mod deletions;
 mod keys;
 pub(super) mod snapshots;
@@ -251,7 +254,8 @@ async fn quota_is_a_running_total(storage: &dyn Storage) {
     ];
     let answers = storage
         .commit(Batch {
-            quota: 100,
+            // Two rows, and between 70 and 120 bytes.
+            quota: 100 + 2 * limits::ROW_BYTES,
             ..batch(&blobs)
         })
         .await
@@ -281,7 +285,7 @@ async fn quota_is_a_running_total(storage: &dyn Storage) {
     let again = [pending(A, 2, 60)];
     let answers = storage
         .commit(Batch {
-            quota: 130,
+            quota: 130 + 3 * limits::ROW_BYTES,
             ..batch(&again)
         })
         .await

@@ -25,6 +25,7 @@ const GROUP: GroupId = GroupId([1; 32]);
 struct Fake {
     stored: Mutex<Vec<u8>>,
     batches: Mutex<Vec<usize>>,
+    seen: Mutex<Vec<Seen>>,
     fails: AtomicBool,
     gate: Gate,
 }
@@ -61,6 +62,7 @@ impl Storage for Fake {
             return Err(StorageError("full".into()));
         }
         self.batches.lock().unwrap().push(batch.blobs.len());
+        self.seen.lock().unwrap().extend_from_slice(batch.seen);
         let mut stored = self.stored.lock().unwrap();
         let store = |pending: &Pending| {
             stored.push(pending.blob.blob_id.0[0]);
@@ -190,7 +192,7 @@ async fn what_waits_shares_a_transaction_and_is_announced_after_it() {
     }
     assert_eq!(*storage.batches.lock().unwrap(), [1, 49]);
     while member.news().await.cursor < 50 {}
-    let page = member.recent(0, 100, 1 << 20).unwrap();
+    let page = member.recent(0, 100, 1 << 20, Timestamp(0)).unwrap();
     assert_eq!(
         (page.blobs.len(), page.up_to, page.has_more),
         (50, 50, false)
@@ -260,6 +262,32 @@ async fn after_a_failure_the_session_is_refused_and_others_go_on() {
 }
 
 #[tokio::test]
+async fn what_devices_said_they_hold_is_written_with_the_next_transaction_that_succeeds() {
+    let storage = Arc::new(Fake::default());
+    let (writer, _groups, _task) = start(&storage);
+    let seen = |acked| Seen {
+        group_id: GROUP,
+        device: DeviceId([2; 32]),
+        acked,
+        at: Timestamp(acked),
+    };
+    storage.fails.store(true, Ordering::Relaxed);
+    writer.seen(seen(7));
+    let (sender, mut answers) = mpsc::channel(100);
+    writer.session(sender).store(blob(1)).await.unwrap();
+    answers.recv().await.unwrap().unwrap_err();
+
+    storage.fails.store(false, Ordering::Relaxed);
+    writer.seen(seen(3));
+    let (sender, mut answers) = mpsc::channel(100);
+    writer.session(sender).store(blob(2)).await.unwrap();
+    answers.recv().await.unwrap().unwrap();
+    let written = storage.seen.lock().unwrap();
+    let written: Vec<u64> = written.iter().map(|seen| seen.acked).collect();
+    assert_eq!(written, [7]);
+}
+
+#[tokio::test]
 async fn what_was_handed_over_is_written_before_the_writer_ends() {
     let storage = Arc::new(Fake::default());
     let (writer, _groups, task) = start(&storage);
@@ -274,22 +302,93 @@ async fn what_was_handed_over_is_written_before_the_writer_ends() {
 }
 
 #[tokio::test]
-async fn waiting_bytes_are_bounded() {
+async fn waiting_bytes_are_bounded_for_a_group_and_for_all() {
     let storage = Arc::new(Fake {
         gate: Gate(Semaphore::new(0)),
         ..Fake::default()
     });
     let (writer, _groups, _task) = start(&storage);
     let (sender, _answers) = mpsc::channel(1000);
-    let session = writer.session(sender);
-    let size = 1024 * 1024;
-    let large = |n| NewBlob {
+    let size = 1024 * 1024 - limits::WAITING_BLOB;
+    let large = |group| NewBlob {
+        group_id: GroupId([group; 32]),
         payload: Bytes::from(vec![0; size]),
-        ..blob(n)
+        ..blob(0)
     };
-    for n in 0..limits::WRITER_BYTES / (size + limits::WAITING_BLOB) {
-        session.store(large(n as u8)).await.unwrap();
+    let (of_group, of_all) = (limits::GROUP_BYTES >> 20, limits::WRITER_BYTES >> 20);
+    let mut sessions = Vec::new();
+    for group in 0..of_all / of_group {
+        let session = writer.session(sender.clone());
+        for _ in 0..of_group {
+            session.store(large(group as u8)).await.unwrap();
+        }
+        sessions.push(session);
+        if group == 0 {
+            let another = writer.session(sender.clone());
+            let more = tokio::time::timeout(Duration::from_millis(50), another.store(large(0)));
+            assert!(
+                more.await.is_err(),
+                "a group has its room, whatever its sessions"
+            );
+        }
     }
+    let session = writer.session(sender.clone());
     let more = tokio::time::timeout(Duration::from_millis(50), session.store(large(255)));
     assert!(more.await.is_err());
+
+    drop((sessions, session));
+    writer.rooms.forget_unused();
+    let known = || writer.rooms.0.lock().unwrap().len();
+    assert_eq!(known(), of_all / of_group, "there is something waiting");
+    storage.gate.0.add_permits(1_000);
+    while storage.stored.lock().unwrap().len() < of_all {
+        tokio::task::yield_now().await;
+    }
+    while known() > 0 {
+        tokio::task::yield_now().await;
+        writer.rooms.forget_unused();
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_had_its_share_rests_while_others_push() {
+    let storage = Arc::new(Fake::default());
+    let (writer, _groups, task) = start(&storage);
+    let (sender, _answers) = mpsc::channel(1_000);
+    let of = |group, payload: usize| NewBlob {
+        group_id: GroupId([group; 32]),
+        payload: Bytes::from(vec![0; payload]),
+        ..blob(group)
+    };
+    let (flood, other) = (writer.session(sender.clone()), writer.session(sender));
+    // From now on several groups push.
+    flood.store(of(1, 1)).await.unwrap();
+    other.store(of(2, 1)).await.unwrap();
+    while storage.stored.lock().unwrap().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let started = std::time::Instant::now();
+    let (size, blobs) = (1 << 20, (3 * limits::GROUP_BURST as usize) >> 20);
+    let flooding = tokio::spawn(async move {
+        for _ in 0..blobs {
+            flood.store(of(1, size)).await.unwrap();
+        }
+    });
+    let count = |n| {
+        let stored = storage.stored.lock().unwrap();
+        stored.iter().filter(|of| **of == n).count()
+    };
+    for n in 2..50 {
+        other.store(of(2, 1)).await.unwrap();
+        while count(2) < n {
+            tokio::task::yield_now().await;
+        }
+        let may = f64::from(limits::GROUP_BURST)
+            + f64::from(limits::GROUP_SHARE) * started.elapsed().as_secs_f64();
+        assert!((count(1) * size) as f64 <= may + size as f64);
+    }
+    flooding.await.unwrap();
+    drop((other, writer));
+    task.await.unwrap();
+    assert_eq!(count(1), blobs + 1, "nothing is lost at the end");
 }

@@ -1,9 +1,11 @@
 //! What waits for the writer, taken in turns: of one group after the other, and in a group of one session after the other.
 //!
 //! A group that pushes without end fills its own places in a transaction and leaves the others theirs; one that had nothing
-//! waiting comes before those that wait already, every other time. The order within a session stays.
+//! waiting comes before those that wait already, every other time. A group that had more than its share rests meanwhile. The
+//! order within a session stays.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use zerok_sync_shared::ids::GroupId;
 
@@ -38,16 +40,16 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// Takes one thing out of it, if it is still in there.
-    fn spend(&mut self, size: usize) -> bool {
-        let weight = weight(1, size);
-        let fits = self.count > 0 && self.size >= size && self.weight >= weight;
-        if fits {
-            self.count -= 1;
-            self.size -= size;
-            self.weight -= weight;
-        }
-        fits
+    /// Whether one thing of this size is still in it.
+    const fn fits(&self, size: usize) -> bool {
+        self.count > 0 && self.size >= size && self.weight >= weight(1, size)
+    }
+
+    /// Takes it out.
+    const fn spend(&mut self, size: usize) {
+        self.count = self.count.saturating_sub(1);
+        self.size = self.size.saturating_sub(size);
+        self.weight = self.weight.saturating_sub(weight(1, size));
     }
 }
 
@@ -95,8 +97,15 @@ impl<T> Turns<T> {
         self.len += 1;
     }
 
-    /// Takes what is next, as much as there is room for.
-    pub fn take(&mut self, mut room: Share, mut give: impl FnMut(T)) {
+    /// Takes what is next, as much as there is room for. `may` takes the weight of a thing out of what its group may have, or
+    /// says for how long the group rests; the shortest such time is given back.
+    pub fn take(
+        &mut self,
+        mut room: Share,
+        mut may: impl FnMut(GroupId, usize) -> Result<(), Duration>,
+        mut give: impl FnMut(T),
+    ) -> Option<Duration> {
+        let (mut resting, mut rest) = (Vec::new(), None::<Duration>);
         let mut first = true;
         let mut fresh_first = true;
         loop {
@@ -106,20 +115,29 @@ impl<T> Turns<T> {
                 [&mut self.order, &mut self.fresh]
             };
             let Some(queue) = queues.into_iter().find(|queue| !queue.is_empty()) else {
-                return;
+                break;
             };
             let Some(id) = queue.pop_front() else {
-                return;
+                break;
             };
             let Some(group) = self.groups.get_mut(&id) else {
                 continue;
             };
-            let fits = group.next_size().is_some_and(|size| room.spend(size));
-            if !(fits || std::mem::take(&mut first)) {
+            let Some(size) = group.next_size() else {
+                continue;
+            };
+            let fits = room.fits(size);
+            if !fits && !first {
                 queue.push_front(id);
-                return;
+                break;
+            }
+            if let Err(wait) = may(id, weight(1, size)) {
+                resting.push(id);
+                rest = Some(rest.map_or(wait, |rest| rest.min(wait)));
+                continue;
             }
             first = false;
+            room.spend(size);
             if let Some(thing) = group.pop() {
                 give(thing);
                 self.len -= 1;
@@ -130,10 +148,14 @@ impl<T> Turns<T> {
                 self.order.push_back(id);
             }
             if !fits {
-                return;
+                break;
             }
             fresh_first = !fresh_first;
         }
+        for id in resting.into_iter().rev() {
+            self.order.push_front(id);
+        }
+        rest
     }
 }
 
@@ -173,7 +195,8 @@ mod tests {
 
     fn take<T>(turns: &mut Turns<T>, room: Share) -> Vec<T> {
         let mut taken = Vec::new();
-        turns.take(room, |thing| taken.push(thing));
+        let rest = turns.take(room, |_, _| Ok(()), |thing| taken.push(thing));
+        assert_eq!(rest, None);
         taken
     }
 
@@ -214,6 +237,29 @@ mod tests {
         assert_eq!(take(&mut turns, MUCH), ["a1", "b1", "c1", "a2", "a3"]);
         assert!(turns.is_empty() && turns.groups.is_empty());
         assert!(turns.order.is_empty() && turns.fresh.is_empty());
+    }
+
+    #[test]
+    fn who_rests_keeps_its_turn_and_nobody_waits_for_it() {
+        let mut turns = Turns::default();
+        for at in 0..3 {
+            turns.push(group(1), 1, 1, at);
+            turns.push(group(2), 2, 1, 10 + at);
+            turns.push(group(3), 3, 1, 20 + at);
+        }
+        let wait = |id: GroupId| Duration::from_millis(id.0[0].into());
+        let mut taken = Vec::new();
+        let may = |id, _| {
+            if id == group(2) {
+                Ok(())
+            } else {
+                Err(wait(id))
+            }
+        };
+        let rest = turns.take(MUCH, may, |thing| taken.push(thing));
+        assert_eq!(rest, Some(wait(group(1))));
+        assert_eq!(taken, [10, 11, 12]);
+        assert_eq!(take(&mut turns, MUCH), [0, 20, 1, 21, 2, 22]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::ids::{BlobId, DeviceId};
 use crate::limits;
 use crate::map::SortedMap;
 use crate::message::{Delete, Message, PushAck, capability};
-use crate::store::{Batch, Grave, GroupState, LogRecord, Sequences, Write};
+use crate::store::{Batch, Grave, LogRecord, Sequences, Write};
 use crate::time::Timestamp;
 
 /// The app deletes a blob.
@@ -121,6 +121,12 @@ impl Deletes {
 
     pub(super) fn waits_for_app(&self) -> bool {
         !self.asked.is_empty()
+    }
+
+    /// Whether the app waits for what was found.
+    pub(super) fn app_waits(&self) -> bool {
+        let found = |asked: &Asked| self.found.contains_key(&asked.blob_id);
+        self.asked.iter().any(found)
     }
 
     /// Whether nothing is being looked for.
@@ -432,12 +438,14 @@ impl Group {
     /// Takes in what another device has deleted. A blob that is not here yet counts as seen, and is passed over when it comes.
     /// Gives the blob's sender if nothing of it was here before.
     pub(super) fn bury(
-        state: &mut GroupState,
+        &self,
         by: DeviceId,
         epoch: u32,
         body: &[u8],
+        work: &mut StagedGroup,
     ) -> Option<DeviceId> {
         let tombstone = Tombstone::read(body, by)?;
+        let state = &mut work.state;
         let seen = state.seen.get(&tombstone.sender);
         let newcomer = seen.is_none().then_some(tombstone.sender);
         let highest = seen.map_or(0, Sequences::highest);
@@ -457,10 +465,7 @@ impl Group {
         if tombstone.seq > highest.saturating_add(limits::MAX_SEQUENCE_JUMP) {
             return None;
         }
-        state
-            .seen
-            .get_or_insert_with(tombstone.sender, Sequences::default)
-            .insert(tombstone.seq);
+        self.stage_seen(tombstone.sender, tombstone.seq, work);
         newcomer
     }
 

@@ -236,7 +236,7 @@ impl Group {
             error,
             cursor: None,
         });
-        if self.try_next_relay() {
+        if self.shun_relay() {
             self.retry_now();
             if let Some(session) = &mut self.session {
                 session.end(context.now);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::choice::Choice;
 use super::deletes::Deletes;
 use super::forks::Trail;
 use super::keys::{Change, expulsion};
@@ -14,7 +15,6 @@ use super::session::Session;
 use super::snapshots::{Snapshots, Taken};
 use super::{Context, StreamId, Token};
 use crate::crypto::keys::EpochKeys;
-use crate::crypto::token::AccessToken;
 use crate::failure::SyncError;
 use crate::ids::{BlobIds, DeviceId, GroupId, Incarnation, RelayId};
 use crate::limits;
@@ -82,6 +82,8 @@ pub(super) struct Group {
     /// What a relay told of newer keys, and the app's requests that change the membership: not durable yet.
     pub(super) change: Option<Change>,
     pub(super) wishes: Vec<(Wish, Token)>,
+    /// Whose revocation is given up because it cannot be carried out.
+    pub(super) refused_wish: Option<DeviceId>,
     pub(super) rename: Option<Rename>,
     pub(super) deletes: Deletes,
     /// Rotations of this device that were sent in this epoch.
@@ -99,6 +101,8 @@ pub(super) struct Group {
     /// When to try a session again, and how many attempts failed.
     pub(super) retry_at: Option<Timestamp>,
     pub(super) failures: u32,
+    /// The relay in use has asked to be left alone until then.
+    not_before: Option<Timestamp>,
     pub(super) last_error: Option<SyncError>,
     /// Holes in the sequences of senders that the app was told of since the start.
     pub(super) told_gaps: SortedMap<DeviceId, Vec<(u64, u64)>>,
@@ -109,8 +113,7 @@ pub(super) struct Group {
     pub(super) trail: Trail,
     /// Relays of which the app was told that they have shown different histories.
     pub(super) told_forks: SortedSet<RelayId>,
-    /// Which of the group's relays is used.
-    relay: usize,
+    pub(super) choice: Choice,
 }
 
 impl Group {
@@ -134,6 +137,7 @@ impl Group {
             membership,
             change: None,
             wishes: Vec::new(),
+            refused_wish: None,
             rename: None,
             deletes: Deletes::default(),
             rotation_attempts: 0,
@@ -146,13 +150,14 @@ impl Group {
             snapshots: Snapshots::default(),
             retry_at: None,
             failures: 0,
+            not_before: None,
             last_error,
             told_gaps: SortedMap::new(),
             told_late: SortedSet::default(),
             attendance: Attendance::default(),
             trail: Trail::default(),
             told_forks: SortedSet::default(),
-            relay: 0,
+            choice: Choice::default(),
         }
     }
 
@@ -160,24 +165,6 @@ impl Group {
     pub(super) fn own_seq(&self, device: DeviceId) -> u64 {
         let seen = self.state.seen.get(&device);
         seen.map_or(0, Sequences::highest).max(self.state.own_seq)
-    }
-
-    /// URL of the relay in use.
-    pub(super) fn relay(&self) -> &str {
-        let relays = &self.membership.relays;
-        relays.get(self.relay).map_or("", String::as_str)
-    }
-
-    /// What the relay in use asks for.
-    pub(super) fn token(&self) -> Option<&AccessToken> {
-        self.membership.tokens.get(self.relay())
-    }
-
-    /// After a failed attempt: the next one goes to the next relay, if there is another; whether there is.
-    pub(super) fn try_next_relay(&mut self) -> bool {
-        let relays = self.membership.relays.len();
-        self.relay = (self.relay + 1) % relays.max(1);
-        relays > 1
     }
 
     pub(super) fn current_keys(&self) -> Option<&EpochKeys> {
@@ -193,8 +180,17 @@ impl Group {
             || !self.inbox.is_empty()
             || self.change.is_some()
             || !self.wishes.is_empty()
+            || self.refused_wish.is_some()
             || self.deletes.has_intents()
             || self.entry_due(device)
+    }
+
+    /// Whether the app waits for a write.
+    pub(super) fn app_waits(&self) -> bool {
+        !self.pushes.is_empty()
+            || !self.wishes.is_empty()
+            || self.rename.is_some()
+            || self.deletes.app_waits()
     }
 
     pub(super) fn wants_frames(&self) -> bool {
@@ -224,7 +220,24 @@ impl Group {
     }
 
     pub(super) fn retry_now(&mut self) {
+        self.forget_wait();
+        self.failures = 0;
+    }
+
+    pub(super) const fn forget_wait(&mut self) {
         self.retry_at = None;
+        self.not_before = None;
+    }
+
+    /// Waits from now on, because the relay has asked for it or by the device's own choice.
+    pub(super) fn retry_after(&mut self, at: Timestamp, asked: bool) {
+        self.retry_at = Some(at);
+        self.not_before = asked.then_some(at);
+    }
+
+    /// The network is another one: what the device chose to wait is over, what the relay has asked for is not.
+    pub(super) const fn on_network(&mut self) {
+        self.retry_at = self.not_before;
         self.failures = 0;
     }
 

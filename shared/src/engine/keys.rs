@@ -110,6 +110,9 @@ impl Group {
                 membership.wishes.push(wish.clone());
             }
         }
+        if let Some(refused) = self.refused_wish {
+            membership.wishes.retain(|wish| wish.device != refused);
+        }
         let revoked = |link: &Certificate| {
             link.claims.revoked.map(|gone| Event::DeviceRevoked {
                 group: self.id,
@@ -149,16 +152,12 @@ impl Group {
                 let stays = |id: &DeviceId| followed.members.iter().any(|m| m.device == *id);
                 // Who has come in since the list was made stays, as long as its keys are those of the list's epoch.
                 if membership.epoch() > epoch {
-                    let roster = membership.roster.iter();
-                    let gone = roster.filter(|(id, _)| {
-                        chain.iter().any(|link| link.claims.revoked == Some(**id))
-                    });
-                    let names = gone.map(|(id, signed)| (*id, signed.entry.name.clone()));
-                    for (id, name) in names.collect::<Vec<_>>() {
-                        membership.former_names.insert(id, name);
-                    }
+                    forget_revoked(membership, chain);
                     membership.roster.retain(|id, _| stays(id) || *id == device);
                 }
+                // Who was invited again has the newest keys before it hears who is out.
+                let rotations = membership.rotations.clone();
+                forget_revoked(membership, &rotations);
                 let rotations = &membership.rotations;
                 membership.wishes.retain(|wish| {
                     !rotations
@@ -199,13 +198,29 @@ impl Group {
         }
     }
 
+    /// Whether another revocation fits the chain.
+    pub(super) fn can_change_keys(&self) -> bool {
+        let asked = self.membership.wishes.len() + self.wishes.len();
+        self.membership.epoch() as usize + asked < limits::MAX_CERTIFICATES
+    }
+
     /// Sends the rotation that fulfils the next wish, once everything that the relay has is here.
     pub(super) fn fulfil_wish(&mut self, context: &mut Context<'_>) {
         let device = context.device();
-        let settled = self.inbox.is_empty() && self.change.is_none() && self.staging == 0;
+        let settled = self.inbox.is_empty()
+            && self.change.is_none()
+            && self.refused_wish.is_none()
+            && self.staging == 0;
         let Some(wish) = self.membership.wishes.first().cloned() else {
             return;
         };
+        // Others may have changed them since it was asked for.
+        if self.membership.epoch() as usize >= limits::MAX_CERTIFICATES {
+            if self.refused_wish.replace(wish.device).is_none() {
+                self.fail(no_more_keys(), context);
+            }
+            return;
+        }
         let own_is_known = self.membership.roster.contains_key(&device);
         let (Some(current), Some(session)) = (self.keys.last(), &mut self.session) else {
             return;
@@ -223,7 +238,7 @@ impl Group {
         self.rotation_attempts = self.rotation_attempts.saturating_add(1);
         let roster = self.membership.roster.iter();
         let stay = roster
-            .filter(|(id, _)| **id != wish.device)
+            .filter(|(id, _)| **id != wish.device && self.membership.revocation(**id).is_none())
             .map(|(_, signed)| &signed.entry);
         let rotation = rotation::rotate(
             current,
@@ -250,7 +265,10 @@ impl Group {
             return;
         };
         let roster = self.membership.roster.values();
-        let others = roster.filter(|signed| signed.entry.device != device);
+        let others = roster.filter(|signed| {
+            let other = signed.entry.device;
+            other != device && self.membership.revocation(other).is_none()
+        });
         let packets = others.filter_map(|signed| {
             let packet = rotation::seal_packet(current, self.id, &signed.entry, context.entropy)?;
             Some((signed.entry.device, packet))
@@ -261,6 +279,25 @@ impl Group {
         };
         context.send(session.stream, Message::KeyPackets(keys));
     }
+}
+
+/// Takes those out of the roster whom a chain revokes, and keeps their names.
+fn forget_revoked(membership: &mut Membership, chain: &[Certificate]) {
+    for gone in chain.iter().filter_map(|link| link.claims.revoked) {
+        if let Some(signed) = membership.roster.remove(&gone) {
+            let name = signed.entry.name;
+            membership.former_names.insert(gone, name);
+        }
+    }
+}
+
+/// A group's chain of rotations is as long as it can be.
+pub(super) fn no_more_keys() -> SyncError {
+    let text = format!(
+        "the group has changed its keys {} times, as often as it can; found a new group without this device",
+        limits::MAX_CERTIFICATES
+    );
+    SyncError::new(code::INVALID_ARGUMENT, text)
 }
 
 /// What a device that was removed is told, at once and whenever it starts again.

@@ -31,6 +31,8 @@ pub(super) struct Link {
     pub(super) last_error: Option<SyncError>,
     /// The relay has said that it is going: when to try again, and what it said.
     leaving: Option<(Timestamp, SyncError)>,
+    /// The relay has asked to be left alone until then.
+    not_before: Option<Timestamp>,
     /// Whether there are other nodes behind its URL.
     has_nodes: bool,
 }
@@ -52,6 +54,7 @@ impl Link {
     pub(super) fn on_connected(&mut self, relay_id: RelayId, exporter: [u8; 32]) {
         if matches!(self.state, State::Connecting) {
             self.leaving = None;
+            self.not_before = None;
             self.has_nodes = false;
             self.state = State::Connected { relay_id, exporter };
         }
@@ -98,6 +101,7 @@ impl Link {
         let elsewhere = self.goes_on_elsewhere();
         if let Some((until, error)) = self.leaving.take() {
             self.last_error = Some(error);
+            self.not_before = (!elsewhere).then_some(until);
             self.state = if elsewhere {
                 State::Idle
             } else {
@@ -110,7 +114,9 @@ impl Link {
         let wait = backoff(self.failures, entropy);
         // Who was told when to come back does not come before.
         let asked = Duration::from_millis(error.retry_after_ms.unwrap_or(0));
-        let wait = wait.max(asked.min(limits::MAX_RETRY_AFTER));
+        let asked = asked.min(limits::MAX_RETRY_AFTER);
+        self.not_before = (!asked.is_zero()).then(|| now.plus(asked));
+        let wait = wait.max(asked);
         self.failures = self.failures.saturating_add(1);
         self.last_error = Some(error);
         self.state = State::Waiting {
@@ -118,19 +124,26 @@ impl Link {
         };
     }
 
-    /// Forgets waiting times. Without a network it gives its connection up, says so, and tries again only after the
+    /// Forgets waiting times, but for those that the relay has asked for. Without a network it gives its connection up, says so, and tries again only after the
     /// longest wait: the report may be wrong.
     pub(super) fn on_network(&mut self, now: Timestamp, online: bool) -> bool {
         self.failures = 0;
         let give_up = !online && self.is_open();
+        let asked = self.not_before.filter(|until| *until > now);
         if !online {
+            let longest = now.plus(limits::BACKOFF.1);
             self.state = State::Waiting {
-                until: now.plus(limits::BACKOFF.1),
+                until: asked.map_or(longest, |until| until.max(longest)),
             };
         } else if matches!(self.state, State::Waiting { .. }) {
-            self.state = State::Idle;
+            self.state = asked.map_or(State::Idle, |until| State::Waiting { until });
         }
         give_up
+    }
+
+    /// Until when the relay has asked to be left alone.
+    pub(super) const fn not_before(&self) -> Option<Timestamp> {
+        self.not_before
     }
 
     pub(super) const fn is_open(&self) -> bool {
@@ -154,10 +167,19 @@ impl Link {
 
 /// Exponential from 1 to 30 s, plus up to 5 s so that devices do not come back all at once.
 pub(super) fn backoff(failures: u32, entropy: &mut dyn Entropy) -> Duration {
-    let (first, longest) = limits::BACKOFF;
+    growing(limits::BACKOFF, limits::BACKOFF_JITTER, failures, entropy)
+}
+
+/// Doubles from the first to the longest wait, and adds up to `jitter`.
+pub(super) fn growing(
+    (first, longest): (Duration, Duration),
+    jitter: Duration,
+    failures: u32,
+    entropy: &mut dyn Entropy,
+) -> Duration {
     let wait = first.saturating_mul(1 << failures.min(16)).min(longest);
     let random = u32::from_le_bytes(crate::random(entropy));
-    wait + limits::BACKOFF_JITTER.mul_f64(f64::from(random) / f64::from(u32::MAX))
+    wait + jitter.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
 /// A wait that a relay asks for, within bounds.

@@ -11,7 +11,7 @@ use crate::store::LogRecord;
 struct Unsent {
     position: u64,
     len: u32,
-    /// The record, as long as memory allows; otherwise it is read back from the store.
+    /// The record until it is sent, as long as memory allows; otherwise it is read back from the store.
     record: Option<LogRecord>,
     /// Given to the relay in this session.
     sent: bool,
@@ -32,7 +32,9 @@ pub(super) struct Outbox {
     cached_bytes: usize,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
-    pub(super) loading: bool,
+    loading: bool,
+    /// Something was replaced while records were being read: the former one may still be among them.
+    stale: bool,
 }
 
 /// What to send next.
@@ -59,6 +61,7 @@ impl Outbox {
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             loading: false,
+            stale: false,
         }
     }
 
@@ -106,17 +109,22 @@ impl Outbox {
     pub(super) fn add(&mut self, record: LogRecord) {
         let position = record.position;
         let len = u32::try_from(record.payload.len()).unwrap_or(u32::MAX);
+        // What comes before it and is not in memory is needed sooner.
+        let last = self.unsent.back();
+        let follows = last.is_none_or(|last| last.sent || last.record.is_some());
         self.unsent.push_back(Unsent {
             position,
             len,
             record: None,
             sent: false,
         });
-        self.cache(record);
+        if follows {
+            self.cache(record);
+        }
     }
 
     /// Keeps a record for sending if there is room.
-    pub(super) fn cache(&mut self, record: LogRecord) {
+    fn cache(&mut self, record: LogRecord) {
         let len = record.payload.len();
         let Some(at) = self.find(record.position) else {
             return;
@@ -124,9 +132,36 @@ impl Outbox {
         let unsent = &mut self.unsent[at];
         // A record that is larger than the whole cache must still get through.
         let room = self.cached_bytes + len <= limits::MAX_OUTBOX_CACHE || self.cached_bytes == 0;
-        if unsent.record.is_none() && room {
+        if unsent.record.is_none() && !unsent.sent && room {
             self.cached_bytes += len;
             unsent.record = Some(record);
+        }
+    }
+
+    /// Records are being read back from the store.
+    pub(super) const fn on_loading(&mut self) {
+        self.loading = true;
+    }
+
+    /// They could not be read.
+    pub(super) const fn on_unreadable(&mut self) {
+        self.loading = false;
+        self.stale = false;
+    }
+
+    /// Records from the next one on that is to be sent. They take the place of what was in memory: that is needed later, or
+    /// is too large for this relay.
+    pub(super) fn on_loaded(&mut self, records: Vec<LogRecord>) {
+        let asked = core::mem::take(&mut self.loading);
+        if core::mem::take(&mut self.stale) || !asked {
+            return;
+        }
+        self.cached_bytes = 0;
+        for unsent in &mut self.unsent {
+            unsent.record = None;
+        }
+        for record in records {
+            self.cache(record);
         }
     }
 
@@ -135,14 +170,16 @@ impl Outbox {
         let Some(at) = self.find(record.position) else {
             return;
         };
+        self.stale |= self.loading;
         let unsent = &mut self.unsent[at];
-        self.cached_bytes -= unsent
-            .record
-            .as_ref()
-            .map_or(0, |former| former.payload.len());
-        self.cached_bytes += record.payload.len();
         unsent.len = u32::try_from(record.payload.len()).unwrap_or(u32::MAX);
-        unsent.record = Some(record);
+        if let Some(former) = unsent.record.take() {
+            self.cached_bytes -= former.payload.len();
+        }
+        if !unsent.sent {
+            self.cached_bytes += record.payload.len();
+            unsent.record = Some(record);
+        }
     }
 
     /// The next record that was not sent in this session.
@@ -180,6 +217,10 @@ impl Outbox {
         });
         self.in_flight_bytes += len;
         if let Some(at) = self.find(record.position) {
+            // It is in the store, should it have to be sent again: memory is for what follows.
+            if let Some(cached) = self.unsent[at].record.take() {
+                self.cached_bytes -= cached.payload.len();
+            }
             self.unsent[at].sent = true;
         }
     }

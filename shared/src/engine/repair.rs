@@ -10,7 +10,7 @@ use super::{Context, LoadPurpose, Output};
 use crate::crypto::blob::Kind;
 use crate::limits;
 use crate::map::SortedMap;
-use crate::message::{Mark, Message, RelayLimits};
+use crate::message::{Mark, Message, RelayLimits, Welcome};
 use crate::store::LogRecord;
 use crate::time::Timestamp;
 
@@ -105,6 +105,8 @@ impl Group {
             };
             let stream = session.stream;
             let limits = session.welcome.as_ref().map(|welcome| welcome.limits);
+            let relay_time = session.relay_time(context.now);
+            let max_ttl = session.welcome.as_ref().map_or(u64::MAX, Welcome::max_ttl);
             let Some(repair) = &mut session.repair else {
                 return;
             };
@@ -149,8 +151,9 @@ impl Group {
                     let page_end = repair.page_end;
                     if let Some(record) = rest.pop_front() {
                         let unsent = self.outbox.contains(record.position);
-                        let record = limits
-                            .and_then(|limits| worth_sending(record, unsent, &limits, context.now));
+                        let record = limits.zip(relay_time).and_then(|(limits, now)| {
+                            worth_sending(record, unsent, &limits, max_ttl, now)
+                        });
                         if let Some(record) = record {
                             self.send_record(&record, context);
                         }
@@ -172,11 +175,12 @@ impl Group {
 }
 
 /// A blob that the relay lacks, if it should be there: not when its time is over or the relay would not take it. What
-/// was sent before lives no longer than it would have.
+/// was sent before lives no longer than it would have, by the clock of relays.
 fn worth_sending(
     mut record: LogRecord,
     unsent: bool,
     relay: &RelayLimits,
+    max_ttl: u64,
     now: Timestamp,
 ) -> Option<LogRecord> {
     if record.payload.len() > relay.max_payload as usize
@@ -188,7 +192,7 @@ fn worth_sending(
     if !unsent {
         let ttl = match record.ttl {
             0 => relay.default_ttl,
-            seconds => u64::from(seconds),
+            seconds => u64::from(seconds).min(max_ttl),
         };
         let left = ttl.checked_sub(now.since(record.timestamp).as_secs())?;
         record.ttl = u32::try_from(left).unwrap_or(u32::MAX);

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::group::{Group, PendingPush};
+use super::keys::no_more_keys;
 use super::roster::Rename;
 use super::{Engine, Output, Token};
 use crate::failure::{SyncError, code};
@@ -78,6 +79,7 @@ impl Engine {
                     "no device of the group has this id",
                 ))
             }
+            Ok(group) if !group.can_change_keys() => Some(no_more_keys()),
             Ok(group) if group.membership.roster.len() > limits::MAX_MEMBERS => {
                 let text = format!(
                     "keys can be changed for at most {} devices; let some that are not used any more leave",

@@ -31,6 +31,8 @@ pub(super) struct Session {
     /// When WELCOME must have come.
     welcome_by: Option<Timestamp>,
     pub(super) welcome: Option<Welcome>,
+    /// When it came, on this device's clock.
+    welcomed_at: Timestamp,
     /// Where the subscription started.
     pub(super) started_at: u64,
     pub(super) caught_up: bool,
@@ -75,6 +77,12 @@ impl Session {
 
     pub(super) const fn is_paused(&self) -> bool {
         self.paused_until.is_some()
+    }
+
+    /// What the relay's clock says. That of this device may be wrong.
+    pub(super) fn relay_time(&self, now: Timestamp) -> Option<Timestamp> {
+        let welcome = self.welcome.as_ref()?;
+        Some(welcome.now.plus(now.since(self.welcomed_at)))
     }
 
     fn max_payload(&self) -> usize {
@@ -170,12 +178,13 @@ impl Group {
             stream,
             message: Message::Hello(hello),
         });
-        self.retry_at = None;
+        self.forget_wait();
         self.session = Some(Session {
             stream,
             relay_id,
             welcome_by: Some(context.now.plus(limits::WELCOME_TIMEOUT)),
             welcome: None,
+            welcomed_at: Timestamp::default(),
             started_at: 0,
             caught_up: false,
             repair: None,
@@ -289,6 +298,8 @@ impl Group {
         let max_payload = welcome.limits.max_payload as usize;
         let incarnation = welcome.incarnation;
         session.welcome = Some(welcome);
+        session.welcomed_at = context.now;
+        self.on_chosen();
         let bookmark_of = known.map(|(of, ..)| of);
         if bookmark_of != Some(relay_id) || pinned != Some(relay_id) {
             self.receive(Received::Met {
@@ -326,9 +337,16 @@ impl Group {
             link::asked_for,
         );
         self.failures = self.failures.saturating_add(1);
+        let rotating = self.session.as_ref().is_some_and(|now| now.rotating);
         if let Some(session) = &mut self.session {
-            session.paused_until = Some(context.now.plus(wait));
-            self.retry_at = session.paused_until;
+            let until = context.now.plus(wait);
+            session.paused_until = Some(until);
+            self.retry_after(until, error.retry_after_ms.is_some());
+        }
+        // Asking again would not help, and nothing is sent before it is done.
+        if error.code == ErrorCode::InvalidMessage && rotating {
+            let wish = self.membership.wishes.first();
+            self.refused_wish = wish.map(|wish| wish.device);
         }
         if error.code == ErrorCode::UnknownGroup && !self.send_chain && self.has_chain() {
             self.send_chain = true;
@@ -340,14 +358,12 @@ impl Group {
         }
         // A relay that says it is going, and a rotation that somebody else's has overtaken, are not errors that a person
         // has to see.
-        let overtaken = error.code == ErrorCode::StaleEpoch
-            && self
-                .session
-                .as_ref()
-                .is_some_and(|session| session.rotating);
+        let overtaken = error.code == ErrorCode::StaleEpoch && rotating;
         if error.code != ErrorCode::RelayShuttingDown && !overtaken {
             self.fail(SyncError::from_relay(self.relay(), error), context);
         }
+        let asked = error.retry_after_ms.map(|_| context.now.plus(wait));
+        self.go_back(asked, context.now);
     }
 
     /// The relay does not behave: end the session and try again later.
@@ -361,6 +377,7 @@ impl Group {
             session.paused_until = Some(context.now);
         }
         self.fail(error, context);
+        self.go_back(None, context.now);
     }
 
     pub(super) fn on_stream_ended(&mut self, context: &mut Context<'_>) {
@@ -368,6 +385,7 @@ impl Group {
             let wait = link::backoff(self.failures, context.entropy);
             self.failures = self.failures.saturating_add(1);
             self.retry_at = Some(context.now.plus(wait));
+            self.go_back(None, context.now);
         }
     }
 
@@ -378,7 +396,6 @@ impl Group {
             self.acknowledge(context);
         }
         let session = self.session.as_ref()?;
-        let stream = session.stream;
         if session.welcome_by.is_some_and(|at| at <= context.now) {
             self.give_up("does not answer", context);
         }
@@ -386,6 +403,13 @@ impl Group {
         if session.paused_until.is_none_or(|at| at > context.now) {
             return None;
         }
+        self.close_session(context)
+    }
+
+    /// Ends the session now; gives its stream.
+    pub(super) fn close_session(&mut self, context: &mut Context<'_>) -> Option<StreamId> {
+        let session = self.session.as_ref()?;
+        let stream = session.stream;
         if session.is_open() {
             let bye = Message::Bye {
                 reason: "starting again".into(),
@@ -451,7 +475,7 @@ impl Group {
             match self.outbox.next(session.max_payload()) {
                 Next::Record(record) => self.send_record(&record, context),
                 Next::Load { after } => {
-                    self.outbox.loading = true;
+                    self.outbox.on_loading();
                     context.out.push(Output::Load {
                         group: self.id,
                         purpose: LoadPurpose::Outbox,
@@ -517,16 +541,9 @@ impl Group {
         records: Result<Vec<LogRecord>, SyncError>,
         context: &mut Context<'_>,
     ) {
-        if purpose == LoadPurpose::Outbox {
-            self.outbox.loading = false;
-        }
         match (purpose, records) {
             (LoadPurpose::Deletion, records) => self.on_searched(records, context),
-            (LoadPurpose::Outbox, Ok(records)) => {
-                for record in records {
-                    self.outbox.cache(record);
-                }
-            }
+            (LoadPurpose::Outbox, Ok(records)) => self.outbox.on_loaded(records),
             (LoadPurpose::Repair, Ok(records)) => {
                 if let Some(repair) = self
                     .session
@@ -536,7 +553,10 @@ impl Group {
                     repair.on_loaded(records);
                 }
             }
-            (_, Err(error)) => {
+            (purpose, Err(error)) => {
+                if purpose == LoadPurpose::Outbox {
+                    self.outbox.on_unreadable();
+                }
                 self.fail(error, context);
                 self.pause(context);
             }

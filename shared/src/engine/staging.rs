@@ -14,7 +14,7 @@ use crate::crypto::roster::SignedEntry;
 use crate::failure::{SyncError, code};
 use crate::ids::{BlobIds, DeviceId, RelayId};
 use crate::limits;
-use crate::message::{Blob, Mark, PushAck};
+use crate::message::{Blob, Mark, PushAck, Welcome};
 use crate::store::{
     Batch, Bookmark, GroupState, Head, Known, LogRecord, Membership, Sequences, Write,
 };
@@ -28,6 +28,8 @@ pub(super) struct StagedGroup {
     pub(super) membership: Option<Membership>,
     /// Requests that the new membership fulfils.
     wishes: usize,
+    /// A request that no relay fulfils, and that is given up.
+    dropped: Option<DeviceId>,
     renamed: bool,
     /// It has what the relay told of newer keys.
     changed: bool,
@@ -56,6 +58,7 @@ impl Group {
     pub(super) fn stage(
         &mut self,
         batch: &mut Batch,
+        with_inbox: bool,
         context: &mut Context<'_>,
     ) -> Option<StagedGroup> {
         if !self.has_intents(context.device()) {
@@ -66,6 +69,7 @@ impl Group {
             blob_ids: self.blob_ids,
             membership: None,
             wishes: 0,
+            dropped: None,
             renamed: false,
             changed: self.change.is_some(),
             entry: None,
@@ -82,7 +86,8 @@ impl Group {
             holes: false,
         };
         let first = batch.writes.len();
-        if self.change.is_some() || !self.wishes.is_empty() {
+        work.dropped = self.refused_wish;
+        if self.change.is_some() || !self.wishes.is_empty() || work.dropped.is_some() {
             let mut membership = self.membership.clone();
             self.stage_keys(&mut membership, &mut work.events, context.device());
             work.wishes = self.wishes.len();
@@ -93,7 +98,12 @@ impl Group {
             self.stage_entry(&mut work, batch, context);
         }
         self.stage_pushes(&mut work, batch, context);
-        for item in self.inbox.iter().take(limits::MAX_WRITE_BLOBS) {
+        let most = if with_inbox {
+            limits::MAX_WRITE_BLOBS
+        } else {
+            0
+        };
+        for item in self.inbox.iter().take(most) {
             work.received += 1;
             self.stage_received(item, &mut work, batch, context);
         }
@@ -318,13 +328,22 @@ impl Group {
         told.is_some_and(|told| told.iter().any(|(from, to)| (*from..=*to).contains(&seq)))
     }
 
+    /// Whether the app was told of all of a hole.
+    fn is_hole_told(&self, sender: DeviceId, (from, to): (u64, u64)) -> bool {
+        let told = self.told_gaps.get(&sender);
+        told.is_some_and(|told| {
+            told.iter()
+                .any(|(first, last)| *first <= from && to <= *last)
+        })
+    }
+
     /// What a time to live means at the relay of the session.
     fn seconds(&self, ttl: u32) -> u64 {
         let session = self.session.as_ref();
         let welcome = session.and_then(|session| session.welcome.as_ref());
         match ttl {
             0 => welcome.map_or(0, |welcome| welcome.limits.default_ttl),
-            seconds => seconds.into(),
+            seconds => u64::from(seconds).min(welcome.map_or(u64::MAX, Welcome::max_ttl)),
         }
     }
 
@@ -350,6 +369,25 @@ impl Group {
         if let Some(bookmark) = work.state.bookmarks.get_mut(&session.relay_id) {
             bookmark.held_to = bookmark.held_to.max(held_to);
         }
+    }
+
+    /// Notes a sequence; whether it is new. An app is told of what is not waited for any longer, unless it was before.
+    pub(super) fn stage_seen(&self, sender: DeviceId, seq: u64, work: &mut StagedGroup) -> bool {
+        let seen = work
+            .state
+            .seen
+            .get_or_insert_with(sender, Sequences::default);
+        if let Some((from, to)) = seen.given_up_for(seq)
+            && !self.is_hole_told(sender, (from, to))
+        {
+            work.events.push(Event::Gap {
+                group: self.id,
+                sender,
+                from,
+                to,
+            });
+        }
+        seen.insert(seq)
     }
 
     /// Takes a blob into the log, unless it is there already or is not what it claims to be.
@@ -409,12 +447,7 @@ impl Group {
         let newcomer = seen.is_none();
         let late = seen.is_some_and(|seen| plain.seq < seen.highest());
         // A device that has not been here before may start late, when relays have forgotten its first blobs.
-        if !work
-            .state
-            .seen
-            .get_or_insert_with(blob.sender, Sequences::default)
-            .insert(plain.seq)
-        {
+        if !self.stage_seen(blob.sender, plain.seq, work) {
             return;
         }
         // Of its own former blobs, and of those that the app knows to be missing, a device expects nothing else.
@@ -429,7 +462,7 @@ impl Group {
             work.state.hidden.push(record.position);
         }
         let buried = (plain.kind == Kind::Tombstone)
-            .then(|| Self::bury(&mut work.state, blob.sender, blob.epoch, &plain.body))
+            .then(|| self.bury(blob.sender, blob.epoch, &plain.body, work))
             .flatten();
         if plain.kind == Kind::Roster {
             let membership = work
@@ -461,6 +494,9 @@ impl Group {
         self.staging = 0;
         for (_, token) in self.wishes.drain(..work.wishes) {
             context.out.push(Output::Done { token });
+        }
+        if work.dropped.is_some() {
+            self.refused_wish = None;
         }
         if work.renamed
             && let Some(rename) = self.rename.take()

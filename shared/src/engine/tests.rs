@@ -13,10 +13,13 @@ use crate::ids::{BlobId, Incarnation, RelayId};
 use crate::message::{Blob, PushAck, RelayLimits, Welcome, WireError};
 use crate::store::{Batch, GroupState, Membership, Write};
 
+mod choice;
 mod deletes;
 mod forks;
 mod groups;
+mod keys;
 mod nodes;
+mod outbox;
 mod presence;
 mod snapshots;
 
@@ -271,18 +274,15 @@ fn a_failed_write_refuses_the_push_and_keeps_what_the_relay_sent() {
     );
     let full = SyncError::passing(code::STORAGE_FULL, "full");
     let out = run(&mut engine, 0, Input::Written(Err(full.clone())));
-    // The push came after that write began: it is tried at once, together with the blob.
+    // The push came after that write began: it is tried at once, without the blob, which may be what does not fit.
     let Some(Output::Write(batch)) = out.last() else {
         panic!("{out:?}")
     };
-    assert_eq!(
-        batch
-            .writes
-            .iter()
-            .filter(|write| matches!(write, Write::Append { .. }))
-            .count(),
-        2
-    );
+    let appended = batch.writes.iter().filter_map(|write| match write {
+        Write::Append { record, .. } => Some(record.sender),
+        _ => None,
+    });
+    assert_eq!(appended.collect::<Vec<_>>(), [device()]);
     let out = run(&mut engine, 0, Input::Written(Err(full)));
     assert!(out.iter().any(|output| matches!(output, Output::Refused { token: 7, error } if error.code == code::STORAGE_FULL)));
     assert!(
@@ -297,6 +297,42 @@ fn a_failed_write_refuses_the_push_and_keeps_what_the_relay_sent() {
     assert!(
         matches!(&batch.writes[1], Write::Append { record, .. } if record.sender == OTHER && record.position == 1)
     );
+}
+
+#[test]
+fn a_full_disk_does_not_keep_the_app_from_making_room() {
+    let (mut engine, stream) = connected(0);
+    let (other, membership) = groups::other();
+    let add = Input::AddGroup {
+        group: other,
+        membership,
+        token: 1,
+    };
+    run(&mut engine, 0, add);
+    run(&mut engine, 0, Input::Written(Ok(())));
+    receive(&mut engine, stream, Message::Blob(sealed(1, 1)));
+    let full = SyncError::passing(code::STORAGE_FULL, "full");
+    run(&mut engine, 0, Input::Written(Err(full)));
+    let remove = Input::RemoveGroup {
+        group: other,
+        token: 2,
+    };
+    let out = run(&mut engine, 1, remove);
+    let [Output::Write(batch)] = out.as_slice() else {
+        panic!("{out:?}")
+    };
+    assert_eq!(batch.writes, [Write::Remove { group: other }]);
+    let out = run(&mut engine, 2, Input::Written(Ok(())));
+    assert!(out.contains(&Output::Done { token: 2 }));
+    let Some(Output::Write(batch)) = out.last() else {
+        panic!("{out:?}")
+    };
+    let is_blob =
+        |write: &Write| matches!(write, Write::Append { record, .. } if record.sender == OTHER);
+    assert!(batch.writes.iter().any(is_blob), "there may be room now");
+    let out = run(&mut engine, 2, Input::Written(Ok(())));
+    assert!(!out.iter().any(|output| matches!(output, Output::Write(_))));
+    assert_ne!(engine.view(group()).unwrap().state, State::Error);
 }
 
 #[test]
@@ -332,6 +368,35 @@ fn an_app_is_told_of_a_hole_when_everything_was_fetched() {
         to: 3,
     };
     assert!(out.contains(&Output::Event(gap)), "{out:?}");
+}
+
+/// An app that gives every other blob a short life, and a device that joins late.
+#[test]
+fn no_number_of_holes_makes_a_device_pass_over_what_comes() {
+    let (mut engine, stream) = connected(0);
+    let seqs = (1..=1_500).map(|n| n * 2).chain(3_001..=3_010);
+    let mut deliver = |seq| {
+        let mut out = receive(&mut engine, stream, Message::Blob(sealed(seq, seq)));
+        let appends = out.iter().any(|output| match output {
+            Output::Write(batch) => batch
+                .writes
+                .iter()
+                .any(|write| matches!(write, Write::Append { record, .. } if record.seq == seq)),
+            _ => false,
+        });
+        assert!(appends, "{seq} is new");
+        out.extend(run(&mut engine, 0, Input::Written(Ok(()))));
+        out
+    };
+    let mut told: Vec<Output> = seqs.flat_map(&mut deliver).collect();
+    receive(&mut engine, stream, Message::CaughtUp { max_cursor: 3_010 });
+    told.extend(run(&mut engine, 0, Input::Written(Ok(()))));
+    let gaps = told.iter().filter_map(|output| match output {
+        Output::Event(Event::Gap { from, to, .. }) => Some((*from, *to)),
+        _ => None,
+    });
+    let missing: Vec<_> = (0..1_500).map(|n| (n * 2 + 1, n * 2 + 1)).collect();
+    assert_eq!(gaps.collect::<Vec<_>>(), missing, "each is told once");
 }
 
 #[test]
@@ -418,6 +483,7 @@ fn a_refused_hello_is_not_repeated_before_its_time() {
     };
     receive(&mut engine, stream, Message::Error(refusal));
     run(&mut engine, 1, Input::StreamEnded { stream });
+    run(&mut engine, 2, Input::NetworkChanged { online: true });
     assert_eq!(engine.next_wake(), Some(Timestamp(60_000)));
     assert_eq!(run(&mut engine, 59_999, Input::Tick), []);
     let out = run(&mut engine, 60_000, Input::Tick);
@@ -439,7 +505,25 @@ fn a_relay_that_says_when_to_come_back_is_left_alone_until_then() {
     run(&mut engine, 0, disconnected);
     assert_eq!(engine.next_wake(), Some(Timestamp(120_000)));
     assert_eq!(run(&mut engine, 119_999, Input::Tick), []);
+    for online in [true, false, true] {
+        let woken = Input::NetworkChanged { online };
+        assert_eq!(run(&mut engine, 60_000, woken), [], "by another tab, say");
+    }
+    assert_eq!(engine.next_wake(), Some(Timestamp(120_000)));
     let out = run(&mut engine, 120_000, Input::Tick);
+    assert!(matches!(out[0], Output::Connect { .. }), "{out:?}");
+}
+
+#[test]
+fn a_change_of_the_network_ends_what_a_device_chose_to_wait() {
+    let mut engine = engine();
+    run(&mut engine, 0, Input::Tick);
+    let disconnected = Input::Disconnected {
+        relay: RELAY.into(),
+        error: SyncError::passing(code::RELAY_UNREACHABLE, "gone"),
+    };
+    run(&mut engine, 0, disconnected);
+    let out = run(&mut engine, 1, Input::NetworkChanged { online: true });
     assert!(matches!(out[0], Output::Connect { .. }), "{out:?}");
 }
 

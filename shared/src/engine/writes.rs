@@ -48,6 +48,8 @@ impl Admin {
 pub(super) struct Staged {
     pub(super) admin: Vec<Admin>,
     pub(super) groups: Vec<(GroupId, StagedGroup)>,
+    /// What relays sent is left out: after a failed write, only what the app asks for is tried before its time.
+    without_inbox: bool,
 }
 
 impl Engine {
@@ -56,15 +58,17 @@ impl Engine {
             .storage_trouble
             .as_ref()
             .is_some_and(|(_, at, _)| *at > now);
-        let pushes_wait = self.groups.values().any(|group| !group.pushes.is_empty());
-        // After a failed write the device tries again later, or at once when the app asks for something.
-        if self.writing.is_some() || (waiting && !pushes_wait && self.admin.is_empty()) {
+        let app_waits = !self.admin.is_empty() || self.groups.values().any(Group::app_waits);
+        // After a failed write the device tries again later, or at once when the app asks for something. That goes alone: it
+        // may be what makes room.
+        if self.writing.is_some() || (waiting && !app_waits) {
             return;
         }
         let mut batch = Batch::default();
         let mut staged = Staged {
             admin: self.take_admin(out),
             groups: Vec::new(),
+            without_inbox: waiting,
         };
         for admin in &mut staged.admin {
             match admin {
@@ -127,7 +131,7 @@ impl Engine {
                 entropy: &mut *self.entropy,
                 out,
             };
-            if let Some(work) = group.stage(&mut batch, &mut context) {
+            if let Some(work) = group.stage(&mut batch, !waiting, &mut context) {
                 staged.groups.push((group.id, work));
             }
         }
@@ -202,7 +206,11 @@ impl Engine {
         if let Err(error) = result {
             return self.on_write_failed(now, staged, &error, out);
         }
-        self.storage_trouble = None;
+        match &mut self.storage_trouble {
+            // There may be room again for what relays sent.
+            Some((_, retry_at, _)) if staged.without_inbox => *retry_at = now,
+            trouble => *trouble = None,
+        }
         for admin in staged.admin {
             match admin {
                 Admin::Add {

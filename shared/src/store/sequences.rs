@@ -116,7 +116,24 @@ impl Sequences {
         Self { contiguous, above }
     }
 
-    /// Adds `seq`; false if it was there, is 0, or would need more ranges than a device keeps.
+    /// The hole that adding `seq` gives up, because a device does not keep more ranges: nothing that is missing there is
+    /// waited for any longer. It is the lowest.
+    #[must_use]
+    pub fn given_up_for(&self, seq: u64) -> Option<(u64, u64)> {
+        let first = self.above.first()?.0;
+        let apart = |other: u64| other.abs_diff(seq) > 1;
+        let is_alone = !self.contains(seq)
+            && apart(self.contiguous)
+            && self
+                .above
+                .iter()
+                .all(|(from, to)| apart(*from) && apart(*to));
+        (is_alone && self.above.len() >= limits::MAX_SEQUENCE_RANGES)
+            .then(|| (self.contiguous + 1, first.min(seq) - 1))
+    }
+
+    /// Adds `seq`; false if it was there, or is 0. With more ranges than a device keeps, the lowest hole counts as seen
+    /// from then on: [`Sequences::given_up_for`].
     pub fn insert(&mut self, seq: u64) -> bool {
         if seq == 0 || self.contains(seq) {
             return false;
@@ -131,15 +148,10 @@ impl Sequences {
             }
             (true, false) => self.above[at - 1].1 = seq,
             (false, true) => self.above[at].0 = seq,
-            (false, false)
-                if seq == self.contiguous + 1 || self.above.len() < limits::MAX_SEQUENCE_RANGES =>
-            {
-                self.above.insert(at, (seq, seq));
-            }
-            (false, false) => return false,
+            (false, false) => self.above.insert(at, (seq, seq)),
         }
         if let Some(&(from, to)) = self.above.first()
-            && from == self.contiguous + 1
+            && (from == self.contiguous + 1 || self.above.len() > limits::MAX_SEQUENCE_RANGES)
         {
             self.contiguous = to;
             self.above.remove(0);
@@ -194,6 +206,53 @@ mod tests {
             prop_assert!(merged.is_canonical());
             prop_assert_eq!(merged, made(&one.union(&other).copied().collect()));
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        #[test]
+        fn where_there_are_too_many_holes_the_lowest_are_given_up(
+            seqs in Just((1u64..2_600).collect::<Vec<_>>()).prop_shuffle(),
+            first in proptest::collection::vec(1u64..2_600, 0..10),
+        ) {
+            let mut sequences = Sequences::default();
+            let mut model = BTreeSet::new();
+            // Every other one, and then all of them, in any order.
+            let even = seqs.iter().filter(|seq| *seq % 2 == 0);
+            for seq in first.iter().chain(even).chain(&seqs).copied() {
+                let given_up = sequences.given_up_for(seq);
+                let new = model.insert(seq);
+                prop_assert_eq!(sequences.insert(seq), new);
+                prop_assert!(new || given_up.is_none());
+                if let Some((from, to)) = given_up {
+                    prop_assert!((from..=to).all(|gone| model.insert(gone)));
+                }
+                prop_assert!(sequences.is_canonical());
+                prop_assert!(sequences.above.len() <= limits::MAX_SEQUENCE_RANGES);
+            }
+            let ranges = sequences.above.iter().map(|(from, to)| to - from + 1);
+            prop_assert_eq!(sequences.contiguous + ranges.sum::<u64>(), model.len() as u64);
+            prop_assert!(model.iter().all(|seq| sequences.contains(*seq)));
+        }
+    }
+
+    #[test]
+    fn a_range_too_many_closes_the_lowest_hole() {
+        let mut full = Sequences::default();
+        let most = limits::MAX_SEQUENCE_RANGES as u64;
+        for n in 1..=most {
+            assert_eq!(full.given_up_for(n * 3), None);
+            assert!(full.insert(n * 3));
+        }
+        assert_eq!(full.given_up_for(4), None, "it touches a range");
+        let mut below = full.clone();
+        assert_eq!(below.given_up_for(2), None, "it touches 3");
+        assert!(below.insert(2) && below.holes().count() == most as usize);
+        assert_eq!(full.given_up_for(most * 3 + 9), Some((1, 2)));
+        assert!(full.insert(most * 3 + 9));
+        assert_eq!((full.contiguous(), full.highest()), (3, most * 3 + 9));
+        assert!(!full.insert(1) && full.is_canonical());
     }
 
     #[test]

@@ -245,6 +245,8 @@ for (const [when, { hook, locked }] of Object.entries(INTERRUPTIONS)) {
     if (locked !== undefined) expect(refusal?.code).toBe(locked ? "LOCKED" : undefined);
     if (refusal !== undefined) {
       expect(refusal.code).toBe("LOCKED");
+      // The key that is not to be left needs nobody who unlocks.
+      expect(await databases(a.page)).toEqual(["0k-sync:0k-sync"]);
       await a.open({ relays, unlock: { recoveryCode: told } });
       expect(await databases(a.page)).toEqual(["0k-sync:0k-sync"]);
     }
@@ -283,6 +285,64 @@ test("a device that is closed while it is being locked is not another tab's befo
   await b.page.evaluate(() => window.zerok.harness.sync.lock.disable());
   await b.close();
   await b.open({ relays });
+});
+
+test("a device that was locked says so, also where the old key can't be deleted or the answer is lost", async ({ startRelay, device }) => {
+  const relay = await startRelay({ web: PAGE_DIST });
+  const relays = [relay.url];
+  let a = await Bare.open(await device(), relay.url, { worker: false });
+  await a.create();
+  await a.page.evaluate(`${HOOKS} hooks.remove = () => { throw new DOMException("not now", "UnknownError"); };`);
+  let code = await a.lock({ passkey: false });
+  expect(await a.isLocked()).toBe(true);
+  expect(await databases(a.page)).toContain("0k-sync-key:0k-sync");
+  await a.reload();
+  expect(await a.refusedOpen({ relays })).toMatchObject({ code: "LOCKED" });
+  expect(await databases(a.page)).toEqual(["0k-sync:0k-sync"]);
+  await a.open({ relays, unlock: { recoveryCode: code } });
+
+  // A worker that ends between the commit and its answer.
+  a = await Bare.visit(await device(), relay.url);
+  await a.page.evaluate(() => {
+    let dying: unknown;
+    const { postMessage: post, addEventListener: listen } = Worker.prototype as unknown as Record<string, (...args: unknown[]) => void>;
+    Worker.prototype.postMessage = function (this: Worker, message: { method?: string; id?: number }, transfer: Transferable[]): void {
+      if (message.method === "setLock") dying = message.id;
+      post?.call(this, message, transfer);
+    } as typeof Worker.prototype.postMessage;
+    Worker.prototype.addEventListener = function (this: Worker, type: string, listener: (event: Event) => void): void {
+      listen?.call(this, type, (event: Event) => {
+        const { data } = event as MessageEvent<{ type?: string; id?: number } | undefined>;
+        if (type === "message" && data?.type === "reply" && data.id === dying) this.dispatchEvent(new MessageEvent("messageerror"));
+        else listener(event);
+      });
+    } as typeof Worker.prototype.addEventListener;
+  });
+  await a.open({ relays });
+  await a.create();
+  code = await a.lock({ passkey: false });
+  expect(await a.isLocked()).toBe(true);
+  expect(await a.told("client", "error")).toMatchObject([{ code: "WORKER_FAILED" }]);
+  expect(await databases(a.page)).toEqual(["0k-sync:0k-sync"]);
+  await a.reload();
+  expect(await a.refusedOpen({ relays })).toMatchObject({ code: "LOCKED" });
+  await a.open({ relays, unlock: { recoveryCode: code } });
+});
+
+test("locking a device leaves another one alone, whatever it is called", async ({ startRelay, device }) => {
+  const relay = await startRelay({ web: PAGE_DIST });
+  const relays = [relay.url];
+  const a = await Bare.open(await device(), relay.url, { name: "notes#1" });
+  await a.create();
+  const id = await a.deviceId();
+  await a.close();
+  await a.open({ relays, name: "notes" });
+  await a.create();
+  await a.lock({ passkey: false });
+  await a.close();
+  await a.open({ relays, name: "notes#1" });
+  expect(await a.deviceId()).toBe(id);
+  expect(await a.page.evaluate(() => window.zerok.harness.sync.groups().length)).toBe(1);
 });
 
 test("a lock that can't be written, and one that can't be taken away, changes nothing", async ({ startRelay, device }) => {

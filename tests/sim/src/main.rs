@@ -51,6 +51,10 @@ struct Args {
     #[arg(long, value_name = "N")]
     pushes: Option<usize>,
 
+    /// Longest body of a push, instead of what each seed draws
+    #[arg(long, value_name = "BYTES")]
+    bodies: Option<usize>,
+
     /// Mean time between two pushes, instead of what each seed draws
     #[arg(long, value_name = "MS")]
     interval: Option<u64>,
@@ -114,6 +118,7 @@ fn main() -> ExitCode {
             devices: args.devices.unwrap_or(plan.devices),
             groups: args.groups.unwrap_or(plan.groups),
             pushes: args.pushes.unwrap_or(plan.pushes),
+            bodies: args.bodies.unwrap_or(plan.bodies),
             interval: args.interval.map_or(plan.interval, Duration::from_millis),
             fault_interval: args
                 .fault_interval

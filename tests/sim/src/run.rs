@@ -22,6 +22,8 @@ pub struct Plan {
     pub groups: usize,
     /// Pushes of all apps together.
     pub pushes: usize,
+    /// Longest body.
+    pub bodies: usize,
     /// Mean time between two.
     pub interval: Duration,
     /// Mean time between two faults.
@@ -46,6 +48,8 @@ impl Plan {
             interval,
             fault_interval: interval.max(Duration::from_millis(500)) * rarer,
             max_happenings: 60_000,
+            // Now and then what waits does not fit a device's memory.
+            bodies: if rng.once_in(25) { 400_000 } else { 3_000 },
         }
     }
 }
@@ -56,11 +60,12 @@ impl Plan {
     pub fn arguments(&self, seed: u64) -> String {
         let faults = self.faults.to_string();
         format!(
-            "--from {seed} --faults {} --devices {} --groups {} --pushes {} --interval {} --fault-interval {}",
+            "--from {seed} --faults {} --devices {} --groups {} --pushes {} --bodies {} --interval {} --fault-interval {}",
             faults.replace("no fault", "none"),
             self.devices,
             self.groups,
             self.pushes,
+            self.bodies,
             self.interval.as_millis(),
             self.fault_interval.as_millis(),
         )

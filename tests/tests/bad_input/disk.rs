@@ -140,6 +140,7 @@ async fn a_full_disk_refuses_pushes_and_loses_nothing() {
     let logs = tempfile::tempdir().unwrap();
     let mut options = Options::in_folder(disk.0.path());
     options.log = logs.path().join("relay.log");
+    options.args = vec!["--min-free-disk".into(), "0".into()];
     let relay = RelayProcess::start(options).await.unwrap();
     let a = Device::open(relay.url(), Path::Any).await;
     let b = Device::open(relay.url(), Path::Any).await;

@@ -43,8 +43,8 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "deduplication by blob id only, in what is at hand",
         file: "shared/src/engine/staging.rs",
-        from: "            .insert(plain.seq)\n        {\n            return;\n        }",
-        to: "            .insert(plain.seq)\n\
+        from: "        if !self.stage_seen(blob.sender, plain.seq, work) {\n            return;\n        }",
+        to: "        if !self.stage_seen(blob.sender, plain.seq, work)\n\
              && batch.writes.iter().any(|write| matches!(write, Write::Append { record, .. } if \
              record.blob_id == blob.blob_id))\n{\nreturn;\n}",
     },

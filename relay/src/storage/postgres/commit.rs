@@ -24,10 +24,11 @@ pub(super) struct Committed {
 pub(super) async fn commit(
     connection: &mut PgConnection,
     batch: &Batch<'_>,
+    room: u64,
 ) -> Result<Committed, sqlx::Error> {
     let mut totals = lock_groups(connection, batch).await?;
     let mut stored = known(connection, batch, &totals).await?;
-    let (answers, inserts) = plan(batch, &mut totals, &mut stored);
+    let (answers, inserts) = plan(batch, &mut totals, &mut stored, room);
     insert(connection, batch, &inserts, &totals).await?;
     seen(connection, batch).await?;
     let changed = totals.iter().filter(|(_, totals)| totals.changed);
@@ -51,7 +52,7 @@ async fn lock_groups(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let sql = "SELECT id, group_id, max_cursor, bytes_used, blob_count FROM groups \
+    let sql = "SELECT id, group_id, max_cursor, bytes_used, blob_count, row_count FROM groups \
                WHERE group_id = ANY($1) ORDER BY id FOR UPDATE";
     let rows = sqlx::query(sql)
         .bind(ids.into_iter().collect::<Vec<_>>())
@@ -64,6 +65,7 @@ async fn lock_groups(
                 max_cursor: number(row, 2)?,
                 bytes_used: number(row, 3)?,
                 blob_count: number(row, 4)?,
+                row_count: number(row, 5)?,
                 changed: false,
             };
             Ok((GroupId(bytes(row, 1)?), totals))
@@ -147,9 +149,10 @@ async fn insert(
                                $7::integer[], $8::bytea[]) \
                        AS b (group_ref, cursor, blob_id, sender, epoch, expires_at, size, payload) \
                ) \
-               UPDATE groups SET max_cursor = t.max_cursor, bytes_used = t.bytes_used, blob_count = t.blob_count \
-               FROM unnest($10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[]) \
-                   AS t (id, max_cursor, bytes_used, blob_count) \
+               UPDATE groups SET max_cursor = t.max_cursor, bytes_used = t.bytes_used, blob_count = t.blob_count, \
+                   row_count = t.row_count \
+               FROM unnest($10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[]) \
+                   AS t (id, max_cursor, bytes_used, blob_count, row_count) \
                WHERE groups.id = t.id";
     sqlx::query(sql)
         .bind(groups)
@@ -165,6 +168,7 @@ async fn insert(
         .bind(column(|group| int(group.max_cursor)))
         .bind(column(|group| int(group.bytes_used)))
         .bind(column(|group| int(group.blob_count)))
+        .bind(column(|group| int(group.row_count)))
         .execute(connection)
         .await?;
     Ok(())
@@ -182,12 +186,15 @@ async fn seen(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sq
         acked.push(int(seen.acked));
         at.push(int(seen.at.0));
     }
-    // In one order for all nodes; a device may have been at two of them.
+    // In one order for all nodes; a device may have been at two of them. One that was revoked before this was written must
+    // hold nothing back again.
     let sql = "INSERT INTO devices (group_ref, device_id, acked, last_seen) \
                SELECT g.id, s.device_id, max(s.acked), max(s.at) \
                FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[]) \
                    AS s (group_id, device_id, acked, at) \
                JOIN groups g ON g.group_id = s.group_id \
+               WHERE NOT EXISTS (SELECT 1 FROM rotations r \
+                   WHERE r.group_ref = g.id AND r.revoked = s.device_id) \
                GROUP BY g.id, s.device_id ORDER BY g.id, s.device_id \
                ON CONFLICT (group_ref, device_id) DO UPDATE SET \
                acked = greatest(devices.acked, excluded.acked), \

@@ -32,7 +32,7 @@ pub(super) async fn expire(
         .await?;
     let mut freed = BTreeMap::new();
     for row in &rows {
-        Freed::of(&mut freed, row)?;
+        Freed::of(&mut freed, row)?.rows += 1;
     }
     take_from_totals(connection, freed).await?;
     Ok(rows.len() as u64)
@@ -138,6 +138,8 @@ pub(super) async fn drop_payloads(
 pub(super) struct Freed {
     count: i64,
     bytes: i64,
+    /// Those that went with everything.
+    rows: i64,
     dropped_to: i64,
 }
 
@@ -173,15 +175,17 @@ pub(super) async fn take_from_totals(
         .execute(&mut *connection)
         .await?;
     let sql = "UPDATE groups SET blob_count = blob_count - f.count, bytes_used = bytes_used - f.size, \
+                      row_count = greatest(row_count - f.rows, 0), \
                       dropped_to = greatest(groups.dropped_to, f.dropped_to) \
-               FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) \
-                   AS f (id, count, size, dropped_to) \
+               FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) \
+                   AS f (id, count, size, dropped_to, rows) \
                WHERE groups.id = f.id";
     sqlx::query(sql)
         .bind(&groups)
         .bind(column(|group| group.count))
         .bind(column(|group| group.bytes))
         .bind(column(|group| group.dropped_to))
+        .bind(column(|group| group.rows))
         .execute(connection)
         .await?;
     Ok(())

@@ -8,6 +8,7 @@ use zerok_sync_shared::time::Timestamp;
 
 use super::{bytes, int, number, wrong};
 use crate::limits;
+use crate::storage::plan::charged;
 use crate::storage::snapshots::{
     Before, Begun, Plan, PutPart, PutPartError, plan, unfinished_before,
 };
@@ -16,9 +17,11 @@ use crate::storage::snapshots::{
 pub(super) async fn put(
     connection: &mut PgConnection,
     put: &PutPart,
+    room: u64,
 ) -> Result<Result<(), PutPartError>, sqlx::Error> {
     let part = &put.new.part;
-    let sql = "SELECT id, bytes_used, max_cursor, epoch FROM groups WHERE group_id = $1 FOR UPDATE";
+    let sql = "SELECT id, bytes_used, max_cursor, epoch, row_count FROM groups \
+               WHERE group_id = $1 FOR UPDATE";
     let row = sqlx::query(sql)
         .bind(put.new.group_id.0.as_slice())
         .fetch_optional(&mut *connection)
@@ -35,7 +38,7 @@ pub(super) async fn put(
         .fetch_optional(&mut *connection)
         .await?;
     let mut before = Before {
-        bytes_used: number(&row, 1)?,
+        used: charged(number(&row, 1)?, number(&row, 4)?),
         max_cursor: number(&row, 2)?,
         epoch: number(&row, 3)?,
         revoked: revoked.is_some(),
@@ -81,7 +84,7 @@ pub(super) async fn put(
             before.unfinished += 1;
         }
     }
-    match plan(put, &before) {
+    match plan(put, &before, room) {
         Ok(Plan::Nothing) => return Ok(Ok(())),
         Ok(Plan::Begin | Plan::Add) => {}
         Err(error) => return Ok(Err(error)),

@@ -10,7 +10,7 @@ use zerok_sync_test_postgres::Postgres;
 
 use super::*;
 use crate::storage::suite::snapshots::part;
-use crate::storage::suite::{NOW, batch, conformance, id, open, pending};
+use crate::storage::suite::{NOW, batch, bounds, conformance, id, open, pending};
 use crate::storage::{Pending, Seen};
 
 const A: GroupId = GroupId([1; 32]);
@@ -58,6 +58,9 @@ async fn postgres_conforms() {
         storage
     })
     .await;
+    let url = server.lock().unwrap().database().unwrap();
+    let storage = PostgresStorage::open(&url, &groups()).await.unwrap();
+    bounds::all_groups_together(&storage.bounded(1 << 20)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

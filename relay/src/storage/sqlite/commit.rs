@@ -34,10 +34,11 @@ static INSERTS: LazyLock<[Arc<str>; ROWS.len()]> = LazyLock::new(|| {
 pub(super) async fn commit(
     connection: &mut SqliteConnection,
     batch: &Batch<'_>,
+    room: u64,
 ) -> Result<Vec<Result<Kept, Refused>>, StorageError> {
     let mut totals = groups(connection, batch).await?;
     let mut stored = known(connection, batch, &totals).await?;
-    let (answers, inserts) = plan(batch, &mut totals, &mut stored);
+    let (answers, inserts) = plan(batch, &mut totals, &mut stored, room);
     insert(connection, batch, &inserts).await?;
     update_totals(connection, &totals).await?;
     seen(connection, batch).await?;
@@ -56,7 +57,7 @@ async fn groups(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let sql = "SELECT g.id, g.group_id, g.max_cursor, g.bytes_used, g.blob_count \
+    let sql = "SELECT g.id, g.group_id, g.max_cursor, g.bytes_used, g.blob_count, g.row_count \
                FROM json_each(?) j JOIN groups g ON g.group_id = unhex(j.value)";
     let rows = sqlx::query(sql)
         .bind(json_hex(ids.iter().map(|id| id.0.as_slice())))
@@ -69,6 +70,7 @@ async fn groups(
                 max_cursor: number(row, 2)?,
                 bytes_used: number(row, 3)?,
                 blob_count: number(row, 4)?,
+                row_count: number(row, 5)?,
                 changed: false,
             };
             Ok((GroupId(bytes(row, 1)?), totals))
@@ -147,7 +149,7 @@ async fn update_totals(
     connection: &mut SqliteConnection,
     totals: &HashMap<GroupId, Totals>,
 ) -> Result<(), StorageError> {
-    let rows: Vec<[i64; 4]> = totals
+    let rows: Vec<[i64; 5]> = totals
         .values()
         .filter(|group| group.changed)
         .map(|group| {
@@ -156,6 +158,7 @@ async fn update_totals(
                 int(group.max_cursor),
                 int(group.bytes_used),
                 int(group.blob_count),
+                int(group.row_count),
             ]
         })
         .collect();
@@ -163,7 +166,7 @@ async fn update_totals(
         return Ok(());
     }
     let sql = "UPDATE groups SET max_cursor = j.value ->> 1, bytes_used = j.value ->> 2, \
-               blob_count = j.value ->> 3 FROM json_each(?) j WHERE groups.id = j.value ->> 0";
+               blob_count = j.value ->> 3, row_count = j.value ->> 4 FROM json_each(?) j WHERE groups.id = j.value ->> 0";
     sqlx::query(sql)
         .bind(json(&rows)?)
         .execute(connection)
@@ -187,10 +190,12 @@ async fn seen(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<()
             )
         })
         .collect();
-    // "WHERE true" keeps the parser from taking ON CONFLICT for a join.
+    // A device that was revoked before this was written must hold nothing back again.
     let sql = "INSERT INTO devices (group_ref, device_id, acked, last_seen) \
                SELECT g.id, unhex(j.value ->> 1), j.value ->> 2, j.value ->> 3 \
-               FROM json_each(?) j JOIN groups g ON g.group_id = unhex(j.value ->> 0) WHERE true \
+               FROM json_each(?) j JOIN groups g ON g.group_id = unhex(j.value ->> 0) \
+               WHERE NOT EXISTS (SELECT 1 FROM rotations r \
+                   WHERE r.group_ref = g.id AND r.revoked = unhex(j.value ->> 1)) \
                ON CONFLICT (group_ref, device_id) DO UPDATE SET \
                acked = max(acked, excluded.acked), last_seen = max(last_seen, excluded.last_seen)";
     sqlx::query(sql)

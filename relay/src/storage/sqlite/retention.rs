@@ -28,6 +28,17 @@ pub(super) async fn expire(
         .fetch_all(&mut *connection)
         .await?;
     take_from_totals(connection, &rows).await?;
+    let mut gone: HashMap<i64, i64> = HashMap::new();
+    for row in &rows {
+        *gone.entry(row.try_get(0)?).or_default() += 1;
+    }
+    let gone: Vec<(i64, i64)> = gone.into_iter().collect();
+    let sql = "UPDATE groups SET row_count = max(row_count - (j.value ->> 1), 0) \
+               FROM json_each(?) j WHERE groups.id = j.value ->> 0";
+    sqlx::query(sql)
+        .bind(json(&gone)?)
+        .execute(connection)
+        .await?;
     Ok(rows.len() as u64)
 }
 
@@ -189,6 +200,14 @@ pub(super) async fn spare_pages(connection: &mut SqliteConnection) -> Result<u64
     let row = sqlx::query(sql).fetch_one(connection).await?;
     let kept = limits::SPARE_PAGES.max(number(&row, 1)? / 32);
     Ok(number(&row, 0)?.saturating_sub(kept))
+}
+
+/// Bytes of the pages that hold something.
+pub(super) async fn used_bytes(connection: &mut SqliteConnection) -> Result<u64, StorageError> {
+    let sql = "SELECT p.page_count - f.freelist_count, s.page_size \
+               FROM pragma_page_count() p, pragma_freelist_count() f, pragma_page_size() s";
+    let row = sqlx::query(sql).fetch_one(connection).await?;
+    Ok(number(&row, 0)?.saturating_mul(number(&row, 1)?))
 }
 
 /// Gives at most [`limits::VACUUM_PAGES`] free pages back.

@@ -8,6 +8,7 @@ use zerok_sync_shared::time::Timestamp;
 use super::{bytes, int, number};
 use crate::limits;
 use crate::storage::StorageError;
+use crate::storage::plan::charged;
 use crate::storage::snapshots::{
     Before, Begun, Plan, PutPart, PutPartError, plan, unfinished_before,
 };
@@ -16,6 +17,7 @@ use crate::storage::snapshots::{
 pub(super) async fn put(
     connection: &mut SqliteConnection,
     put: &PutPart,
+    room: u64,
 ) -> Result<(), PutPartError> {
     let part = &put.new.part;
     let Some((group, mut before)) = group(connection, put.new.group_id, part.author).await? else {
@@ -65,7 +67,7 @@ pub(super) async fn put(
             before.unfinished += 1;
         }
     }
-    let plan = plan(put, &before)?;
+    let plan = plan(put, &before, room)?;
     if plan == Plan::Nothing {
         return Ok(());
     }
@@ -104,7 +106,7 @@ async fn group(
     author: DeviceId,
 ) -> Result<Option<(i64, Before)>, StorageError> {
     let sql = "SELECT g.id, g.bytes_used, g.max_cursor, g.epoch, EXISTS (\
-                   SELECT 1 FROM rotations r WHERE r.group_ref = g.id AND r.revoked = ?2) \
+                   SELECT 1 FROM rotations r WHERE r.group_ref = g.id AND r.revoked = ?2), g.row_count \
                FROM groups g WHERE g.group_id = ?1";
     let row = sqlx::query(sql)
         .bind(group_id.0.to_vec())
@@ -113,7 +115,7 @@ async fn group(
         .await?;
     let Some(row) = row else { return Ok(None) };
     let before = Before {
-        bytes_used: number(&row, 1)?,
+        used: charged(number(&row, 1)?, number(&row, 5)?),
         max_cursor: number(&row, 2)?,
         epoch: number(&row, 3)?,
         revoked: number(&row, 4)? != 0,

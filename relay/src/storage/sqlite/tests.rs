@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use zerok_sync_shared::ids::GroupId;
 
 use super::*;
-use crate::storage::suite::{batch, conformance, open, pending};
+use crate::storage::suite::{batch, bounds, conformance, open, pending};
 
 const A: GroupId = GroupId([1; 32]);
 
@@ -24,6 +24,21 @@ async fn sqlite_conforms() {
         storage
     })
     .await;
+}
+
+#[tokio::test]
+async fn all_groups_together_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let bounded = async |max_storage, min_free_disk| {
+        at(&folder).await.bounded(Bounds {
+            max_storage,
+            min_free_disk,
+        })
+    };
+    let no_disk_has_so_much = 1 << 60;
+    bounds::nothing_new(&bounded(0, no_disk_has_so_much).await).await;
+    bounds::nothing_new(&bounded(1, 0).await).await;
+    bounds::all_groups_together(&bounded(1 << 20, 1).await).await;
 }
 
 #[tokio::test]

@@ -26,8 +26,6 @@ pub(super) struct Wal {
     reading: RwLock<()>,
     /// Length at which to try again.
     long: AtomicU64,
-    /// Bytes that were written since pages were last moved, about.
-    written: AtomicU64,
     mover: Arc<Mover>,
 }
 
@@ -36,6 +34,8 @@ pub(super) struct Wal {
 struct Mover {
     /// `None` when it is closed.
     connection: Arc<Mutex<Option<SqliteConnection>>>,
+    /// Bytes that were written since it last began, about.
+    written: AtomicU64,
     /// Whether nearly all of a log that has some length was moved.
     ready: AtomicBool,
 }
@@ -43,14 +43,25 @@ struct Mover {
 impl Mover {
     /// Moves what can be moved at once. What cannot, because the disk is full, is tried again after as much more was
     /// written; what was committed is safe in any case.
+    ///
+    /// A busy writer has written more in the meantime. When the log shall begin anew, that is moved as well, which takes
+    /// less time and leaves less each time, until the rest is little enough to keep pushes waiting for.
     async fn run(&self, connection: &mut SqliteConnection) {
-        match moved(connection).await {
-            Ok(pages) if pages >= limits::LOG_PAGES => self.ready.store(true, Ordering::Relaxed),
-            Ok(_) => {}
-            Err(error) => {
-                tracing::debug!(%error, "cannot move the write-ahead log to the database");
+        for _ in 0..limits::MOVES {
+            self.written.store(0, Ordering::Relaxed);
+            match moved(connection).await {
+                Ok(pages) if pages < limits::LOG_PAGES => return,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "cannot move the write-ahead log to the database");
+                    return;
+                }
+            }
+            if self.written.load(Ordering::Relaxed) <= limits::REST_BYTES {
+                break;
             }
         }
+        self.ready.store(true, Ordering::Relaxed);
     }
 }
 
@@ -83,9 +94,9 @@ impl Wal {
             path: path.into(),
             reading: RwLock::new(()),
             long: AtomicU64::new(limits::WAL_BYTES),
-            written: AtomicU64::new(0),
             mover: Arc::new(Mover {
                 connection: Arc::new(Mutex::new(Some(connection))),
+                written: AtomicU64::new(0),
                 ready: AtomicBool::new(false),
             }),
         }
@@ -93,18 +104,17 @@ impl Wal {
 
     /// So much will be written in the next transaction, about.
     pub fn writes(&self, bytes: u64) {
-        self.written.fetch_add(bytes, Ordering::Relaxed);
+        self.mover.written.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Has pages moved beside the writer, when there are enough of them.
     fn move_pages(&self) {
-        if self.written.load(Ordering::Relaxed) < limits::MOVE_BYTES {
+        if self.mover.written.load(Ordering::Relaxed) < limits::MOVE_BYTES {
             return;
         }
         let Ok(mut slot) = Arc::clone(&self.mover.connection).try_lock_owned() else {
             return;
         };
-        self.written.store(0, Ordering::Relaxed);
         let mover = Arc::clone(&self.mover);
         tokio::spawn(async move {
             if let Some(connection) = slot.as_mut() {

@@ -45,6 +45,11 @@ fn witness(cursor: u64, seqs: &[u8]) -> Witness {
     }
 }
 
+/// Says of the first three blobs that they came in another order.
+pub(super) fn contradicted(at: u64) -> Message {
+    saying(at, at, witness(3, &[1, 3, 2]))
+}
+
 /// What the app is told of a fork, after a message.
 fn alarms(engine: &mut Engine, stream: StreamId, message: Message) -> Vec<String> {
     let mut out = receive(engine, stream, message);

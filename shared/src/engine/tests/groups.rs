@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn other() -> (GroupId, Box<Membership>) {
+pub(super) fn other() -> (GroupId, Box<Membership>) {
     let keys = EpochKeys::derive(0, Secret::new([6; 32]));
     let group = keys.founded_group();
     let entry = SignedEntry::sign(group, &device_keys(), "Laptop", "test", Timestamp(0));

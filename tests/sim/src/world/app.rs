@@ -66,7 +66,7 @@ impl World {
             self.feed(at, Input::Broadcast { group, body });
         }
         let mut body = format!("push {} ", self.pushes).into_bytes();
-        let extra = [0, 300, 3_000][self.rng.below(3)];
+        let extra = [0, 300, self.plan.bodies][self.rng.below(3)];
         body.resize(body.len() + self.rng.below(extra + 1), b'.');
         let body = Bytes::from(body);
         let mortal = self.faults.has(Fault::Expiry) && self.rng.once_in(2);
