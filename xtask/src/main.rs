@@ -66,7 +66,7 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Kills a relay under load, 100 times or as often as its first argument says; the second is the seed.
     Kill(process::HandedOn),
-    /// What one relay holds: `cargo xtask load push`, fanout, idle or catchup; `cargo xtask load --help` lists more.
+    /// What one relay holds: `cargo xtask load push`, fanout, idle, catchup or isolation; `cargo xtask load --help` lists more.
     #[command(disable_help_flag = true)]
     Load(process::HandedOn),
     /// Checks licences, sources, banned crates and known vulnerabilities of all dependencies.

@@ -4,6 +4,7 @@
 //! - [`fanout`]: from a push to its delivery at a thousand subscribers
 //! - [`idle`]: memory and CPU time of connections on which nothing happens, beside bare iroh connections
 //! - [`catchup`]: bytes a second when many devices read what is stored
+//! - [`isolation`]: what a flood on one group does to the pushes of another
 //!
 //! Devices speak the bare protocol, so that the generator takes as little as it can of the machine that it shares with
 //! the relay. Each has an endpoint, and with it a key and a socket, of its own unless said otherwise.
@@ -25,6 +26,7 @@ mod catchup;
 mod devices;
 mod fanout;
 mod idle;
+mod isolation;
 mod push;
 mod report;
 mod target;
@@ -68,6 +70,8 @@ enum Mode {
     Idle(idle::Args),
     /// Many devices read what is stored
     Catchup(catchup::Args),
+    /// Pushes of one group beside a flood on another
+    Isolation(isolation::Args),
     /// A bare iroh endpoint, with which `idle` compares
     #[command(hide = true)]
     Bare,
@@ -90,6 +94,7 @@ async fn run(cli: Cli) -> Result<()> {
         Mode::Fanout(args) => fanout::run(&args, &cli.common).await?,
         Mode::Idle(args) => idle::run(&args, &cli.common).await?,
         Mode::Catchup(args) => catchup::run(&args, &cli.common).await?,
+        Mode::Isolation(args) => isolation::run(&args, &cli.common).await?,
         Mode::Bare => return idle::bare_endpoint().await,
     };
     report.publish(&cli.common.out)

@@ -37,8 +37,18 @@ pub struct Moment {
 }
 
 impl Target {
-    /// Starts a relay. Its data is beside its binary rather than in /tmp, which may be memory.
+    /// Starts a relay without the limits that are there for abuse.
     pub async fn start(common: &Common) -> Result<Self> {
+        Self::spawn(common, &UNLIMITED).await
+    }
+
+    /// Starts a relay that has its usual limits, except that of what a group may store.
+    pub async fn limited(common: &Common) -> Result<Self> {
+        Self::spawn(common, &["--group-quota"]).await
+    }
+
+    /// Its data is beside its binary rather than in /tmp, which may be memory.
+    async fn spawn(common: &Common, unlimited: &[&str]) -> Result<Self> {
         let binary = binary(common)?;
         let disk = binary.parent().context("the binary has no folder")?;
         let folder = tempfile::Builder::new()
@@ -49,7 +59,7 @@ impl Target {
             .arg("--data-dir")
             .arg(folder.path().join("data"))
             .args(["--bind", "127.0.0.1", "--port", "0"])
-            .args(UNLIMITED.iter().flat_map(|name| [*name, "0"]))
+            .args(unlimited.iter().flat_map(|name| [*name, "0"]))
             .args(&common.relay_arg)
             .env_remove("RUST_LOG")
             .stderr(Stdio::inherit());
