@@ -214,8 +214,12 @@ pub const REST_BYTES: u64 = 256 * 1024;
 pub const MOVES: usize = 6;
 /// Length of the write-ahead log at which readers wait for a moment, so that it can begin anew.
 pub const WAL_BYTES: u64 = 64 * 1024 * 1024;
-/// How long that waits for readers before it gives up for now.
+/// Bytes more at which it tries again what it could not do.
+pub const WAL_STEP: u64 = WAL_BYTES / 4;
+/// How long that waits for readers before it gives up for now; twice as long each time after that.
 pub const WAL_PATIENCE: Duration = Duration::from_millis(250);
+/// How often that is doubled at most.
+pub const WAL_DOUBLINGS: u32 = 4;
 /// How long a query waits for a lock or a connection.
 pub const DATABASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A system clock that is ahead of the relay's own count by more is doubted; a jump by less expires blobs at most so much

@@ -9,7 +9,7 @@
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Sqlite, SqliteConnection, SqlitePool};
@@ -26,6 +26,8 @@ pub(super) struct Wal {
     reading: RwLock<()>,
     /// Length at which to try again.
     long: AtomicU64,
+    /// How often in a row somebody read for longer than writers wait.
+    waited: AtomicU32,
     mover: Arc<Mover>,
 }
 
@@ -94,6 +96,7 @@ impl Wal {
             path: path.into(),
             reading: RwLock::new(()),
             long: AtomicU64::new(limits::WAL_BYTES),
+            waited: AtomicU32::new(0),
             mover: Arc::new(Mover {
                 connection: Arc::new(Mutex::new(Some(connection))),
                 written: AtomicU64::new(0),
@@ -155,8 +158,9 @@ impl Wal {
         })
     }
 
-    /// Empties a log that has become long. What cannot be done now, because another process reads or the disk is full, is
-    /// tried again when it is longer still; what was committed is safe in any case.
+    /// Empties a log that has become long. What cannot be done now, because somebody reads for long or the disk is full,
+    /// is tried again when it is somewhat longer; what was committed is safe in any case. For reads of this process, which
+    /// end, the writer then waits twice as long.
     pub async fn keep_short(&self, writer: &mut SqliteConnection) {
         self.writes(limits::WRITE_BYTES);
         self.move_pages();
@@ -168,13 +172,21 @@ impl Wal {
         if self.len() < self.long.load(Ordering::Relaxed) {
             return;
         }
-        if let Ok(_nobody_reads) = timeout(limits::WAL_PATIENCE, self.alone()).await
-            && let Err(error) = empty(writer).await
-        {
-            tracing::debug!(%error, "cannot empty the write-ahead log");
-        }
-        let next = self.len().saturating_add(limits::WAL_BYTES);
-        self.long.store(next, Ordering::Relaxed);
+        let waited = self.waited.load(Ordering::Relaxed);
+        let patience = limits::WAL_PATIENCE * (1 << waited.min(limits::WAL_DOUBLINGS));
+        let waited = match timeout(patience, self.alone()).await {
+            Ok(_nobody_reads) => {
+                if let Err(error) = empty(writer).await {
+                    tracing::debug!(%error, "cannot empty the write-ahead log");
+                }
+                0
+            }
+            Err(_) => waited.saturating_add(1),
+        };
+        self.waited.store(waited, Ordering::Relaxed);
+        let next = self.len().saturating_add(limits::WAL_STEP);
+        self.long
+            .store(next.max(limits::WAL_BYTES), Ordering::Relaxed);
     }
 
     fn len(&self) -> u64 {
