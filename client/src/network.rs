@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
-use iroh::endpoint::{Connection, PathEvent, VarInt};
+use iroh::endpoint::{Connection, ConnectionError, PathEvent, VarInt};
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMap, RelayMode, RelayUrl, SecretKey};
 use n0_future::boxed::BoxFuture;
 use n0_future::task::{self, AbortOnDropHandle};
@@ -19,7 +19,7 @@ use zerok_sync_shared::failure::{SyncError, code};
 use zerok_sync_shared::ids::RelayId;
 use zerok_sync_shared::limits;
 use zerok_sync_shared::map::SortedMap;
-use zerok_sync_shared::message::{ALPN, Message};
+use zerok_sync_shared::message::{ALPN, Message, WireError};
 use zerok_sync_transport::endpoint as transport;
 use zerok_sync_transport::frames::{FrameReader, FrameWriter};
 
@@ -131,14 +131,13 @@ impl Network {
                     if events.send(event).await.is_err() {
                         return;
                     }
-                    let why = tokio::select! {
-                        error = closed.closed() => error.to_string(),
+                    tokio::select! {
+                        error = closed.closed() => ended(&url, &error),
                         () = path_lost(&closed) => {
                             closed.close(VarInt::from_u32(0), b"path lost");
-                            "its network path broke".to_owned()
+                            unreachable(&url, "its network path broke")
                         }
-                    };
-                    unreachable(&url, &why)
+                    }
                 }
                 Err(error) => error,
             };
@@ -398,6 +397,22 @@ async fn path_lost(connection: &Connection) {
         }
     }
     std::future::pending().await
+}
+
+/// Why a connection is gone. A relay may close it with the number of a refusal that passes, before any session could say
+/// so; nothing else that it gives as the reason is believed.
+fn ended(url: &str, error: &ConnectionError) -> SyncError {
+    if let ConnectionError::ApplicationClosed(close) = error
+        && let Ok(number) = u16::try_from(close.error_code.into_inner())
+        && let refused @ (ErrorCode::RateLimited | ErrorCode::RelayOverloaded) = number.into()
+    {
+        let text = match refused {
+            ErrorCode::RateLimited => "too many connections from this network; it is tried again",
+            _ => "the relay has too much to do; it is tried again",
+        };
+        return SyncError::from_relay(url, &WireError::new(refused, text));
+    }
+    unreachable(url, &error.to_string())
 }
 
 fn unreachable(url: &str, why: &str) -> SyncError {

@@ -442,8 +442,9 @@ impl Driver {
                     after_cursor,
                 };
                 self.work.push(Box::pin(async move {
-                    let result = open_or_found(&context, open, network).await;
-                    Input::GroupOpened(result, context.clock.now()).into()
+                    let clock = Arc::clone(&context.clock);
+                    let opened = async move { open_or_found(&context, open, network).await };
+                    Input::GroupOpened(to_its_end(opened).await, clock.now()).into()
                 }));
             }
             Output::Store(mut blob) => {
@@ -504,7 +505,8 @@ impl Driver {
                     force: delete.force,
                 };
                 self.work.push(Box::pin(async move {
-                    Input::Deleted(self::delete(&context, deletion).await).into()
+                    let deleted = async move { self::delete(&context, deletion).await };
+                    Input::Deleted(to_its_end(deleted).await).into()
                 }));
             }
             Output::Devices => self.list_devices(),
@@ -543,7 +545,8 @@ impl Driver {
             Output::Rotate(rotation) => {
                 let context = self.context.clone();
                 self.work.push(Box::pin(async move {
-                    Input::Rotated(rotate(&context, *rotation).await).into()
+                    let rotated = async move { rotate(&context, *rotation).await };
+                    Input::Rotated(to_its_end(rotated).await).into()
                 }));
             }
             Output::KeepKeys {
@@ -697,6 +700,7 @@ async fn delete(context: &SessionContext, deletion: Deletion) -> Result<(), Wire
         Err(error) => Err(read_failed(error)),
     }
 }
+
 /// Stores a part of a snapshot.
 async fn store_snapshot(context: &SessionContext, new: NewSnapshotPart) -> Result<(), WireError> {
     let last = new.part.part + 1 == new.part.parts;
@@ -725,14 +729,14 @@ async fn store_snapshot(context: &SessionContext, new: NewSnapshotPart) -> Resul
             ErrorCode::NotFound,
             "the parts of the snapshot before this one are not here",
         ),
-        Err(PutPartError::Busy) => refused(
+        Err(PutPartError::Busy) => Err(later(
             ErrorCode::RateLimited,
             "too many snapshots of this group are on their way",
-        ),
-        Err(PutPartError::Quota) => refused(
+        )),
+        Err(PutPartError::Quota) => Err(later(
             ErrorCode::GroupQuotaExceeded,
             "the group's storage is used up",
-        ),
+        )),
         Err(PutPartError::Full) => Err(full()),
         Err(PutPartError::Storage(error)) => Err(read_failed(error)),
     }
@@ -771,17 +775,52 @@ fn read_failed(error: StorageError) -> WireError {
     storage_failed()
 }
 
+/// What is refused until there is room again.
+fn later(code: ErrorCode, text: &str) -> WireError {
+    WireError {
+        retry_after_ms: Some(millis(limits::QUOTA_RETRY)),
+        ..WireError::new(code, text)
+    }
+}
+
+/// Work whose end others have to hear of, though the device that asked for it hangs up before: it goes on then.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, WireError>> + Send + 'static,
+) -> Result<T, WireError> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(_) => Err(storage_failed()),
+    }
+}
+
 fn open_error(error: OpenError) -> WireError {
     match error {
         OpenError::Unknown => WireError::new(
             ErrorCode::UnknownGroup,
             "this relay does not know the group; a device that has its first key has to come first",
         ),
-        OpenError::TooMany => WireError::new(
+        OpenError::TooMany => later(
             ErrorCode::RelayOverloaded,
             "this relay takes no further groups",
         ),
         OpenError::Full => full(),
         OpenError::Storage(error) => read_failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_others_hear_of_goes_on_when_nobody_waits_for_it() {
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        let work = to_its_end(async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let _ = done.send(());
+            Ok(())
+        });
+        assert!(timeout(Duration::from_millis(1), work).await.is_err());
+        assert!(is_done.await.is_ok());
     }
 }

@@ -9,6 +9,7 @@ use iroh::{Endpoint, RelayConfig, RelayMap, RelayUrl, SecretKey};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_shared::ids::{Incarnation, RelayId};
 use zerok_sync_shared::message::{RelayLimits, capability};
 use zerok_sync_shared::session::SessionConfig;
@@ -127,7 +128,8 @@ impl Acceptor {
                     Some(_seat) => self.serve(connection, network, relay_id).await,
                     None => {
                         self.context.metrics.crowded.inc();
-                        connection.close(0_u32.into(), b"too many connections from this address");
+                        let code = ErrorCode::RateLimited.number();
+                        connection.close(code.into(), b"too many connections from this address");
                     }
                 }
             }

@@ -46,6 +46,7 @@ mod bearer;
 mod discovery;
 mod error;
 mod health;
+mod holdings;
 mod invites;
 mod probes;
 mod status;
@@ -53,12 +54,14 @@ pub(crate) mod websocket;
 
 pub(crate) use discovery::udp_addresses;
 use error::{ApiError, Code};
+pub(crate) use holdings::Holdings;
 use websocket::{Visitor, WebSockets};
 
 /// What the handlers work with.
 pub(crate) struct Services {
     pub access: Access,
     pub storage: Arc<dyn Storage>,
+    pub holdings: Holdings,
     pub writer: Writer,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<Clock>,

@@ -272,6 +272,7 @@ impl Relay {
         let operator = router.open(http::Services {
             access,
             storage: Arc::clone(&storage),
+            holdings: http::Holdings::of(Arc::clone(&storage)),
             writer,
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),

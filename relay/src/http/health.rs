@@ -51,7 +51,7 @@ async fn check(shared: &Shared) -> Result<Stats, Response> {
         }
         shared.writer.recovered();
     }
-    shared.storage.stats().await.map_err(|_| {
+    shared.holdings.get().await.map_err(|_| {
         unwell(
             "storage",
             "the relay cannot read its database; check the disk",

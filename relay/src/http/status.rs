@@ -123,7 +123,7 @@ async fn sections(shared: &Shared) -> String {
         groups,
         blobs,
         bytes: stored,
-    } = shared.storage.stats().await.unwrap_or_default();
+    } = shared.holdings.get().await.unwrap_or_default();
     let files = metrics.live.files().unwrap_or_default();
     let database = files
         .database

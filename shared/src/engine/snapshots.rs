@@ -9,11 +9,13 @@
 //! relay's has something that is not here takes it first: a snapshot never has less than the one that it replaces. One by a
 //! device that was revoked counts for nothing, so the others replace it.
 
+use core::time::Duration;
+
 use bytes::Bytes;
 
 use super::group::{Group, Received};
 use super::staging::StagedGroup;
-use super::{Context, Event, Output, roster};
+use super::{Context, Event, Output, link, roster};
 use crate::crypto::blob::{Kind, OpenError};
 use crate::crypto::snapshot::{self, Header, Name};
 use crate::error::ErrorCode;
@@ -363,19 +365,26 @@ impl Group {
                 self.uploaded(upload, context);
             }
             (Work::Upload(_), Some(error)) => {
+                let asked = error.retry_after_ms.map(link::asked_for);
                 // Somebody else was faster, or the keys have changed.
                 if error.code != ErrorCode::StaleEpoch {
                     let error = SyncError::from_relay(self.relay(), &error);
                     context.error(self.id, error, None);
                 }
-                self.put_off(context);
+                self.put_off_for(asked.unwrap_or_default(), context);
             }
             _ => self.give_up("answered what was not asked", context),
         }
     }
 
     fn put_off(&mut self, context: &Context<'_>) {
-        self.snapshots.not_before = Some(context.now.plus(limits::SNAPSHOT_RETRY));
+        self.put_off_for(Duration::ZERO, context);
+    }
+
+    /// Not before a relay has asked for, and not soon in any case: nobody waits for a snapshot.
+    fn put_off_for(&mut self, asked: Duration, context: &Context<'_>) {
+        let wait = limits::SNAPSHOT_RETRY.max(asked);
+        self.snapshots.not_before = Some(context.now.plus(wait));
     }
 
     /// Everything that the relay has up to here is on this device.
