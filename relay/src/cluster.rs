@@ -4,7 +4,8 @@
 //! - After a commit it tells the others which groups have grown ([`Announcements`]), and they wake their subscribers, who
 //!   read from the database. A notice that got lost, because its sender died or nobody listened for a moment, is made up for
 //!   by looking: right after listening again, and every few seconds anyway. Where a server has no notices, looking every
-//!   second is all there is.
+//!   second is all there is. The same notices tell of what was erased, so that no node gives it away from its memory; a node
+//!   that may have missed one holds nothing any more.
 //! - Nodes tell each other who is there with them, and what devices say to each other ([`crate::attendance`]).
 //! - Its clock follows the database's, so that all nodes mean the same by "now".
 
@@ -204,6 +205,7 @@ impl Cluster {
         let Some(mut listener) = self.storage.listen().await? else {
             return Ok(());
         };
+        self.groups.anything_erased();
         let mut run = self.catch_up().await?;
         listening.store(true, Ordering::Relaxed);
         trouble.over();
@@ -222,6 +224,7 @@ impl Cluster {
     ) -> Result<(), StorageError> {
         match listener.next().await? {
             Heard::Missed => {
+                self.groups.anything_erased();
                 self.attendance.outbox.everything();
                 *run = self.catch_up().await?;
             }
@@ -229,14 +232,20 @@ impl Cluster {
             Heard::Notice(text) => {
                 self.metrics.notices_received.inc();
                 match Notice::parse(&text) {
-                    Notice::News(groups) if self.groups.run().id == *run => {
-                        for (group, news) in groups {
+                    Notice::News { grown, erased } if self.groups.run().id == *run => {
+                        for group in erased {
+                            self.groups.erased(group);
+                        }
+                        for (group, news) in grown {
                             self.groups.grown(*run, group, news.cursor);
                             self.groups.rotated(group, news.epoch);
                         }
                     }
                     // Also a notice that may be from before the database was set back.
-                    _ => *run = self.catch_up().await?,
+                    _ => {
+                        self.groups.anything_erased();
+                        *run = self.catch_up().await?;
+                    }
                 }
             }
         }
@@ -249,8 +258,12 @@ impl Cluster {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looked = Instant::now();
         while next(&mut tick, &self.stop).await {
-            if listening.load(Ordering::Relaxed) && looked.elapsed() < limits::LOOK {
+            let listening = listening.load(Ordering::Relaxed);
+            if listening && looked.elapsed() < limits::LOOK {
                 continue;
+            }
+            if !listening {
+                self.groups.anything_erased();
             }
             looked = Instant::now();
             // Whoever cannot look cannot listen or write either, and has said so.

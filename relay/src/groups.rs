@@ -153,6 +153,11 @@ impl Groups {
         self.lock().recent.forget(group);
     }
 
+    /// The same of any group.
+    pub fn anything_erased(&self) {
+        self.lock().recent.forget_all();
+    }
+
     /// Tells a group's sessions about its newest cursor, if that is one of the run that is shown now.
     pub fn grown(&self, run: Incarnation, group: GroupId, cursor: u64) {
         let mut inner = self.lock();

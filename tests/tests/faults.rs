@@ -1,4 +1,4 @@
-//! A relay whose clock jumps, whose disk is slow, or whose database is damaged.
+//! A relay whose clock jumps, whose disk is slow or read-only, or whose database is damaged.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use common::{patient, wait_until};
 use zerok_sync_client::shared::error::ErrorCode;
 use zerok_sync_client::shared::message::{Message, Push, PushAck, Subscribe};
-use zerok_sync_tests::raw::{Peer, Stream, blob_id, keys, push};
+use zerok_sync_tests::raw::{Peer, Stream, blob_id, http, keys, push};
 use zerok_sync_tests::relay::{Options, RelayProcess};
 
 const YEAR: i64 = 365 * 24 * 3600;
@@ -47,9 +47,18 @@ impl Faulty {
 
     /// The wall clock is ahead by so many seconds, and a flush takes so many milliseconds.
     fn set(&self, ahead: i64, flush: u64) {
+        self.write(&format!("{ahead} {flush}\n"));
+    }
+
+    /// Nothing can be written to the database any more, or again.
+    fn set_read_only(&self, read_only: bool) {
+        self.write(&format!("0 0 {}\n", u8::from(read_only)));
+    }
+
+    fn write(&self, faults: &str) {
         let file = self.folder.path().join("faults");
         let new = file.with_extension("new");
-        std::fs::write(&new, format!("{ahead} {flush}\n")).unwrap();
+        std::fs::write(&new, faults).unwrap();
         std::fs::rename(new, file).unwrap();
     }
 
@@ -171,6 +180,55 @@ async fn a_disk_that_takes_seconds_makes_pushes_slow_and_nothing_worse() {
         !faulty.logged("ERROR"),
         "nobody has to do anything about it"
     );
+}
+
+async fn health(relay: &RelayProcess) -> u16 {
+    let url = format!("{}/health", relay.url());
+    http()
+        .unwrap()
+        .get(url)
+        .send()
+        .await
+        .unwrap()
+        .status()
+        .as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_read_only_for_a_while_loses_nothing_and_needs_no_restart() {
+    let faulty = Faulty::new();
+    let relay = faulty.start().await;
+    let (_peer, mut stream) = session(&relay).await;
+    store(&mut stream, 1, 0).await;
+    faulty.set_read_only(true);
+    for _ in 0..3 {
+        let (_peer, mut refused) = session(&relay).await;
+        refused.send(&push(2, b"refused")).await.unwrap();
+        let error = refused.error().await.unwrap();
+        assert_eq!(error.code, ErrorCode::StorageFailed);
+        assert!(error.retry_after_ms.is_some());
+        // What is stored can be read.
+        assert_eq!(stream.has(&[1, 2]).await.unwrap().len(), 1);
+        assert_eq!(health(&relay).await, 503);
+    }
+    assert!(
+        faulty.logged("ERROR"),
+        "somebody has to do something about it"
+    );
+    faulty.set_read_only(false);
+    patient(async {
+        while health(&relay).await != 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let (_peer, mut stream) = session(&relay).await;
+    assert_eq!(store(&mut stream, 2, 0).await.cursor, 2);
+    relay.terminate().await.unwrap();
+    let relay = faulty.start().await;
+    let (_peer, mut stream) = session(&relay).await;
+    assert_eq!(stream.has(&[1, 2]).await.unwrap().len(), 2);
+    drop(relay);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use crate::common::{Device, PATIENCE, patient};
+use iroh::SecretKey;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
@@ -16,7 +17,7 @@ use tokio::time::sleep;
 use zerok_sync_client::Path;
 use zerok_sync_shared::ids::{DeviceId, GroupId};
 use zerok_sync_shared::limits::MAX_EPHEMERAL_PAYLOAD;
-use zerok_sync_shared::message::{Ephemeral, Message, Subscribe};
+use zerok_sync_shared::message::{Delete, Ephemeral, Message, Subscribe};
 use zerok_sync_tests::postgres::Postgres;
 use zerok_sync_tests::raw::{Peer, Stream, blob_id, http, keys, push};
 use zerok_sync_tests::relay::{Options, RelayProcess};
@@ -233,6 +234,66 @@ async fn what_is_pushed_at_one_node_arrives_at_another_which_was_told() {
     let leaving = relays.swap_remove(0);
     leaving.terminate().await.unwrap();
     nodes_at(&relays[0], 1).await;
+}
+
+/// What a new subscriber is given.
+async fn given(relay: &RelayProcess) -> Vec<u64> {
+    let peer = Peer::connect(relay.url()).await.unwrap();
+    let (mut stream, _) = peer.session(&keys(1)).await.unwrap();
+    let subscribe = Subscribe {
+        after_cursor: 0,
+        window: 1 << 20,
+    };
+    stream.send(&Message::Subscribe(subscribe)).await.unwrap();
+    let mut cursors = Vec::new();
+    loop {
+        match stream.receive().await.unwrap() {
+            Message::Blob(blob) => cursors.push(blob.cursor),
+            Message::CaughtUp { .. } => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    peer.close().await;
+    cursors
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_erased_at_one_node_comes_from_the_memory_of_no_other() {
+    let deployment = deployment(2).await;
+    let [one, two] = deployment.relays.as_slice() else {
+        panic!("two relays");
+    };
+    let key = SecretKey::generate();
+    let author = Peer::connect_as(one.url(), key.clone()).await.unwrap();
+    let (mut pushing, _) = author.session(&keys(1)).await.unwrap();
+    for n in 1..=3 {
+        pushing.send(&push(n, b"payload")).await.unwrap();
+        pushing.acknowledged().await.unwrap();
+    }
+    assert_eq!(given(one).await, [1, 2, 3]);
+    assert!(metric(one, "zerok_relay_pages_from_memory_total").await > 0.0);
+    let elsewhere = Peer::connect_as(two.url(), key).await.unwrap();
+    let (mut erasing, _) = elsewhere.session(&keys(1)).await.unwrap();
+    let delete = Delete {
+        blob_id: blob_id(2),
+        force: true,
+    };
+    erasing.send(&Message::Delete(delete)).await.unwrap();
+    let answer = erasing.receive().await.unwrap();
+    assert_eq!(
+        answer,
+        Message::Deleted {
+            blob_id: blob_id(2)
+        }
+    );
+    let forgotten = async {
+        while given(one).await != [1, 3] {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    patient(forgotten).await;
+    author.close().await;
+    elsewhere.close().await;
 }
 
 /// A session that hears who is there, and who was there when it began.

@@ -1,6 +1,6 @@
 //! What the other nodes have to be told, gathered until it can be said.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use data_encoding::BASE64URL_NOPAD;
@@ -10,8 +10,10 @@ use zerok_sync_shared::ids::GroupId;
 use crate::groups::News;
 use crate::limits;
 
-/// A notice that tells to look at all groups.
+/// A notice that tells to look at all groups, and to hold nothing of any of them.
 const EVERYTHING: &str = "*";
+/// Before the id of a group of which something was erased.
+const ERASED: char = '!';
 
 /// Groups that have grown since the last notice.
 #[derive(Debug, Default)]
@@ -23,6 +25,7 @@ pub(crate) struct Announcements {
 #[derive(Debug, Default)]
 struct Pending {
     newest: HashMap<GroupId, News>,
+    erased: HashSet<GroupId>,
     everything: bool,
 }
 
@@ -54,7 +57,19 @@ impl Announcements {
         self.wake.notify_one();
     }
 
-    /// Any group may have grown.
+    /// Something of a group is to be given to nobody any more.
+    pub fn erased(&self, group: GroupId) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if pending.erased.len() >= limits::MAX_ANNOUNCED {
+            pending.everything = true;
+            pending.erased.clear();
+        }
+        pending.erased.insert(group);
+        drop(pending);
+        self.wake.notify_one();
+    }
+
+    /// Any group may have grown, and anything may have been erased.
     pub fn add_everything(&self) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         pending.everything = true;
@@ -72,8 +87,8 @@ impl Announcements {
             if pending.everything {
                 return vec![EVERYTHING.to_owned()];
             }
-            if !pending.newest.is_empty() {
-                return write(&pending.newest);
+            if !pending.newest.is_empty() || !pending.erased.is_empty() {
+                return write(&pending);
             }
             self.wake.notified().await;
         }
@@ -81,14 +96,18 @@ impl Announcements {
 }
 
 /// As few notices as their length allows.
-fn write(newest: &HashMap<GroupId, News>) -> Vec<String> {
+fn write(pending: &Pending) -> Vec<String> {
     let mut notices = Vec::new();
     let mut notice = String::new();
-    for (group, News { cursor, epoch }) in newest {
-        let mut entry = format!("{}:{cursor}", BASE64URL_NOPAD.encode(&group.0));
-        if *epoch > 0 {
-            entry.push_str(&format!(":{epoch}"));
-        }
+    let id = |group: &GroupId| BASE64URL_NOPAD.encode(&group.0);
+    let erased = pending.erased.iter();
+    let erased = erased.map(|group| format!("{ERASED}{}", id(group)));
+    let newest = pending.newest.iter();
+    let newest = newest.map(|(group, News { cursor, epoch })| match epoch {
+        0 => format!("{}:{cursor}", id(group)),
+        epoch => format!("{}:{cursor}:{epoch}", id(group)),
+    });
+    for entry in erased.chain(newest) {
         if notice.len() + 1 + entry.len() > limits::NOTICE {
             notices.push(std::mem::take(&mut notice));
         }
@@ -104,27 +123,45 @@ fn write(newest: &HashMap<GroupId, News>) -> Vec<String> {
 /// What another node said.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
-    /// Any group may have grown.
+    /// Any group may have grown, and anything may have been erased.
     Everything,
     /// This is new.
-    News(Vec<(GroupId, News)>),
+    News {
+        grown: Vec<(GroupId, News)>,
+        /// Groups of which something was erased.
+        erased: Vec<GroupId>,
+    },
 }
 
 impl Notice {
     /// Reads a notice. What is not understood, perhaps of a newer version, tells to look at everything.
     pub fn parse(text: &str) -> Self {
-        let entry = |entry: &str| {
+        Self::read(text).unwrap_or(Self::Everything)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let id = |text: &str| {
+            let id = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
+            Some(GroupId(id.try_into().ok()?))
+        };
+        let (mut grown, mut erased) = (Vec::new(), Vec::new());
+        for entry in text.split(',') {
+            if let Some(group) = entry.strip_prefix(ERASED) {
+                erased.push(id(group)?);
+                continue;
+            }
             let mut parts = entry.split(':');
-            let group = BASE64URL_NOPAD.decode(parts.next()?.as_bytes()).ok()?;
+            let group = id(parts.next()?)?;
             let news = News {
                 cursor: parts.next()?.parse().ok()?,
                 epoch: parts.next().map_or(Ok(0), str::parse).ok()?,
             };
-            let whole = parts.next().is_none();
-            Some((GroupId(group.try_into().ok()?), news)).filter(|_| whole)
-        };
-        let entries: Option<Vec<_>> = text.split(',').map(entry).collect();
-        entries.map_or(Self::Everything, Self::News)
+            if parts.next().is_some() {
+                return None;
+            }
+            grown.push((group, news));
+        }
+        Some(Self::News { grown, erased })
     }
 }
 
@@ -148,10 +185,10 @@ mod tests {
         assert!(notices.iter().all(|notice| notice.len() <= limits::NOTICE));
         let mut told = HashMap::new();
         for notice in &notices {
-            let Notice::News(groups) = Notice::parse(notice) else {
+            let Notice::News { grown, .. } = Notice::parse(notice) else {
                 panic!("{notice}");
             };
-            told.extend(groups);
+            told.extend(grown);
         }
         assert_eq!(told.len(), 1000);
         assert_eq!(
@@ -160,6 +197,24 @@ mod tests {
         );
         let nothing = tokio::time::timeout(std::time::Duration::ZERO, announcements.take());
         assert!(nothing.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_was_erased_is_told_beside_what_is_new() {
+        let announcements = Announcements::default();
+        announcements.erased(group(1));
+        announcements.add(&[(group(2), 5)]);
+        let [notice] = &announcements.take().await[..] else {
+            panic!("one notice");
+        };
+        let Notice::News { grown, erased } = Notice::parse(notice) else {
+            panic!("{notice}");
+        };
+        assert_eq!(erased, [group(1)]);
+        assert_eq!((grown[0].0, grown[0].1.cursor), (group(2), 5));
+        announcements.erased(group(3));
+        announcements.add_everything();
+        assert_eq!(announcements.take().await, [EVERYTHING]);
     }
 
     #[tokio::test]
@@ -174,6 +229,10 @@ mod tests {
     #[test]
     fn what_is_not_understood_means_everything() {
         let id = BASE64URL_NOPAD.encode(&[7; 32]);
+        let grown = |cursor, epoch| Notice::News {
+            grown: vec![(GroupId([7; 32]), News { cursor, epoch })],
+            erased: Vec::new(),
+        };
         for text in [
             "",
             "*",
@@ -182,28 +241,12 @@ mod tests {
             &format!("{id}:-1"),
             &format!("{id}:1,"),
             &format!("{id}:1:2:3"),
+            "!",
+            &format!("!{id}:1"),
         ] {
             assert_eq!(Notice::parse(text), Notice::Everything, "{text}");
         }
-        assert_eq!(
-            Notice::parse(&format!("{id}:5")),
-            Notice::News(vec![(
-                GroupId([7; 32]),
-                News {
-                    cursor: 5,
-                    epoch: 0
-                }
-            )])
-        );
-        assert_eq!(
-            Notice::parse(&format!("{id}:0:3")),
-            Notice::News(vec![(
-                GroupId([7; 32]),
-                News {
-                    cursor: 0,
-                    epoch: 3
-                }
-            )])
-        );
+        assert_eq!(Notice::parse(&format!("{id}:5")), grown(5, 0));
+        assert_eq!(Notice::parse(&format!("{id}:0:3")), grown(0, 3));
     }
 }

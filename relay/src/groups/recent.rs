@@ -65,6 +65,11 @@ impl Recent {
         self.bytes -= ring.iter().map(cost).sum::<usize>();
     }
 
+    /// Drops all that is held.
+    pub fn forget_all(&mut self) {
+        *self = Self::new(self.budget);
+    }
+
     /// A page from here, if nothing that belongs to it is missing, and nothing in it has expired: what is still stored then,
     /// the storage knows.
     pub fn page(

@@ -355,9 +355,13 @@ impl Storage for PostgresStorage {
     }
 
     async fn delete(&self, deletion: Deletion) -> Result<Deletions, StorageError> {
-        in_transaction!(self.others, Retry::Lost, |connection| deletions::delete(
+        let deleted = in_transaction!(self.others, Retry::Lost, |connection| deletions::delete(
             connection, &deletion
-        ))
+        ))?;
+        if deleted == Deletions::Done && deletion.force {
+            self.announcements.erased(deletion.group_id);
+        }
+        Ok(deleted)
     }
 
     async fn drop_deleted(

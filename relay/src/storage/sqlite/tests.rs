@@ -161,6 +161,18 @@ async fn a_transaction_that_is_given_up_half_way_leaves_nothing() {
     assert_eq!(answers[0].unwrap().stored.cursor, 1);
 }
 
+/// On a disk that is read-only for a while SQLite opens a database read-only instead. Such a connection would go on so when
+/// the disk takes writes again, so there must be none.
+#[tokio::test]
+async fn no_writer_is_opened_read_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = at(&folder).await;
+    storage.open_group(open(A)).await.unwrap();
+    let read_only = storage.options.clone().read_only(true);
+    let error = read_only.connect().await.unwrap_err().to_string();
+    assert!(error.contains("readonly"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_write_ahead_log_stays_short_while_somebody_always_reads() {
     let folder = tempfile::tempdir().unwrap();
