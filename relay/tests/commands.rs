@@ -207,6 +207,31 @@ async fn check_says_what_is_wrong_and_fails() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn check_looks_for_the_names_that_a_certificate_is_wanted_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for (names, state, expected) in [
+        ("localhost", "ok", "443"),
+        ("localhost,none.invalid", "warning", "none.invalid"),
+        ("*.example.com", "failed", "*.example.com"),
+    ] {
+        let args = ["--port", "0", "--acme-domain", names, "check", "--json"];
+        let report = json(&relay(folder.path(), &args));
+        let (found, says) = finding(&report, "authority");
+        assert!(found == state && says.contains(expected), "{report}");
+    }
+    let args = [
+        "--acme-domain",
+        "localhost",
+        "--tls-cert",
+        "x",
+        "check",
+        "--json",
+    ];
+    let report = json(&relay(folder.path(), &args));
+    assert_eq!(finding(&report, "authority").0, "failed", "{report}");
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_is_private_whole_and_never_overwritten() {

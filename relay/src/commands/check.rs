@@ -139,6 +139,7 @@ async fn look(loaded: &Loaded, running: bool) -> Vec<Finding> {
     checks.extend(database(config).await);
     checks.extend(web(config));
     checks.extend(tls(config));
+    checks.extend(authority(config).await);
     checks.extend(network::look(config, running, id).await);
     checks
 }
@@ -311,6 +312,51 @@ fn tls(config: &Config) -> Option<Finding> {
             Finding::failed(NAME, says, advice)
         }
     })
+}
+
+/// Whether an authority can find this machine by the names that a certificate is wanted for.
+async fn authority(config: &Config) -> Option<Finding> {
+    const NAME: &str = "authority";
+    if config.acme_domain.is_empty() {
+        return None;
+    }
+    let names = config.acme_domain.join(", ");
+    if config.tls_cert.is_some() || config.tls_key.is_some() {
+        return Some(Finding::failed(
+            NAME,
+            format!("a certificate of files is set, and one for {names} too"),
+            "set either tls_cert and tls_key, or acme_domain",
+        ));
+    }
+    if let Some(name) = config.acme_domain.iter().find(|name| name.contains('*')) {
+        return Some(Finding::failed(
+            NAME,
+            format!("no certificate is given for {name} in this way"),
+            "name each host; for all of them get a certificate elsewhere and set tls_cert and tls_key",
+        ));
+    }
+    for name in &config.acme_domain {
+        let found = tokio::net::lookup_host((name.as_str(), 443));
+        let found = tokio::time::timeout(limits::DATABASE_TIMEOUT, found).await;
+        let address = found
+            .ok()
+            .and_then(|found| found.ok())
+            .and_then(|mut found| found.next());
+        if address.is_none() {
+            return Some(Finding::warning(
+                NAME,
+                format!("{name} leads to no address"),
+                "make a DNS record for it that leads to this machine; without one there is no certificate",
+            ));
+        }
+    }
+    let says = match config.port {
+        443 => format!("{names} can be asked for"),
+        port => {
+            format!("{names} can be asked for if port 443 of that address leads to {port} here")
+        }
+    };
+    Some(Finding::ok(NAME, says))
 }
 
 async fn examine(config: &Config) -> Result<Vec<Finding>> {

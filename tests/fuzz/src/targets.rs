@@ -8,6 +8,7 @@ mod http;
 mod invite;
 mod sealed;
 mod session;
+mod tokens;
 
 /// Something that takes bytes from outside.
 #[derive(Debug)]
@@ -61,6 +62,11 @@ pub const TARGETS: &[Target] = &[
         name: "config",
         run: config::run,
         seeds: config::seeds,
+    },
+    Target {
+        name: "tokens",
+        run: tokens::run,
+        seeds: tokens::seeds,
     },
 ];
 
