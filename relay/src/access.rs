@@ -202,23 +202,20 @@ impl Access {
         Ok(Admission(Some((hash, tokens.clone()))))
     }
 
-    /// Whether this device may open a WebSocket with this ticket.
+    /// Lets a device open a WebSocket with this ticket, or not.
     #[must_use]
-    pub fn admits_ticket(&self, device: DeviceId, ticket: Option<&str>) -> bool {
+    pub fn admit_ticket(&self, device: DeviceId, ticket: Option<&str>) -> Option<Admission> {
         let Some(tokens) = &self.0 else {
-            return true;
+            return Some(Admission(None));
         };
-        let Some((ticket, id)) = ticket.and_then(|ticket| Some((ticket, ticket_id(ticket)?)))
-        else {
-            return false;
-        };
-        let tokens = tokens.borrow();
-        let hash = tokens.0.get(&id);
-        hash.is_some_and(|hash| hash.is_ticket(device, ticket))
+        let ticket = ticket?;
+        let hash = tokens.borrow().0.get(&ticket_id(ticket)?).cloned()?;
+        hash.is_ticket(device, ticket)
+            .then(|| Admission(Some((hash, tokens.clone()))))
     }
 }
 
-/// That a session was let in, and by which token.
+/// That a session or a WebSocket was let in, and by which token.
 #[derive(Debug)]
 pub struct Admission(Option<(TokenHash, watch::Receiver<Arc<Tokens>>)>);
 
@@ -264,13 +261,13 @@ mod tests {
         let (access, _) = Access::new(AccessMode::Token, vec![hash], None).unwrap();
         let (ours, other) = (DeviceId([1; 32]), DeviceId([2; 32]));
         let ticket = TokenHash::of(&token).ticket(ours);
-        assert!(access.admits_ticket(ours, Some(&ticket)));
-        assert!(!access.admits_ticket(other, Some(&ticket)));
-        assert!(!access.admits_ticket(ours, None));
-        assert!(!access.admits_ticket(ours, Some(&token)));
+        assert!(access.admit_ticket(ours, Some(&ticket)).is_some());
+        assert!(access.admit_ticket(other, Some(&ticket)).is_none());
+        assert!(access.admit_ticket(ours, None).is_none());
+        assert!(access.admit_ticket(ours, Some(&token)).is_none());
         let stranger = TokenHash::of("0kt_another").ticket(ours);
-        assert!(!access.admits_ticket(ours, Some(&stranger)));
-        assert!(Access::open().admits_ticket(other, None));
+        assert!(access.admit_ticket(ours, Some(&stranger)).is_none());
+        assert!(Access::open().admit_ticket(other, None).is_some());
     }
 
     #[test]

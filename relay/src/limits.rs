@@ -220,6 +220,8 @@ pub const WAL_STEP: u64 = WAL_BYTES / 4;
 pub const WAL_PATIENCE: Duration = Duration::from_millis(250);
 /// How often that is doubled at most.
 pub const WAL_DOUBLINGS: u32 = 4;
+/// How long a WebSocket lives on when its access token does not count any more.
+pub const WITHDRAWN_TOKEN: Duration = Duration::from_secs(5);
 /// How old the numbers of `/health` and of the status page may be: everybody may ask, and counting reads all groups.
 pub const HOLDINGS_AGE: Duration = Duration::from_secs(2);
 /// How long a query waits for a lock or a connection.

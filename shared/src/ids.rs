@@ -117,24 +117,6 @@ pub struct InvalidId {
     pub expected: usize,
 }
 
-/// A value that logs may not show: `Debug` and `Display` print `[redacted]`.
-///
-/// Wrap every id, address or name that goes into a log line.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Redacted<T>(pub T);
-
-impl<T> fmt::Debug for Redacted<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-impl<T> fmt::Display for Redacted<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

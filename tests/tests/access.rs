@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::common::{Device, World, patient, wait_until, world_with};
 use zerok_sync_client::shared::crypto::token::TokenHash;
@@ -208,6 +209,42 @@ async fn a_token_that_is_taken_back_ends_its_sessions_and_no_others() {
 
     std::fs::write(&file, line(OURS) + &line(OTHER)).unwrap();
     goes.flush(lost).await;
+}
+
+async fn websockets(world: &World) -> u64 {
+    let url = format!("{}/metrics", world.relay.url());
+    let text = http().unwrap().get(url).send().await.unwrap();
+    let text = text.text().await.unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("zerok_relay_websockets "));
+    line.unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_whose_token_is_taken_back_ends_after_its_session() {
+    let (world, file) = token_world(&[OURS, OTHER]).await;
+    let own = websockets(&world).await;
+    let stays = device(&world, Path::WebSocket, Some(OURS)).await;
+    let goes = device(&world, Path::WebSocket, Some(OTHER)).await;
+    for device in [&stays, &goes] {
+        let group = device.client.create_group().await.unwrap();
+        device.push(group, "before").await;
+        device.flush(group).await;
+    }
+    assert_eq!(websockets(&world).await, own + 2);
+    std::fs::write(&file, line(OURS)).unwrap();
+    wait_until("the device is told", || {
+        goes.errors().contains(&"UNAUTHORIZED")
+    })
+    .await;
+    patient(async {
+        while websockets(&world).await != own + 1 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert_eq!(stays.errors(), Vec::<&str>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

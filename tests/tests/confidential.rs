@@ -18,6 +18,7 @@ use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zerok_sync_client::shared::crypto::invite::{InviteKey, hash_claim};
+use zerok_sync_client::shared::crypto::token::TokenHash;
 use zerok_sync_client::store::{MemoryStore, Store as _};
 use zerok_sync_client::{Client, ClientEvent, Config, Invite, InviteOptions, Path};
 use zerok_sync_tests::canary::{Needle, answers, files};
@@ -25,6 +26,7 @@ use zerok_sync_tests::raw;
 use zerok_sync_tests::relay::{Options, RelayProcess};
 
 const CANARY: &str = "canary-7f3Kq0 Vögel-singen.";
+const TOKEN: &str = "0kt_canary-5hN2vQ8w";
 const DEVICE_NAME: &str = "canary-device Zoë's phone";
 
 #[test]
@@ -62,6 +64,7 @@ async fn open(url: &str, path: Path, store: &MemoryStore) -> Device {
     let told = events.clone();
     let mut config = Config::new(vec![url.to_owned()], Arc::new(store.clone()));
     config.device_name = DEVICE_NAME.into();
+    config.access_token = Some(TOKEN.to_owned());
     config.path = path;
     config.on_event = Box::new(move |event: ClientEvent| told.lock().unwrap().push(event));
     Device {
@@ -139,7 +142,10 @@ fn level_and_rest(line: &str) -> Option<(&str, &str)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_relay_learns_nothing_that_it_should_not_know() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options::in_folder(folder.path());
+    let mut options = Options::in_folder(folder.path());
+    let hash = format!("sha256:{}", HEXLOWER.encode(TokenHash::of(TOKEN).expose()));
+    let args = ["--access", "token", "--access-tokens", &hash];
+    options.args = args.map(str::to_owned).into();
     let (data, log) = (options.data.clone(), options.log.clone());
     let relay = RelayProcess::start(options).await.unwrap();
     let port = relay.port();
@@ -230,6 +236,7 @@ async fn the_relay_learns_nothing_that_it_should_not_know() {
     let mut needles = vec![
         Needle::text("what was pushed", CANARY),
         Needle::text("the name of a device", DEVICE_NAME),
+        Needle::text("the access token", TOKEN),
         Needle::text("the app's address", "https://app.example/"),
     ];
     for (who, store) in ["a", "b", "c"].into_iter().zip(&stores) {

@@ -149,8 +149,14 @@ async fn assert_converged(devices: &[Device], group: GroupId, each: usize, datab
     assert_gapless(database, group, devices.len() * (each + 1)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_killed_under_load_loses_nothing_and_its_devices_go_on_elsewhere() {
+/// How a node ends.
+#[derive(Clone, Copy)]
+enum End {
+    Killed,
+    Stopped,
+}
+
+async fn a_node_ends_under_load(end: End) {
     let mut deployment = deployment(3).await;
     let (devices, group) = devices(&deployment, 6).await;
     push_some(&devices, group, 0..30).await;
@@ -163,8 +169,12 @@ async fn a_node_that_is_killed_under_load_loses_nothing_and_its_devices_go_on_el
     let victim = deployment
         .relays
         .swap_remove(victim.expect("devices are connected"));
-    victim.kill().await.unwrap();
-    push_some(&devices, group, 30..60).await;
+    push_some(&devices, group, 30..45).await;
+    match end {
+        End::Killed => drop(victim.kill().await.unwrap()),
+        End::Stopped => drop(victim.terminate().await.unwrap()),
+    }
+    push_some(&devices, group, 45..60).await;
     assert_converged(&devices, group, 60, &deployment.database).await;
     for device in &devices {
         let errors = device.errors();
@@ -176,6 +186,16 @@ async fn a_node_that_is_killed_under_load_loses_nothing_and_its_devices_go_on_el
     for device in devices {
         device.client.close().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_killed_under_load_loses_nothing_and_its_devices_go_on_elsewhere() {
+    a_node_ends_under_load(End::Killed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_stopped_under_load_loses_nothing_and_its_devices_go_on_elsewhere() {
+    a_node_ends_under_load(End::Stopped).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ use iroh_relay::server::streams::{MaybeTlsStream, RelayedStream};
 use iroh_relay::server::{Access, OnDisconnectGuard};
 use sha1::{Digest as _, Sha1};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use zerok_sync_shared::error::ErrorCode;
 use zerok_sync_transport::endpoint::device_id;
 
@@ -155,15 +155,22 @@ impl WebSockets {
         let endpoint = authenticated.client_key;
         let ours = inner.deployment.has(endpoint);
         let device = device_id(endpoint);
-        let access = if visitor.own && !ours {
-            deny("this way in is the relay's own")
-        } else if !ours && !inner.admission.admits_ticket(device, ticket.as_deref()) {
-            inner
-                .metrics
-                .refused(Via::Http, ErrorCode::Unauthorized.name());
-            deny("this relay asks for an access token")
-        } else {
+        let mut admitted = None;
+        let access = if ours {
             Access::Allow
+        } else if visitor.own {
+            deny("this way in is the relay's own")
+        } else {
+            admitted = inner.admission.admit_ticket(device, ticket.as_deref());
+            match admitted {
+                Some(_) => Access::Allow,
+                None => {
+                    inner
+                        .metrics
+                        .refused(Via::Http, ErrorCode::Unauthorized.name());
+                    deny("this relay asks for an access token")
+                }
+            }
         };
         authenticated.authorize_if(access, &mut frames).await?;
         let frames = match ours || inner.deployment.is_open() {
@@ -174,6 +181,14 @@ impl WebSockets {
             }),
         };
         let frames = if ours { frames.unlimited() } else { frames };
+        let frames = match admitted {
+            Some(mut admitted) => frames.until(async move {
+                admitted.revoked().await;
+                // Its sessions are told first, which for a browser goes by this WebSocket.
+                sleep(limits::WITHDRAWN_TOKEN).await;
+            }),
+            None => frames,
+        };
         let frames = frames.holding((
             inner.relayed.enter(endpoint, visitor.network),
             Counted::new(&inner.metrics.websockets),

@@ -3,11 +3,13 @@
 //! A message of a client is a tag and what belongs to it. With the tags of packets the first 32 bytes after it are the
 //! public key of the endpoint that the packet is for; that is all that is looked at here. The iroh relay reads the rest.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{Sink, Stream};
 use iroh::EndpointId;
 use iroh_relay::ExportKeyingMaterial;
@@ -49,6 +51,15 @@ impl Filter {
     }
 }
 
+/// What ends a connection.
+struct End(BoxFuture<'static, ()>);
+
+impl fmt::Debug for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("End")
+    }
+}
+
 /// A stream and a sink of messages, as the iroh relay takes it.
 #[derive(Debug)]
 pub(super) struct Frames<H> {
@@ -57,6 +68,7 @@ pub(super) struct Frames<H> {
     /// A pong is queued, which goes out before anything more is read: a client that pings and never reads cannot make
     /// pongs pile up.
     answer_first: bool,
+    end: Option<End>,
     #[expect(
         dead_code,
         reason = "held for as long as the connection lives, not used"
@@ -74,6 +86,7 @@ impl Frames<()> {
                 .serve(Paced::new(stream, rate)),
             filter: None,
             answer_first: false,
+            end: None,
             held: (),
         }
     }
@@ -92,12 +105,21 @@ impl Frames<()> {
         self
     }
 
+    /// Ends the connection when this is over.
+    pub fn until(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self {
+            end: Some(End(Box::pin(end))),
+            ..self
+        }
+    }
+
     /// Keeps something until the connection ends.
     pub fn holding<H>(self, held: H) -> Frames<H> {
         Frames {
             socket: self.socket,
             filter: self.filter,
             answer_first: self.answer_first,
+            end: self.end,
             held,
         }
     }
@@ -121,6 +143,12 @@ impl<H: Unpin> Stream for Frames<H> {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        if let Some(End(end)) = &mut this.end
+            && end.as_mut().poll(context).is_ready()
+        {
+            this.end = None;
+            return Poll::Ready(None);
+        }
         loop {
             if this.answer_first {
                 ready!(Pin::new(&mut this.socket).poll_flush(context))
