@@ -21,6 +21,9 @@ pub use file::TokenFile;
 
 mod file;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use file::parse as read_tokens;
+
 /// What the text of a token's hash starts with.
 const HASH_PREFIX: &str = "sha256:";
 

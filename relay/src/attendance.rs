@@ -266,6 +266,29 @@ impl Attendance {
         own.map(|(id, _)| *id).collect()
     }
 
+    /// Devices with a session on this node, and for which group.
+    #[must_use]
+    pub fn here(&self) -> Vec<(GroupId, DeviceId)> {
+        let inner = self.lock();
+        let devices = inner.groups.iter().flat_map(|(group, here)| {
+            let own = here.devices.iter();
+            let own = own.filter(|(_, device)| device.sessions > 0);
+            own.map(|(device, _)| (*group, *device))
+        });
+        devices.collect()
+    }
+
+    /// Other nodes where a device has a session.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn nodes_of(&self, group: GroupId, device: DeviceId) -> HashSet<RelayId> {
+        let inner = self.lock();
+        let here = inner.groups.get(&group);
+        let device = here.and_then(|here| here.devices.get(&device));
+        device.map_or_else(HashSet::new, |device| {
+            device.nodes.iter().copied().collect()
+        })
+    }
+
     /// Groups with a session on this node.
     pub(crate) fn groups(&self) -> Vec<GroupId> {
         let inner = self.lock();

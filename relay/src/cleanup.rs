@@ -5,20 +5,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use zerok_sync_shared::ids::{DeviceId, GroupId};
 use zerok_sync_shared::time::Timestamp;
 
+use crate::attendance::Attendance;
 use crate::clock::Clock;
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::storage::{Storage, StorageError, Sweep};
+use crate::storage::{Batch, Seen, Storage, StorageError, Sweep};
 use crate::writer::millis;
 
 /// What the clean-up works with.
 pub struct Cleanup {
     /// What it cleans.
     pub storage: Arc<dyn Storage>,
+    /// Who is there now.
+    pub attendance: Arc<Attendance>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
     /// The relay's clock.
@@ -27,15 +31,17 @@ pub struct Cleanup {
     pub every: Duration,
     /// Whether blobs that everybody has acknowledged go before their time.
     pub delete_acked: bool,
-    /// Devices that were not seen for so long hold nothing back, and are forgotten.
+    /// Devices that were not seen for so long hold nothing back, and are forgotten; so are groups that nobody has opened.
     pub inactive_after: Duration,
+    /// When [`Self::attendance`] was last noted.
+    pub noted_at: Instant,
     /// Cancelled when the relay stops.
     pub shutdown: CancellationToken,
 }
 
 impl Cleanup {
     /// Runs until the relay stops.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut tick = interval(self.every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -58,8 +64,9 @@ impl Cleanup {
         }
     }
 
-    async fn once(&self) -> Result<(), StorageError> {
+    async fn once(&mut self) -> Result<(), StorageError> {
         let now = self.clock.expiry();
+        self.note_who_is_there().await?;
         while !self.shutdown.is_cancelled() {
             let deleted = self.storage.expire(now, limits::EXPIRE_BLOBS).await?;
             self.metrics.expired.inc_by(deleted);
@@ -88,6 +95,22 @@ impl Cleanup {
             tokio::task::yield_now().await;
         }
         while !self.shutdown.is_cancelled() {
+            let forgotten = self
+                .storage
+                .forget_groups(gone, limits::FORGET_GROUPS)
+                .await?;
+            if forgotten > 0 {
+                tracing::info!(
+                    groups = forgotten,
+                    "forgot groups that nobody uses any more"
+                );
+            }
+            if forgotten < u64::from(limits::FORGET_GROUPS) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        while !self.shutdown.is_cancelled() {
             let deleted = self.storage.expire_snapshots(now, gone).await?;
             if deleted < u64::from(limits::EXPIRE_SNAPSHOTS) {
                 break;
@@ -101,6 +124,36 @@ impl Cleanup {
         let active_since = Timestamp(now.0.saturating_sub(millis(limits::ACTIVE)));
         self.metrics
             .counted(&self.storage.census(active_since).await?);
+        Ok(())
+    }
+
+    /// Notes that devices which stay connected are here. They say so themselves only when they come and when they
+    /// acknowledge something, and one that is connected for months is not gone.
+    async fn note_who_is_there(&mut self) -> Result<(), StorageError> {
+        let due = (self.inactive_after / 4).min(limits::NOTE_ATTENDING);
+        if self.noted_at.elapsed() < due {
+            return Ok(());
+        }
+        let at = self.clock.now();
+        let there = self.attendance.here();
+        for some in there.chunks(limits::NOTED_AT_ONCE) {
+            let seen = |(group_id, device): &(GroupId, DeviceId)| Seen {
+                group_id: *group_id,
+                device: *device,
+                acked: 0,
+                at,
+            };
+            let seen: Vec<Seen> = some.iter().map(seen).collect();
+            let batch = Batch {
+                blobs: &[],
+                seen: &seen,
+                quota: 0,
+                now: at,
+            };
+            self.storage.commit(batch).await?;
+            tokio::task::yield_now().await;
+        }
+        self.noted_at = Instant::now();
         Ok(())
     }
 
@@ -152,13 +205,15 @@ mod tests {
             storage.commit(batch(blobs)).await.unwrap();
         }
         let clock = Arc::new(Clock::default());
-        let cleanup = Cleanup {
+        let mut cleanup = Cleanup {
             storage: Arc::clone(&storage),
+            attendance: Arc::new(Attendance::new(Arc::clone(&clock), Arc::default())),
             metrics: Arc::default(),
             clock: Arc::clone(&clock),
             every: Duration::from_secs(3600),
             delete_acked: true,
             inactive_after: Duration::from_secs(3600),
+            noted_at: Instant::now(),
             shutdown: CancellationToken::new(),
         };
         let metrics = Arc::clone(&cleanup.metrics);

@@ -107,7 +107,7 @@ pub struct Config {
     #[arg(long)]
     pub delete_acked: bool,
 
-    /// Devices that were not seen for so long hold nothing back, and are forgotten: 30d, 90d
+    /// Devices that were not seen for so long hold nothing back, and are forgotten, with groups that have nothing left: 30d, 90d
     #[arg(long, value_name = "TIME", value_parser = value::time::parse)]
     #[serde(with = "value::time")]
     pub inactive_after: Duration,

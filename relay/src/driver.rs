@@ -18,6 +18,7 @@ use zerok_sync_shared::session::{
     GroupInfo, Input, NewRotation, NewSnapshotPart, Output, Page, Phase, Purpose, Session,
     SessionConfig,
 };
+use zerok_sync_shared::time::Timestamp;
 use zerok_sync_transport::frames::{FrameReader, FrameWriter};
 
 use crate::access::{Access, Admission};
@@ -71,12 +72,22 @@ pub struct SessionContext {
     pub slow_reader: Duration,
     /// Groups that may exist.
     pub max_groups: u64,
+    /// A group that nobody uses for so long is forgotten.
+    pub inactive_after: Duration,
     /// Bytes that a group may store; 0 means no limit.
     pub group_quota: u64,
     /// Seconds that a blob is kept at most, whatever its sender asks for.
     pub max_blob_ttl: u64,
     /// Cancelled when the relay stops.
     pub shutdown: CancellationToken,
+}
+
+impl SessionContext {
+    /// A group that was last opened before this is noted as opened, long before it would be forgotten.
+    fn renew_before(&self) -> Timestamp {
+        let now = self.clock.expiry();
+        Timestamp(now.0.saturating_sub(millis(self.inactive_after / 2)))
+    }
 }
 
 /// Answers that one session may wait for: as many pushes as it takes in, with the same margin as the session.
@@ -438,6 +449,7 @@ impl Driver {
                     chain,
                     max_groups: context.max_groups,
                     now: context.clock.now(),
+                    renew_before: context.renew_before(),
                     marks,
                     after_cursor,
                 };

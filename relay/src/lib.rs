@@ -25,6 +25,9 @@ pub mod deployment;
 mod driver;
 mod endpoint;
 pub mod folder;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod groups;
 mod history;
 pub mod http;

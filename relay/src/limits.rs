@@ -200,6 +200,8 @@ pub const SEEN_INTERVAL: Duration = Duration::from_secs(5);
 pub const STORAGE_RETRY: Duration = Duration::from_secs(5);
 /// What a device is told to wait when the group's storage is used up.
 pub const QUOTA_RETRY: Duration = Duration::from_secs(60);
+/// Cursors that one question for a page walks over at most.
+pub const WALKED_ROWS: u64 = 4096;
 /// Connections that read from the database.
 pub const READERS: u32 = 4;
 /// Bytes written to the write-ahead log, about, after which its pages are moved to the database.
@@ -249,6 +251,12 @@ pub const ACTIVE: Duration = Duration::from_secs(24 * 3600);
 pub const SWEEP_GROUPS: u32 = 256;
 /// Devices forgotten in one transaction.
 pub const FORGET_DEVICES: u32 = 256;
+/// Groups forgotten in one transaction.
+pub const FORGET_GROUPS: u32 = 64;
+/// Devices that stay connected are noted as seen this often, and more often where [`DEFAULT_INACTIVE_AFTER`] was made short.
+pub const NOTE_ATTENDING: Duration = Duration::from_secs(24 * 3600);
+/// Devices noted so in one transaction.
+pub const NOTED_AT_ONCE: usize = 512;
 /// Free pages given back to the file system in one transaction.
 pub const VACUUM_PAGES: u64 = 512;
 /// Free pages that are kept for the next blobs.

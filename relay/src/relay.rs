@@ -250,6 +250,7 @@ impl Relay {
             receiving: Arc::new(Budget::new(limits::RECEIVING)),
             slow_reader: config.slow_reader,
             max_groups: config.max_groups,
+            inactive_after: config.inactive_after,
             group_quota: config.group_quota,
             max_blob_ttl: config.max_blob_ttl.as_secs().max(1),
             shutdown: shutdown.clone(),
@@ -262,6 +263,7 @@ impl Relay {
         let incarnation = storage.incarnation();
         services.spawn({
             let over = shutdown.clone();
+            let attendance = Arc::clone(&attendance);
             async move { attendance.run(over).await }
         });
         if let Some(file) = token_file {
@@ -304,11 +306,13 @@ impl Relay {
         services.spawn(acceptor.run(endpoint.clone()));
         let cleanup = Cleanup {
             storage: Arc::clone(&storage),
+            attendance,
             metrics,
             clock,
             every: config.cleanup_interval,
             delete_acked: config.delete_acked,
             inactive_after: config.inactive_after,
+            noted_at: tokio::time::Instant::now(),
             shutdown: shutdown.clone(),
         };
         services.spawn(cleanup.run());

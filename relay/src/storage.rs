@@ -3,11 +3,12 @@
 use async_trait::async_trait;
 use zerok_sync_shared::crypto::rotation::Certificate;
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
-use zerok_sync_shared::message::{ListedDevice, Mark, SnapshotPart};
+use zerok_sync_shared::message::{Blob, ListedDevice, Mark, SnapshotPart};
 use zerok_sync_shared::session::{GroupInfo, KeysSince, NewBlob, NewRotation, Page, Stored};
 use zerok_sync_shared::time::Timestamp;
 
 use crate::invites::Invite;
+use crate::limits;
 use keys::{KeptKeys, RotateError};
 pub use room::Bounds;
 use snapshots::{PutPart, PutPartError};
@@ -40,6 +41,8 @@ pub struct OpenGroup {
     pub max_groups: u64,
     /// The relay's clock.
     pub now: Timestamp,
+    /// One that was last opened before is noted as opened now, so that it is not forgotten.
+    pub renew_before: Timestamp,
     /// Cursors of which the device wants to know what is there.
     pub marks: Vec<u64>,
     /// Its bookmark: whether something after it is lacking.
@@ -252,6 +255,26 @@ pub enum PutInviteError {
     Storage(#[from] StorageError),
 }
 
+/// A page of what was `found`, of which as many are there as were to be read. `first` is the first cursor that is stored after
+/// the one that was asked for.
+fn page(blobs: Vec<Blob>, found: usize, first: Option<u64>, max_cursor: u64) -> Page {
+    let walked = first.map_or(max_cursor, |first| {
+        first
+            .saturating_add(limits::WALKED_ROWS - 1)
+            .min(max_cursor)
+    });
+    let up_to = match blobs.last() {
+        Some(last) if blobs.len() < found => last.cursor,
+        _ => walked,
+    };
+    Page {
+        has_more: up_to < max_cursor,
+        blobs,
+        up_to,
+        max_cursor,
+    }
+}
+
 /// The relay's data. Whatever returns `Ok` would survive a power cut.
 #[async_trait]
 pub trait Storage: Send + Sync + 'static {
@@ -280,7 +303,8 @@ pub trait Storage: Send + Sync + 'static {
     async fn commit(&self, batch: Batch<'_>) -> Result<Vec<Result<Kept, Refused>>, StorageError>;
 
     /// A page of blobs after a cursor, as one moment sees them: at most `max_blobs` and `max_bytes` of payload, but at
-    /// least one blob if there is one.
+    /// least one blob if there is one among the next [`limits::WALKED_ROWS`] cursors. A page can have none and say that there is
+    /// more, so that no single question walks over millions of erased blobs.
     async fn read(
         &self,
         group_id: GroupId,
@@ -343,6 +367,14 @@ pub trait Storage: Send + Sync + 'static {
         &self,
         seen_before: Timestamp,
         max_devices: u32,
+    ) -> Result<u64, StorageError>;
+
+    /// Forgets at most `max_groups` groups that were last opened before and have nothing: no blob, no snapshot, no device,
+    /// and no change of keys. Gives how many they were. Whoever comes back to one founds it anew.
+    async fn forget_groups(
+        &self,
+        opened_before: Timestamp,
+        max_groups: u32,
     ) -> Result<u64, StorageError>;
 
     /// Gives some of the room that deleted blobs left back to the disk; whether there is more to give.

@@ -79,6 +79,17 @@ id!(
     InviteLookup, 16
 );
 
+impl Incarnation {
+    /// The life of one group in this database: a group that was forgotten and founded anew is another one.
+    #[must_use]
+    pub fn of_group(mut self, founding: [u8; 16]) -> Self {
+        for (byte, of_group) in self.0.iter_mut().zip(founding) {
+            *byte ^= of_group;
+        }
+        self
+    }
+}
+
 /// A relay's endpoint is a device id of its own.
 pub type RelayId = DeviceId;
 

@@ -64,6 +64,8 @@ pub struct SessionConfig {
 /// A group as the storage has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupInfo {
+    /// Random, made with the group; see [`Incarnation::of_group`].
+    pub founding: [u8; 16],
     /// Newest cursor.
     pub max_cursor: u64,
     /// Newest epoch.
@@ -146,7 +148,8 @@ pub struct Stored {
 pub struct Page {
     /// The blobs.
     pub blobs: Vec<Blob>,
-    /// Nothing between the start of the page and this cursor is missing from it.
+    /// Nothing between the start of the page and this cursor is missing from it. With no blobs and more to come, reading goes on
+    /// after it.
     pub up_to: u64,
     /// Whether more is stored after `up_to`.
     pub has_more: bool,
@@ -390,7 +393,7 @@ impl Session {
             State::Active(active) => {
                 active.storing_bytes < self.config.max_storing_bytes
                     && active.storing.len() < 2 * limits::MAX_PUSHES_IN_FLIGHT
-                    && !active.pulling
+                    && active.pulling.is_none()
                     && !active.asking
                     && active.deleting.is_none()
                     && !active.attendance.asking
@@ -526,7 +529,18 @@ impl Session {
                 self.leave(out);
             }
             (State::Active(active), Input::Read(Purpose::Pull, result)) => {
-                active.pulling = false;
+                let Some(max_blobs) = active.pulling.take() else {
+                    return;
+                };
+                // A device takes an empty page for the end.
+                if let Ok(page) = &result
+                    && page.blobs.is_empty()
+                    && page.has_more
+                {
+                    active.pulling = Some(max_blobs);
+                    out.push(read_to_pull(page.up_to, max_blobs));
+                    return;
+                }
                 out.push(Output::Send(match result {
                     Ok(page) => Message::PullResponse(PullResponse {
                         blobs: page.blobs,
@@ -690,7 +704,7 @@ impl Session {
             version: hello.version.min(message::VERSION),
             capabilities: self.config.capabilities.clone(),
             relay_id: self.config.relay_id,
-            incarnation: self.config.incarnation,
+            incarnation: self.config.incarnation.of_group(group.founding),
             max_cursor: group.max_cursor,
             epoch: group.epoch,
             snapshot: group.snapshot,
@@ -717,7 +731,7 @@ impl Session {
             storing: VecDeque::new(),
             storing_bytes: 0,
             refusing: false,
-            pulling: false,
+            pulling: None,
             asking: false,
             deleting: None,
             probe: hello.probe,
@@ -758,13 +772,9 @@ impl Session {
                 }
             }
             Message::Pull(pull) => {
-                active.pulling = true;
-                out.push(Output::Read {
-                    purpose: Purpose::Pull,
-                    after: pull.after_cursor,
-                    max_blobs: pull.limit.clamp(1, limits::MAX_PULL_BLOBS),
-                    max_bytes: limits::MAX_PULL_BYTES,
-                });
+                let max_blobs = pull.limit.clamp(1, limits::MAX_PULL_BLOBS);
+                active.pulling = Some(max_blobs);
+                out.push(read_to_pull(pull.after_cursor, max_blobs));
             }
             Message::Has { blob_ids } => {
                 active.asking = true;
@@ -909,4 +919,13 @@ fn checked_chain(hello: &Hello) -> Option<Vec<Certificate>> {
     let chain = Certificate::read_chain(&hello.certificates, hello.group_id, 0, None).ok()?;
     let newest = &chain.last()?.claims;
     (newest.epoch == hello.epoch && newest.access_pub == hello.access_pub).then_some(chain)
+}
+
+fn read_to_pull(after: u64, max_blobs: u32) -> Output {
+    Output::Read {
+        purpose: Purpose::Pull,
+        after,
+        max_blobs,
+        max_bytes: limits::MAX_PULL_BYTES,
+    }
 }

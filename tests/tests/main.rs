@@ -11,6 +11,7 @@ mod confidential;
 mod confirm;
 mod deletes;
 mod device_storage;
+mod forgotten;
 mod forks;
 mod invite_attacks;
 mod limits;

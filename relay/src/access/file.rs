@@ -105,7 +105,7 @@ fn read(path: &Path) -> Reading {
 }
 
 /// One token a line, as its hash and perhaps a name for people; `#` begins a remark.
-fn parse(content: &[u8]) -> Result<Vec<HashedToken>, String> {
+pub(crate) fn parse(content: &[u8]) -> Result<Vec<HashedToken>, String> {
     if content.len() as u64 > limits::MAX_TOKENS_FILE {
         return Err(format!("longer than {} bytes", limits::MAX_TOKENS_FILE));
     }

@@ -23,7 +23,7 @@ use super::room::Bounds;
 use super::snapshots::{PutPart, PutPartError, lacks};
 use super::{
     Batch, Census, Deletion, Deletions, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup,
-    PutInviteError, Refused, Stats, Storage, StorageError, Sweep, Swept,
+    PutInviteError, Refused, Stats, Storage, StorageError, Sweep, Swept, page,
 };
 use crate::cluster::Announcements;
 use crate::groups::Groups;
@@ -181,11 +181,16 @@ fn prepared(
     }
 }
 
-/// The life of the database; the first node that asks begins it.
-async fn incarnation(connection: &mut PgConnection) -> Result<Incarnation, StorageError> {
+fn random() -> Result<[u8; 16], StorageError> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)
         .map_err(|_| StorageError("the system gives no random bytes".into()))?;
+    Ok(random)
+}
+
+/// The life of the database; the first node that asks begins it.
+async fn incarnation(connection: &mut PgConnection) -> Result<Incarnation, StorageError> {
+    let random = random()?;
     let sql = "INSERT INTO meta (id, incarnation) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";
     sqlx::query(sql)
         .bind(random.as_slice())
@@ -197,6 +202,21 @@ async fn incarnation(connection: &mut PgConnection) -> Result<Incarnation, Stora
     Ok(Incarnation(bytes(&row, 0)?))
 }
 
+impl PostgresStorage {
+    /// Whether a group that was found is there still, noted as opened from now on if that is due.
+    async fn is_kept(&self, found: &Found, open: &OpenGroup) -> bool {
+        if found.opened_at >= open.renew_before.0 {
+            return true;
+        }
+        let renewed: Result<bool, StorageError> =
+            in_transaction!(self.others, Retry::Lost, |connection| renew(
+                connection, open
+            ));
+        // Where nothing can be written nothing is forgotten, and reading goes on.
+        renewed.unwrap_or(true)
+    }
+}
+
 #[async_trait]
 impl Storage for PostgresStorage {
     fn incarnation(&self) -> Incarnation {
@@ -205,6 +225,11 @@ impl Storage for PostgresStorage {
 
     async fn open_group(&self, open: OpenGroup) -> Result<GroupInfo, OpenError> {
         let found = reading!(self.readers, |connection| look_up(connection, &open))?;
+        // It may have been forgotten just now.
+        let found = match found {
+            Some(found) if !self.is_kept(&found, &open).await => None,
+            found => found.map(|found| found.info),
+        };
         match found {
             Some(info) if info.epoch < open.epoch && !open.chain.is_empty() => {
                 let advanced = in_transaction!(self.others, Retry::Lost, |connection| advance(
@@ -222,10 +247,11 @@ impl Storage for PostgresStorage {
             self.room.tell_full();
             return Err(OpenError::Full);
         }
+        let founding = random()?;
         let made = in_transaction!(self.others, Retry::Lost, |connection| make_group(
-            connection, &open
+            connection, &open, founding
         ))?;
-        made.map(|(_, info)| info).ok_or(OpenError::TooMany)
+        made.map(|made| made.info).ok_or(OpenError::TooMany)
     }
 
     async fn rotate(&self, rotation: NewRotation) -> Result<(), RotateError> {
@@ -283,11 +309,16 @@ impl Storage for PostgresStorage {
         // sent; one row more than asked for tells whether there is more.
         let sql = "
             SELECT g.max_cursor, p.cursor, p.blob_id, p.sender, p.epoch, p.timestamp, p.expires_at,
-                   CASE WHEN p.total <= $4 OR p.total = p.size THEN p.payload END
+                   CASE WHEN p.total <= $4 OR p.total = p.size THEN p.payload END, f.cursor
             FROM groups g
             LEFT JOIN LATERAL (
+                SELECT cursor FROM blobs WHERE group_ref = g.id AND cursor > greatest($2, g.dropped_to)
+                ORDER BY cursor LIMIT 1
+            ) f ON true
+            LEFT JOIN LATERAL (
                 SELECT w.*, sum(w.size) OVER (ORDER BY w.cursor) AS total FROM (
-                    SELECT * FROM blobs WHERE group_ref = g.id AND cursor > greatest($2, g.dropped_to) AND size > 0
+                    SELECT * FROM blobs WHERE group_ref = g.id AND cursor >= f.cursor
+                      AND cursor < f.cursor + $5 AND size > 0
                     ORDER BY cursor LIMIT $3
                 ) w
             ) p ON true
@@ -298,8 +329,9 @@ impl Storage for PostgresStorage {
             .bind(int(after))
             .bind(i64::from(max_blobs) + 1)
             .bind(int(max_bytes as u64))
+            .bind(int(limits::WALKED_ROWS))
             .fetch_all(connection))?;
-        Ok(page(&rows, max_blobs as usize)?)
+        Ok(read_page(&rows, max_blobs as usize)?)
     }
 
     async fn has(&self, group_id: GroupId, ids: Vec<BlobId>) -> Result<Vec<Mark>, StorageError> {
@@ -422,6 +454,16 @@ impl Storage for PostgresStorage {
     }
 
     /// The server does that by itself.
+    async fn forget_groups(
+        &self,
+        opened_before: Timestamp,
+        max_groups: u32,
+    ) -> Result<u64, StorageError> {
+        in_transaction!(self.others, Retry::Lost, |connection| {
+            retention::forget_groups(connection, opened_before, max_groups)
+        })
+    }
+
     async fn shrink(&self) -> Result<bool, StorageError> {
         Ok(false)
     }
@@ -528,33 +570,46 @@ impl Storage for PostgresStorage {
 async fn look_up(
     connection: &mut PgConnection,
     open: &OpenGroup,
-) -> Result<Option<GroupInfo>, sqlx::Error> {
-    let Some((key, mut info)) = find_group(connection, open).await? else {
+) -> Result<Option<Found>, sqlx::Error> {
+    let Some(mut found) = find_group(connection, open).await? else {
         return Ok(None);
     };
     if !open.marks.is_empty() {
-        info.marks = marks(connection, key, &open.marks).await?;
+        found.info.marks = marks(connection, found.key, &open.marks).await?;
     }
-    Ok(Some(info))
+    Ok(Some(found))
+}
+
+/// Notes that a group is opened now; `false` if it is not there.
+async fn renew(connection: &mut PgConnection, open: &OpenGroup) -> Result<bool, sqlx::Error> {
+    let sql = "UPDATE groups SET opened_at = greatest(opened_at, $1) WHERE group_id = $2";
+    let renewed = sqlx::query(sql)
+        .bind(int(open.now.0))
+        .bind(open.group_id.0.as_slice())
+        .execute(connection)
+        .await?;
+    Ok(renewed.rows_affected() > 0)
 }
 
 /// Makes a group if there is room for it, and finds it: another session may have made it in the meantime.
 async fn make_group(
     connection: &mut PgConnection,
     open: &OpenGroup,
-) -> Result<Option<(i64, GroupInfo)>, sqlx::Error> {
+    founding: [u8; 16],
+) -> Result<Option<Found>, sqlx::Error> {
     let count = sqlx::query("SELECT count(*) FROM groups")
         .fetch_one(&mut *connection)
         .await?;
     let mut made = None;
     if number(&count, 0)? < open.max_groups {
-        let insert = "INSERT INTO groups (group_id, access_pub, epoch, created_at) \
-                      VALUES ($1, $2, $3, $4) ON CONFLICT (group_id) DO NOTHING RETURNING id";
+        let insert = "INSERT INTO groups (group_id, access_pub, epoch, created_at, opened_at, founding) \
+                      VALUES ($1, $2, $3, $4, $4, $5) ON CONFLICT (group_id) DO NOTHING RETURNING id";
         made = sqlx::query(insert)
             .bind(open.group_id.0.as_slice())
             .bind(open.access_pub.as_slice())
             .bind(i64::from(open.epoch))
             .bind(int(open.now.0))
+            .bind(founding.as_slice())
             .fetch_optional(&mut *connection)
             .await?;
     }
@@ -572,19 +627,29 @@ async fn advance(
     open: &OpenGroup,
 ) -> Result<Option<GroupInfo>, sqlx::Error> {
     keys::advance(connection, open).await?;
-    look_up(connection, open).await
+    let found = look_up(connection, open).await?;
+    Ok(found.map(|found| found.info))
+}
+
+/// A group that is there.
+struct Found {
+    key: i64,
+    /// When it was last opened, or somewhat before.
+    opened_at: u64,
+    info: GroupInfo,
 }
 
 async fn find_group(
     connection: &mut PgConnection,
     open: &OpenGroup,
-) -> Result<Option<(i64, GroupInfo)>, sqlx::Error> {
+) -> Result<Option<Found>, sqlx::Error> {
     let sql = "SELECT id, max_cursor, epoch, access_pub, EXISTS (\
                    SELECT 1 FROM rotations WHERE group_ref = groups.id AND revoked = $2\
                ), \
                (SELECT covers FROM snapshots WHERE group_ref = groups.id AND complete = 1), dropped_to, \
                (SELECT cursor FROM blobs WHERE group_ref = groups.id AND cursor > $3 \
-                ORDER BY cursor LIMIT 1) \
+                ORDER BY cursor LIMIT 1), \
+               founding, opened_at \
                FROM groups WHERE group_id = $1";
     let row = sqlx::query(sql)
         .bind(open.group_id.0.as_slice())
@@ -599,6 +664,7 @@ async fn find_group(
     };
     let snapshot = at(5)?;
     let info = GroupInfo {
+        founding: bytes(&row, 8)?,
         snapshot,
         lacking: lacks(
             open.after_cursor,
@@ -612,7 +678,11 @@ async fn find_group(
         marks: Vec::new(),
         revoked: row.try_get(4)?,
     };
-    Ok(Some((row.try_get(0)?, info)))
+    Ok(Some(Found {
+        key: row.try_get(0)?,
+        opened_at: number(&row, 9)?,
+        info,
+    }))
 }
 
 /// What is at these cursors, in the order of the question.
@@ -633,12 +703,14 @@ async fn marks(
     rows.iter().map(mark).collect()
 }
 
-fn page(rows: &[PgRow], max_blobs: usize) -> Result<Page, sqlx::Error> {
+fn read_page(rows: &[PgRow], max_blobs: usize) -> Result<Page, sqlx::Error> {
     let mut max_cursor = 0;
+    let mut first = None;
     let mut found = 0;
     let mut blobs = Vec::with_capacity(rows.len());
     for row in rows {
         max_cursor = number(row, 0)?;
+        first = row.try_get::<Option<i64>, _>(8)?;
         if row.try_get::<Option<i64>, _>(1)?.is_none() {
             continue;
         }
@@ -649,17 +721,8 @@ fn page(rows: &[PgRow], max_blobs: usize) -> Result<Page, sqlx::Error> {
             blobs.push(blob(row, payload)?);
         }
     }
-    let has_more = blobs.len() < found;
-    let up_to = match blobs.last() {
-        Some(last) if has_more => last.cursor,
-        _ => max_cursor,
-    };
-    Ok(Page {
-        blobs,
-        up_to,
-        has_more,
-        max_cursor,
-    })
+    let first = first.and_then(|first| u64::try_from(first).ok());
+    Ok(page(blobs, found, first, max_cursor))
 }
 
 fn blob(row: &PgRow, payload: Vec<u8>) -> Result<Blob, sqlx::Error> {

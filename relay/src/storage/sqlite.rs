@@ -20,7 +20,7 @@ use super::room::{Bounds, Room};
 use super::snapshots::{PutPart, PutPartError, lacks};
 use super::{
     Batch, Census, Deletion, Deletions, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup,
-    Pending, PutInviteError, Refused, Stats, Storage, StorageError, Sweep, Swept,
+    Pending, PutInviteError, Refused, Stats, Storage, StorageError, Sweep, Swept, page,
 };
 use crate::folder::free_space;
 use crate::invites::Invite;
@@ -154,6 +154,21 @@ impl SqliteStorage {
         row.as_ref().map(mark).transpose()
     }
 
+    /// Whether a group that was found is there still, noted as opened from now on if that is due.
+    async fn is_kept(&self, found: &SqliteRow, open: &OpenGroup) -> Result<bool, StorageError> {
+        if number(found, 9)? >= open.renew_before.0 {
+            return Ok(true);
+        }
+        let renewed = self.write::<_, StorageError>(async |connection| {
+            let sql = "UPDATE groups SET opened_at = max(opened_at, ?) WHERE group_id = ?";
+            let renew = sqlx::query(sql).bind(int(open.now.0));
+            let renew = renew.bind(open.group_id.0.to_vec()).execute(connection);
+            Ok(renew.await?.rows_affected() > 0)
+        });
+        // Where nothing can be written nothing is forgotten, and reading goes on.
+        Ok(renewed.await.unwrap_or(true))
+    }
+
     /// The same as [`Self::commit_one`] for what is no push.
     async fn write<T, E: From<StorageError>>(
         &self,
@@ -208,6 +223,29 @@ async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result
     Ok(())
 }
 
+/// A page: group, after which cursor, how many rows and one more, bytes of payload, rows to walk over. One statement, so that
+/// the page and max_cursor are of one moment. Payloads of rows past the bytes are not loaded; the row more tells whether there
+/// is more.
+const READ: &str = "
+    WITH of_group AS (
+        SELECT g.id, g.max_cursor, (
+            SELECT cursor FROM blobs WHERE group_ref = g.id AND cursor > max(?2, g.dropped_to)
+            ORDER BY cursor LIMIT 1
+        ) AS first FROM groups g WHERE g.group_id = ?1
+    ), wanted AS (
+        SELECT id, cursor, size FROM blobs
+        WHERE group_ref = (SELECT id FROM of_group) AND cursor >= (SELECT first FROM of_group)
+          AND cursor < (SELECT first FROM of_group) + ?5 AND size > 0
+        ORDER BY cursor LIMIT ?3
+    ), page AS (
+        SELECT id, size, sum(size) OVER (ORDER BY cursor) AS total FROM wanted
+    )
+    SELECT g.max_cursor, p.id, b.cursor, b.blob_id, b.sender, b.epoch, b.timestamp, b.expires_at,
+           b.payload, g.first
+    FROM of_group g
+    LEFT JOIN page p
+    LEFT JOIN blobs b ON b.id = p.id AND (p.total <= ?4 OR p.total = p.size)";
+
 #[async_trait]
 impl Storage for SqliteStorage {
     fn incarnation(&self) -> Incarnation {
@@ -221,7 +259,8 @@ impl Storage for SqliteStorage {
                     (SELECT covers FROM snapshots WHERE group_ref = groups.id AND complete = 1), \
                     dropped_to, \
                     (SELECT cursor FROM blobs WHERE group_ref = groups.id AND cursor > ?3 \
-                     ORDER BY cursor LIMIT 1) \
+                     ORDER BY cursor LIMIT 1), \
+                    founding, opened_at \
                     FROM groups WHERE group_id = ?1";
         let find = || {
             let query = sqlx::query(find).bind(open.group_id.0.to_vec());
@@ -233,6 +272,11 @@ impl Storage for SqliteStorage {
             .fetch_optional(&mut *self.reader().await?)
             .await
             .map_err(StorageError::from)?;
+        // It may have been forgotten just now.
+        let found = match found {
+            Some(row) if !self.is_kept(&row, &open).await? => None,
+            found => found,
+        };
         if let Some(row) = found {
             let mut info = group_info(&row)?;
             if info.epoch < open.epoch && !open.chain.is_empty() {
@@ -263,8 +307,8 @@ impl Storage for SqliteStorage {
                 return Err(OpenError::Full);
             }
             if count < open.max_groups && is_new {
-                let insert = "INSERT INTO groups (group_id, access_pub, epoch, created_at) \
-                              VALUES (?, ?, ?, ?)";
+                let insert = "INSERT INTO groups (group_id, access_pub, epoch, created_at, founding, opened_at) \
+                              VALUES (?1, ?2, ?3, ?4, randomblob(16), ?4)";
                 sqlx::query(insert)
                     .bind(open.group_id.0.to_vec())
                     .bind(open.access_pub.to_vec())
@@ -334,35 +378,21 @@ impl Storage for SqliteStorage {
         max_blobs: u32,
         max_bytes: usize,
     ) -> Result<Page, StorageError> {
-        // One statement, so that the page and max_cursor are of one moment. Payloads of rows past `max_bytes` are not
-        // loaded; one row more than asked for tells whether there is more.
-        let sql = "
-            WITH wanted AS (
-                SELECT id, cursor, size FROM blobs
-                WHERE group_ref = (SELECT id FROM groups WHERE group_id = ?1)
-                  AND cursor > max(?2, (SELECT dropped_to FROM groups WHERE group_id = ?1)) AND size > 0
-                ORDER BY cursor LIMIT ?3
-            ), page AS (
-                SELECT id, size, sum(size) OVER (ORDER BY cursor) AS total FROM wanted
-            )
-            SELECT g.max_cursor, p.id, b.cursor, b.blob_id, b.sender, b.epoch, b.timestamp, b.expires_at,
-                   b.payload
-            FROM groups g
-            LEFT JOIN page p
-            LEFT JOIN blobs b ON b.id = p.id AND (p.total <= ?4 OR p.total = p.size)
-            WHERE g.group_id = ?1";
-        let rows = sqlx::query(sql)
+        let rows = sqlx::query(READ)
             .bind(group_id.0.to_vec())
             .bind(int(after))
             .bind(i64::from(max_blobs) + 1)
             .bind(int(max_bytes as u64))
+            .bind(int(limits::WALKED_ROWS))
             .fetch_all(&mut *self.reader().await?)
             .await?;
         let mut max_cursor = 0;
+        let mut first = None;
         let mut found = 0;
         let mut blobs = Vec::with_capacity(rows.len());
         for row in &rows {
             max_cursor = number(row, 0)?;
+            first = row.try_get::<Option<i64>, _>(9)?;
             if row.try_get::<Option<i64>, _>(1)?.is_some() {
                 found += 1;
             }
@@ -372,17 +402,8 @@ impl Storage for SqliteStorage {
         }
         blobs.sort_unstable_by_key(|blob| blob.cursor);
         blobs.truncate(max_blobs as usize);
-        let has_more = blobs.len() < found;
-        let up_to = match blobs.last() {
-            Some(last) if has_more => last.cursor,
-            _ => max_cursor,
-        };
-        Ok(Page {
-            blobs,
-            up_to,
-            has_more,
-            max_cursor,
-        })
+        let first = first.and_then(|first| u64::try_from(first).ok());
+        Ok(page(blobs, found, first, max_cursor))
     }
 
     async fn has(&self, group_id: GroupId, ids: Vec<BlobId>) -> Result<Vec<Mark>, StorageError> {
@@ -501,6 +522,23 @@ impl Storage for SqliteStorage {
         .await
     }
 
+    async fn forget_groups(
+        &self,
+        opened_before: Timestamp,
+        max_groups: u32,
+    ) -> Result<u64, StorageError> {
+        let mut reader = self.reader().await?;
+        let unused = retention::unused_groups(&mut reader, opened_before, max_groups).await?;
+        drop(reader);
+        if unused.is_empty() {
+            return Ok(0);
+        }
+        self.write(async |connection| {
+            retention::forget_groups(connection, &unused, opened_before).await
+        })
+        .await
+    }
+
     async fn shrink(&self) -> Result<bool, StorageError> {
         let spare = retention::spare_pages(&mut *self.reader().await?).await?;
         if spare == 0 {
@@ -610,6 +648,7 @@ fn group_info(row: &SqliteRow, after: u64) -> Result<GroupInfo, StorageError> {
     let next: Option<i64> = row.try_get(7)?;
     let next = next.and_then(|next| u64::try_from(next).ok());
     Ok(GroupInfo {
+        founding: bytes(row, 8)?,
         snapshot: covers,
         lacking: lacks(after, number(row, 1)?, number(row, 6)?, next),
         max_cursor: number(row, 1)?,

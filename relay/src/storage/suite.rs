@@ -32,10 +32,12 @@ pub(super) async fn conformance<F: Future<Output = Arc<dyn Storage>>>(make: impl
     quota_is_a_running_total(&*make().await).await;
     pages_are_bounded_in_rows_and_bytes(&*make().await).await;
     holes_do_not_stop_a_reader(&*make().await).await;
+    reading_walks_in_steps_over_what_was_erased(&*make().await).await;
     expiry_frees_what_it_deletes(&*make().await).await;
     the_census_sorts_active_devices_by_their_lag(&*make().await).await;
     what_everybody_has_is_deleted(&*make().await).await;
     gone_devices_are_forgotten(&*make().await).await;
+    groups_without_anything_are_forgotten(&*make().await).await;
     the_devices_that_were_here_last_are_listed(&*make().await).await;
     invites_are_kept_changed_and_forgotten(&*make().await).await;
     bounds::conformance(&make).await;
@@ -59,6 +61,7 @@ pub(crate) fn open(group_id: GroupId) -> OpenGroup {
         chain: Vec::new(),
         max_groups: 10,
         now: NOW,
+        renew_before: Timestamp(0),
         marks: Vec::new(),
         after_cursor: 0,
     }
@@ -343,6 +346,35 @@ async fn pages_are_bounded_in_rows_and_bytes(storage: &dyn Storage) {
     );
 }
 
+async fn reading_walks_in_steps_over_what_was_erased(storage: &dyn Storage) {
+    storage.open_group(open(A)).await.unwrap();
+    // Without payload they are as if erased.
+    let erased = limits::WALKED_ROWS + 10;
+    let mut blobs: Vec<Pending> = (1..=erased).map(|n| pending(A, n, 0)).collect();
+    blobs.push(pending(A, erased + 1, 10));
+    blobs.push(pending(A, erased + 2, 0));
+    for blob in &mut blobs[..5] {
+        blob.blob.ttl = 1;
+    }
+    for blobs in blobs.chunks(1024) {
+        cursors(storage, blobs).await;
+    }
+    let after = NOW.plus(Duration::from_secs(2));
+    assert_eq!(storage.expire(after, 100).await.unwrap(), 5);
+    let read = async |after| {
+        let page = storage.read(A, after, 10, 1000).await.unwrap();
+        let cursors: Vec<u64> = page.blobs.iter().map(|blob| blob.cursor).collect();
+        (cursors, page.up_to, page.has_more)
+    };
+    // What is not there at all is no step.
+    let first = 5 + limits::WALKED_ROWS;
+    assert_eq!(read(0).await, (vec![], first, true));
+    assert_eq!(read(first).await, (vec![erased + 1], erased + 2, false));
+    assert_eq!(read(20).await, (vec![erased + 1], erased + 2, false));
+    assert_eq!(read(11).await, (vec![erased + 1], erased + 1, true));
+    assert_eq!(read(10).await, (vec![], erased, true));
+}
+
 async fn holes_do_not_stop_a_reader(storage: &dyn Storage) {
     storage.open_group(open(A)).await.unwrap();
     let mut blobs: Vec<Pending> = (1..=6).map(|n| pending(A, n, 10)).collect();
@@ -555,6 +587,58 @@ async fn gone_devices_are_forgotten(storage: &dyn Storage) {
         "what is forgotten holds nothing back"
     );
     while storage.shrink().await.unwrap() {}
+}
+
+async fn groups_without_anything_are_forgotten(storage: &dyn Storage) {
+    let later = NOW.plus(Duration::from_secs(60));
+    let (rotated, c) = (keys::group(), GroupId([3; 32]));
+    let founded = storage.open_group(open(A)).await.unwrap();
+    storage.open_group(open(B)).await.unwrap();
+    storage.open_group(open(c)).await.unwrap();
+    let opening = keys::opened(&keys::founding(), &keys::device(1), vec![]);
+    storage.open_group(opening).await.unwrap();
+    let rotation = keys::revoking(&keys::founding(), 1, 3, 0);
+    storage.rotate(rotation).await.unwrap();
+    cursors(storage, &[pending(A, 1, 10)]).await;
+    see(storage, &[seen(B, 1, 0, NOW)]).await;
+
+    assert_eq!(storage.forget_groups(NOW, 10).await.unwrap(), 0, "too soon");
+    let renewed = OpenGroup {
+        now: later,
+        renew_before: later,
+        create: false,
+        ..open(c)
+    };
+    storage.open_group(renewed.clone()).await.unwrap();
+    let forgotten = storage.forget_groups(later, 10).await.unwrap();
+    assert_eq!(forgotten, 0, "each is used in some way");
+
+    storage.expire(later, 100).await.unwrap();
+    storage.forget_devices(later, 100).await.unwrap();
+    assert_eq!(storage.forget_groups(later, 1).await.unwrap(), 1);
+    assert_eq!(storage.forget_groups(later, 10).await.unwrap(), 1);
+    assert_eq!(storage.stats().await.unwrap().groups, 2);
+    let open_again = |group| OpenGroup {
+        group_id: group,
+        ..renewed.clone()
+    };
+    for gone in [A, B] {
+        let unknown = storage.open_group(open_again(gone)).await;
+        assert!(matches!(unknown, Err(OpenError::Unknown)));
+    }
+    storage.open_group(open_again(c)).await.unwrap();
+    storage.open_group(open_again(rotated)).await.unwrap();
+    let late = storage.commit(batch(&[pending(A, 2, 10)])).await.unwrap();
+    assert_eq!(late, [Err(Refused::UnknownGroup)]);
+
+    let anew = storage.open_group(open(A)).await.unwrap();
+    assert_eq!(anew.max_cursor, 0);
+    assert_ne!(
+        anew.founding, founded.founding,
+        "devices see the difference"
+    );
+    let again = storage.open_group(open(A)).await.unwrap();
+    assert_eq!(again.founding, anew.founding);
 }
 
 async fn the_devices_that_were_here_last_are_listed(storage: &dyn Storage) {

@@ -112,6 +112,9 @@ impl Storage for Fake {
     async fn expire_snapshots(&self, _: Timestamp, _: Timestamp) -> Result<u64, StorageError> {
         Ok(0)
     }
+    async fn forget_groups(&self, _: Timestamp, _: u32) -> Result<u64, StorageError> {
+        Ok(0)
+    }
     async fn forget_devices(&self, _: Timestamp, _: u32) -> Result<u64, StorageError> {
         Ok(0)
     }

@@ -30,7 +30,8 @@ pub(super) struct Active {
     pub(super) storing: VecDeque<(BlobId, usize)>,
     pub(super) storing_bytes: usize,
     pub(super) refusing: bool,
-    pub(super) pulling: bool,
+    /// How many blobs the device wants of the page that it asked for.
+    pub(super) pulling: Option<u32>,
     pub(super) asking: bool,
     /// What the device asked to delete.
     pub(super) deleting: Option<BlobId>,

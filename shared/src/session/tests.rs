@@ -71,6 +71,19 @@ fn run(session: &mut Session, input: Input) -> Vec<Output> {
     out
 }
 
+fn info(max_cursor: u64) -> GroupInfo {
+    GroupInfo {
+        founding: [0; 16],
+        snapshot: None,
+        lacking: false,
+        max_cursor,
+        epoch: 0,
+        access_pub: keys().access_pub(),
+        marks: Vec::new(),
+        revoked: false,
+    }
+}
+
 fn open(max_cursor: u64) -> Session {
     let mut session = Session::new(config(), Timestamp(0));
     let out = run(
@@ -81,16 +94,8 @@ fn open(max_cursor: u64) -> Session {
         out.as_slice(),
         [Output::OpenGroup { create: true, .. }]
     ));
-    let info = GroupInfo {
-        snapshot: None,
-        lacking: false,
-        max_cursor,
-        epoch: 0,
-        access_pub: keys().access_pub(),
-        marks: Vec::new(),
-        revoked: false,
-    };
-    let out = run(&mut session, Input::GroupOpened(Ok(info), Timestamp(0)));
+    let opened = Input::GroupOpened(Ok(info(max_cursor)), Timestamp(0));
+    let out = run(&mut session, opened);
     assert!(matches!(
         out.as_slice(),
         [Output::Send(Message::Welcome(_))]
@@ -103,6 +108,63 @@ fn refusal(out: &[Output]) -> Option<ErrorCode> {
         [Output::Send(Message::Error(error)), Output::Close] => Some(error.code),
         _ => None,
     }
+}
+
+#[test]
+fn a_group_that_was_founded_anew_is_another_life() {
+    let life = |founding| {
+        let mut session = Session::new(config(), Timestamp(0));
+        run(
+            &mut session,
+            Input::Frame(Ok(Message::Hello(hello(&keys())))),
+        );
+        let info = GroupInfo {
+            founding,
+            ..info(0)
+        };
+        let out = run(&mut session, Input::GroupOpened(Ok(info), Timestamp(0)));
+        match out.as_slice() {
+            [Output::Send(Message::Welcome(welcome))] => welcome.incarnation,
+            _ => panic!("{out:?}"),
+        }
+    };
+    assert_eq!(life([0; 16]), config().incarnation, "from before foundings");
+    assert_ne!(life([1; 16]), life([2; 16]));
+    assert_eq!(life([1; 16]), life([1; 16]));
+}
+
+#[test]
+fn a_pull_goes_on_over_pages_that_have_nothing() {
+    let mut session = open(9_000);
+    let limit = 3;
+    let pull = Message::Pull(Pull {
+        after_cursor: 5,
+        limit,
+    });
+    let out = run(&mut session, Input::Frame(Ok(pull)));
+    assert!(matches!(out[..], [Output::Read { after: 5, .. }]));
+    let page = |up_to| Page {
+        blobs: vec![],
+        up_to,
+        has_more: up_to < 9_000,
+        max_cursor: 9_000,
+    };
+    let pulled = |page| Input::Read(Purpose::Pull, Ok(page));
+    let out = run(&mut session, pulled(page(4_100)));
+    let next = Output::Read {
+        purpose: Purpose::Pull,
+        after: 4_100,
+        max_blobs: limit,
+        max_bytes: limits::MAX_PULL_BYTES,
+    };
+    assert_eq!(out, [next]);
+    assert!(!session.wants_frames());
+    let out = run(&mut session, pulled(page(9_000)));
+    assert!(
+        matches!(&out[..], [Output::Send(Message::PullResponse(page))] if !page.has_more),
+        "{out:?}"
+    );
+    assert!(session.wants_frames());
 }
 
 #[test]
@@ -406,7 +468,7 @@ fn any_input() -> impl Strategy<Value = Input> {
     prop_oneof![
         12 => message.prop_map(|message| Input::Frame(Ok(message))),
         1 => Just(Input::Frame(Err(DecodeError::Malformed))),
-        4 => (0u64..9).prop_map(|max_cursor| Input::GroupOpened(Ok(GroupInfo { snapshot: None, lacking: false, max_cursor, epoch: 0, access_pub: keys().access_pub(), marks: Vec::new(), revoked: false }), Timestamp(1))),
+        4 => (0u64..9).prop_map(|max_cursor| Input::GroupOpened(Ok(GroupInfo { founding: [0; 16], snapshot: None, lacking: false, max_cursor, epoch: 0, access_pub: keys().access_pub(), marks: Vec::new(), revoked: false }), Timestamp(1))),
         6 => (1u64..30).prop_map(|cursor| Input::Stored(Ok(Stored { cursor, timestamp: Timestamp(1) }))),
         1 => Just(Input::Stored(Err(WireError::new(ErrorCode::StorageFailed, "x")))),
         8 => page.clone().prop_map(|page| Input::Read(Purpose::Stream, Ok(page))),

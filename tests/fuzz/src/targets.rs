@@ -6,6 +6,7 @@ mod engine;
 mod frames;
 mod http;
 mod invite;
+mod notices;
 mod sealed;
 mod session;
 mod tokens;
@@ -62,6 +63,11 @@ pub const TARGETS: &[Target] = &[
         name: "config",
         run: config::run,
         seeds: config::seeds,
+    },
+    Target {
+        name: "notices",
+        run: notices::run,
+        seeds: notices::seeds,
     },
     Target {
         name: "tokens",

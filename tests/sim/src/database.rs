@@ -111,6 +111,7 @@ impl Database {
         let revoked = |link: &Certificate| link.claims.revoked == Some(device);
         let next = group.rows.range(after + 1..).next().map(|(next, _)| *next);
         Some(GroupInfo {
+            founding: [0; 16],
             snapshot: group.snapshot.first().map(|part| part.covers),
             lacking: group.max_cursor > after
                 && (group.dropped_to > after || next != Some(after + 1)),

@@ -210,3 +210,29 @@ pub(super) async fn forget_devices(
         .await?;
     Ok(done.rows_affected())
 }
+
+/// Forgets at most `max_groups` groups that have nothing and were last opened before. One whose keys have changed is kept:
+/// without its certificates a device that was revoked could found it anew.
+pub(super) async fn forget_groups(
+    connection: &mut PgConnection,
+    opened_before: Timestamp,
+    max_groups: u32,
+) -> Result<u64, sqlx::Error> {
+    let sql = "WITH unused AS ( \
+                   SELECT id FROM groups WHERE opened_at < $1 AND epoch = 0 AND row_count = 0 \
+                   AND NOT EXISTS (SELECT 1 FROM blobs WHERE group_ref = groups.id) \
+                   AND NOT EXISTS (SELECT 1 FROM devices WHERE group_ref = groups.id) \
+                   AND NOT EXISTS (SELECT 1 FROM rotations WHERE group_ref = groups.id) \
+                   AND NOT EXISTS (SELECT 1 FROM key_packets WHERE group_ref = groups.id) \
+                   AND NOT EXISTS (SELECT 1 FROM deletions WHERE group_ref = groups.id) \
+                   AND NOT EXISTS (SELECT 1 FROM snapshots WHERE group_ref = groups.id) \
+                   LIMIT $2 FOR UPDATE SKIP LOCKED \
+               ) \
+               DELETE FROM groups USING unused WHERE groups.id = unused.id";
+    let done = sqlx::query(sql)
+        .bind(int(opened_before.0))
+        .bind(i64::from(max_groups))
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
+}

@@ -193,6 +193,48 @@ pub(super) async fn forget_devices(
     Ok(done.rows_affected())
 }
 
+/// Nothing that a device could miss hangs on such a group. One whose keys have changed is kept: without its certificates a
+/// device that was revoked could found it anew.
+const UNUSED: &str = "opened_at < ?1 AND epoch = 0 AND row_count = 0 \
+    AND NOT EXISTS (SELECT 1 FROM blobs WHERE group_ref = groups.id) \
+    AND NOT EXISTS (SELECT 1 FROM devices WHERE group_ref = groups.id) \
+    AND NOT EXISTS (SELECT 1 FROM rotations WHERE group_ref = groups.id) \
+    AND NOT EXISTS (SELECT 1 FROM key_packets WHERE group_ref = groups.id) \
+    AND NOT EXISTS (SELECT 1 FROM deletions WHERE group_ref = groups.id) \
+    AND NOT EXISTS (SELECT 1 FROM snapshots WHERE group_ref = groups.id)";
+
+/// A few groups that have nothing and were last opened before. Only reads.
+pub(super) async fn unused_groups(
+    connection: &mut SqliteConnection,
+    opened_before: Timestamp,
+    max_groups: u32,
+) -> Result<Vec<i64>, StorageError> {
+    let sql = format!("SELECT id FROM groups WHERE {UNUSED} LIMIT ?2");
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(int(opened_before.0))
+        .bind(max_groups)
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// Deletes those of them that are unused still.
+pub(super) async fn forget_groups(
+    connection: &mut SqliteConnection,
+    unused: &[i64],
+    opened_before: Timestamp,
+) -> Result<u64, StorageError> {
+    let sql = format!(
+        "DELETE FROM groups WHERE {UNUSED} AND id IN (SELECT j.value FROM json_each(?2) j)"
+    );
+    let done = sqlx::query(AssertSqlSafe(sql))
+        .bind(int(opened_before.0))
+        .bind(json(unused)?)
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
+}
+
 /// Free pages beyond those that the next blobs will want.
 pub(super) async fn spare_pages(connection: &mut SqliteConnection) -> Result<u64, StorageError> {
     let sql = "SELECT f.freelist_count, p.page_count \

@@ -72,6 +72,7 @@ fn a_device_that_only_asks_for_a_group_is_not_there() {
     };
     run(&mut session, frame(Message::Hello(asking)));
     let info = GroupInfo {
+        founding: [0; 16],
         snapshot: None,
         lacking: false,
         max_cursor: 0,

@@ -289,6 +289,7 @@ impl Run {
             let result = match source.u8() % 8 {
                 0 => Err(WireError::new(ErrorCode::UnknownGroup, "unknown")),
                 _ => Ok(GroupInfo {
+                    founding: [0; 16],
                     snapshot: None,
                     lacking: false,
                     max_cursor: self.world.max(),
