@@ -75,29 +75,45 @@ pub(crate) type Found = (InviteKey, String, Offer);
 
 /// Finds the invite that somebody opened, scanned or typed, without using it up. `relays` are those of this device: a code
 /// does not say which one holds its invite.
-pub(crate) async fn find(text: &str, relays: &[String]) -> Result<Found, SyncError> {
+pub(crate) async fn find(
+    text: &str,
+    relays: &[String],
+    device: DeviceId,
+) -> Result<Found, SyncError> {
     match Invitation::parse(text).map_err(|error| invite_error(&error))? {
         Invitation::Link(key, relay) => {
             let relay = normal_url(&relay).map_err(|error| {
                 SyncError::new(code::INVITE_INVALID, error.message).because("malformed")
             })?;
-            let offer = fetch_offer(&relay, &key).await?;
+            let sealed = match fetch_sealed(&relay, key.lookup, None).await {
+                Err(error) if is_claimed(&error) => fetch_again(&relay, &key, device).await?,
+                sealed => sealed?,
+            };
+            let offer = open_offer(&key, &sealed)?;
             Ok((key, relay, offer))
         }
-        Invitation::Code(typed) => find_code(&typed, relays).await,
+        Invitation::Code(typed) => find_code(&typed, relays, device).await,
     }
 }
 
-async fn find_code(typed: &InviteCode, relays: &[String]) -> Result<Found, SyncError> {
+async fn find_code(
+    typed: &InviteCode,
+    relays: &[String],
+    device: DeviceId,
+) -> Result<Found, SyncError> {
     let mut failure: Option<SyncError> = None;
     for relay in relays {
-        match fetch_sealed(relay, typed.lookup()).await {
+        match fetch_sealed(relay, typed.lookup(), None).await {
             Ok(sealed) => {
                 // Only now, because it is slow.
                 let key = key_of(typed.clone()).await?;
-                let offer = key
-                    .open_offer(&sealed)
-                    .map_err(|error| invite_error(&error))?;
+                let offer = open_offer(&key, &sealed)?;
+                return Ok((key, relay.clone(), offer));
+            }
+            Err(error) if is_claimed(&error) => {
+                let key = key_of(typed.clone()).await?;
+                let sealed = fetch_again(relay, &key, device).await?;
+                let offer = open_offer(&key, &sealed)?;
                 return Ok((key, relay.clone(), offer));
             }
             Err(error) => {
@@ -159,16 +175,31 @@ pub(crate) async fn create(
     expires.map(Timestamp).ok_or_else(|| strange(relay))
 }
 
-/// Fetches what an invite offers, without using it up.
-pub(crate) async fn fetch_offer(relay: &str, key: &InviteKey) -> Result<Offer, SyncError> {
-    let sealed = fetch_sealed(relay, key.lookup).await?;
-    key.open_offer(&sealed)
-        .map_err(|error| invite_error(&error))
+fn open_offer(key: &InviteKey, sealed: &[u8]) -> Result<Offer, SyncError> {
+    key.open_offer(sealed).map_err(|error| invite_error(&error))
 }
 
-async fn fetch_sealed(relay: &str, lookup: InviteLookup) -> Result<Vec<u8>, SyncError> {
-    let answer = request(relay, "GET", &path(lookup), None, None).await?;
+/// Fetches what an invite offers, without using it up; what somebody has claimed only as that claimant.
+async fn fetch_sealed(
+    relay: &str,
+    lookup: InviteLookup,
+    claimant: Option<[u8; 16]>,
+) -> Result<Vec<u8>, SyncError> {
+    let mut path = path(lookup);
+    if let Some(claimant) = claimant {
+        path = format!("{path}?claimant={}", encode(&claimant));
+    }
+    let answer = request(relay, "GET", &path, None, None).await?;
     binary(relay, &answer, "offer")
+}
+
+/// Somebody has used it up: perhaps this device, and the answer was lost.
+fn is_claimed(error: &SyncError) -> bool {
+    error.reason == Some("claimed")
+}
+
+async fn fetch_again(relay: &str, key: &InviteKey, device: DeviceId) -> Result<Vec<u8>, SyncError> {
+    fetch_sealed(relay, key.lookup, Some(key.claimant(device))).await
 }
 
 /// What a relay gives whoever claims an invite.

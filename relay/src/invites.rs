@@ -109,12 +109,16 @@ impl Invite {
         self.expires_at.since(now)
     }
 
-    /// Whether the offer may be shown.
+    /// Whether the offer may be shown: to everybody before it is claimed, then to its claimant, whose answer may have been
+    /// lost.
     ///
     /// # Errors
     /// Why not.
-    pub fn look(&self, now: Timestamp) -> Result<(), Unusable> {
+    pub fn look(&self, by: Option<[u8; 16]>, now: Timestamp) -> Result<(), Unusable> {
         match self.state {
+            InviteState::Claimed { claimant } if by == Some(claimant) && now < self.expires_at => {
+                Ok(())
+            }
             InviteState::Claimed { .. } => Err(Unusable::Claimed),
             InviteState::Cancelled => Err(Unusable::Cancelled),
             InviteState::Open if now >= self.expires_at => Err(Unusable::Expired),
@@ -273,11 +277,17 @@ mod tests {
     #[test]
     fn one_claimant_gets_the_secrets_and_gets_them_again() {
         let mut invite = invite();
-        assert_eq!(invite.look(NOW), Ok(()));
+        assert_eq!(invite.look(None, NOW), Ok(()));
         assert_eq!(invite.claim(by(1, TOKEN), NOW), gives(&[2], &[]));
         assert_eq!(invite.claim(by(1, TOKEN), NOW), gives(&[2], &[]));
         assert_eq!(invite.claim(by(2, TOKEN), NOW), Err(Unusable::Claimed));
-        assert_eq!(invite.look(NOW), Err(Unusable::Claimed));
+        assert_eq!(invite.look(None, NOW), Err(Unusable::Claimed));
+        let InviteState::Claimed { claimant } = invite.state else {
+            panic!("{:?}", invite.state);
+        };
+        assert_eq!(invite.look(Some([99; 16]), NOW), Err(Unusable::Claimed));
+        assert_eq!(invite.look(Some(claimant), NOW), Ok(()));
+        assert_eq!(invite.look(Some(claimant), LATE), Err(Unusable::Claimed));
         assert_eq!(invite.request, [1]);
         assert_eq!(invite.claim(by(1, TOKEN), LATE), Err(Unusable::Expired));
         assert_eq!(
@@ -313,7 +323,7 @@ mod tests {
         assert!(cancelled.secrets.is_empty() && cancelled.offer.is_empty());
         let refused = Err(Unusable::Cancelled);
         assert_eq!(cancelled.claim(by(1, TOKEN), NOW), refused);
-        assert_eq!(invite().look(LATE), Err(Unusable::Expired));
+        assert_eq!(invite().look(None, LATE), Err(Unusable::Expired));
         assert_eq!(invite().claim(by(1, TOKEN), LATE), Err(Unusable::Expired));
     }
 

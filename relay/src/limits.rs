@@ -249,6 +249,12 @@ pub const EXPIRE_SNAPSHOTS: u32 = 16;
 pub const ACTIVE: Duration = Duration::from_secs(24 * 3600);
 /// Groups looked at in one step for blobs that all their devices have acknowledged.
 pub const SWEEP_GROUPS: u32 = 256;
+/// Bytes of a snapshot that one transaction of SQLite stores.
+pub const SNAPSHOT_PIECE: usize = 64 * 1024;
+/// How many times as long as a piece took snapshots rest after it.
+pub const PIECE_REST: u32 = 3;
+/// Such pieces that one transaction deletes.
+pub const CLEARED_PIECES: u32 = 2;
 /// Devices forgotten in one transaction.
 pub const FORGET_DEVICES: u32 = 256;
 /// Groups forgotten in one transaction.

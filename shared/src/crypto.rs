@@ -57,6 +57,8 @@ pub(crate) mod domain {
     pub(crate) const INVITE_SECRETS: &[u8] = b"0k-sync/1 invite secrets";
     /// KDF: invite key → token that claims or cancels the invite.
     pub(crate) const INVITE_CLAIM: &[u8] = b"0k-sync/1 invite claim";
+    /// KDF: invite key → claimant; the device's id follows.
+    pub(crate) const INVITE_CLAIMANT: &[u8] = b"0k-sync/1 invite claimant";
     /// Hash: app and name of a group → salt of its passphrase.
     pub(crate) const PASSPHRASE: &[u8] = b"0k-sync/1 passphrase";
     /// KDF: seed of an invite's owner → its token.

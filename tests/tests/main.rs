@@ -14,6 +14,7 @@ mod device_storage;
 mod forgotten;
 mod forks;
 mod invite_attacks;
+mod invites;
 mod limits;
 mod nodes;
 mod passphrases;

@@ -83,7 +83,8 @@ impl Client {
         F: FnOnce(ComparisonCode),
         C: Future<Output = ()>,
     {
-        let (key, relay, offer) = invite::find(invitation, &self.inner.relays).await?;
+        let (key, relay, offer) =
+            invite::find(invitation, &self.inner.relays, self.inner.device).await?;
         let group = offer.group_id;
         // A member whose keys are older was left out of a change of keys: the invite brings the newer ones.
         let held = self.inner.mirror.group(group);
@@ -144,7 +145,8 @@ impl Client {
         on_code: impl FnOnce(ComparisonCode),
     ) -> Result<Secrets, SyncError> {
         let request = self.seal_request(key, None);
-        let claimed = invite::claim(relay, key, random_id(), &request).await?;
+        let claimant = key.claimant(self.inner.device);
+        let claimed = invite::claim(relay, key, claimant, &request).await?;
         let secrets = key
             .open_secrets(&claimed.secrets)
             .map_err(|error| invite::invite_error(&error))?;

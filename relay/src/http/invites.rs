@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_LENGTH;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -226,14 +226,19 @@ async fn create(
 async fn look(
     State(shared): State<Shared>,
     Path(lookup): Path<String>,
+    uri: Uri,
 ) -> Result<Json<Offered>, ApiError> {
     let lookup = lookup_of(&lookup)?;
+    let by = uri
+        .query()
+        .and_then(|query| query.strip_prefix("claimant="));
+    let by = by.map(fixed).transpose()?;
     let invite = shared
         .storage
         .invite(lookup)
         .await?
         .ok_or_else(|| refuse(Unusable::Unknown))?;
-    invite.look(shared.clock.now()).map_err(refuse)?;
+    invite.look(by, shared.clock.now()).map_err(refuse)?;
     Ok(Json(Offered {
         version: VERSION,
         offer: BASE64URL_NOPAD.encode(&invite.offer),

@@ -10,6 +10,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection as _, Row, SqliteConnection};
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
 use zerok_sync_shared::message::{Blob, ListedDevice, Mark, SnapshotPart};
 use zerok_sync_shared::session::{GroupInfo, KeysSince, NewRotation, Page};
@@ -53,6 +54,8 @@ pub struct SqliteStorage {
     writer: Mutex<Option<SqliteConnection>>,
     /// What writes something else than pushes waits here for its turn, so that pushes wait for one of those at most.
     others: Mutex<()>,
+    /// The same for pieces of snapshots.
+    pieces: Mutex<()>,
     readers: SqlitePool,
     wal: Wal,
     room: Room,
@@ -103,6 +106,7 @@ impl SqliteStorage {
             incarnation,
             writer,
             others: Mutex::new(()),
+            pieces: Mutex::new(()),
             readers,
             wal,
             room: Room::default(),
@@ -154,6 +158,18 @@ impl SqliteStorage {
         row.as_ref().map(mark).transpose()
     }
 
+    /// Deletes what is left of snapshots that nobody wants any more.
+    async fn clear_snapshots(&self) -> Result<(), StorageError> {
+        loop {
+            let unwanted = snapshots::unwanted(&mut *self.reader().await?).await?;
+            let Some(unwanted) = unwanted else {
+                return Ok(());
+            };
+            self.write_piece(async |connection| snapshots::clear(connection, unwanted).await)
+                .await?;
+        }
+    }
+
     /// Whether a group that was found is there still, noted as opened from now on if that is due.
     async fn is_kept(&self, found: &SqliteRow, open: &OpenGroup) -> Result<bool, StorageError> {
         if number(found, 9)? >= open.renew_before.0 {
@@ -176,6 +192,18 @@ impl SqliteStorage {
     ) -> Result<T, E> {
         let _turn = self.others.lock().await;
         self.commit_one(work).await
+    }
+
+    /// The same for a piece of a snapshot, after which snapshots rest: they can wait, and pushes find the disk free.
+    async fn write_piece<T, E: From<StorageError>>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _turn = self.pieces.lock().await;
+        let started = Instant::now();
+        let written = self.write(work).await;
+        sleep(limits::PIECE_REST * started.elapsed()).await;
+        written
     }
 
     /// Runs `work` in a transaction of the writing connection: all of it is kept, or nothing.
@@ -476,16 +504,18 @@ impl Storage for SqliteStorage {
     }
     async fn put_snapshot_part(&self, put: PutPart) -> Result<(), PutPartError> {
         self.wal.writes(put.new.part.payload.len() as u64);
-        let put = self
-            .write(async |connection| {
+        for piece in 0..snapshots::pieces(&put) {
+            let stored = self.write_piece(async |connection| {
                 let room = self.room(connection).await?;
-                snapshots::put(connection, &put, room).await
-            })
-            .await;
-        if matches!(put, Err(PutPartError::Full)) {
-            self.room.tell_full();
+                snapshots::put(connection, &put, piece, room).await
+            });
+            let stored = stored.await;
+            if matches!(stored, Err(PutPartError::Full)) {
+                self.room.tell_full();
+            }
+            stored?;
         }
-        put
+        self.clear_snapshots().await.map_err(PutPartError::from)
     }
 
     async fn snapshot_part(
@@ -501,8 +531,11 @@ impl Storage for SqliteStorage {
         now: Timestamp,
         abandoned_before: Timestamp,
     ) -> Result<u64, StorageError> {
-        self.write(async |connection| snapshots::expire(connection, now, abandoned_before).await)
-            .await
+        let expiring = self
+            .write(async |connection| snapshots::expire(connection, now, abandoned_before).await);
+        let expired = expiring.await?;
+        self.clear_snapshots().await?;
+        Ok(expired)
     }
 
     async fn forget_devices(

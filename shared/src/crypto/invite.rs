@@ -151,6 +151,16 @@ impl InviteKey {
         *self.secret.derive(domain::INVITE_CLAIM).expose()
     }
 
+    /// As what a device claims the invite, where nobody confirms: the same each time, so that it may ask again whose answer
+    /// was lost. It tells the relay nothing of the device.
+    #[must_use]
+    pub fn claimant(&self, device: DeviceId) -> [u8; 16] {
+        let info = [domain::INVITE_CLAIMANT, device.as_bytes()].concat();
+        let derived = *self.secret.derive(&info).expose();
+        let (claimant, _) = derived.split_at(16);
+        claimant.try_into().unwrap_or_default()
+    }
+
     /// Seals what the relay will keep.
     #[must_use]
     pub fn seal(

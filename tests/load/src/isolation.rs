@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
 use clap::ValueEnum;
 use tokio::task::JoinSet;
 use zerok_sync_shared::ids::BlobId;
-use zerok_sync_shared::limits::MAX_PUSHES_IN_FLIGHT;
-use zerok_sync_shared::message::{Delete, Message};
+use zerok_sync_shared::limits::{MAX_PUSHES_IN_FLIGHT, MAX_SNAPSHOT_PARTS};
+use zerok_sync_shared::message::{Delete, Message, SnapshotPart};
 use zerok_sync_tests::raw::{Peer, Stream, push};
 
 use crate::report::{Report, Times};
@@ -26,6 +27,8 @@ const VICTIM: u64 = 1;
 const FLOODED: u64 = 2;
 /// Messages of the flood that go out together.
 const BATCH: usize = 32;
+/// Bytes of a part of a snapshot.
+const PART: usize = 1 << 20;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -49,6 +52,8 @@ enum Kind {
     Push,
     /// Push, and erase each blob again
     Erase,
+    /// Upload snapshots of 16 MiB, one after the other
+    Snapshot,
 }
 
 impl Kind {
@@ -56,6 +61,7 @@ impl Kind {
         match self {
             Self::Push => "push",
             Self::Erase => "erase",
+            Self::Snapshot => "snapshot",
         }
     }
 }
@@ -134,7 +140,10 @@ impl Flood {
             tasks.spawn(async move {
                 let mut next = u64::from_le_bytes(*peer.device().0.first_chunk().context("id")?);
                 loop {
-                    let wait = flood(&peer, kind, size, &mut next, &answered).await?;
+                    let wait = match kind {
+                        Kind::Snapshot => snapshots(&peer, &mut next, &answered).await?,
+                        _ => flood(&peer, kind, size, &mut next, &answered).await?,
+                    };
                     refused.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(wait).await;
                 }
@@ -198,6 +207,43 @@ async fn flood(
             }
         }
         stream.writer.flush().await?;
+    }
+}
+
+/// Uploads snapshots without end, until the relay says for how long not to.
+async fn snapshots(peer: &Peer, next: &mut u64, answered: &AtomicU64) -> Result<Duration> {
+    let (mut stream, _) = peer.session(&devices::keys(FLOODED)).await?;
+    *next = next.wrapping_add(1);
+    stream.send(&push(*next, &[1; PAYLOAD])).await?;
+    stream.acknowledged().await?;
+    let payload: Bytes = devices::sealed(PART, FLOODED).into();
+    loop {
+        *next = next.wrapping_add(1);
+        let mut snapshot_id = BlobId([0; 16]);
+        snapshot_id.0[..8].copy_from_slice(&next.to_le_bytes());
+        for part in 0..MAX_SNAPSHOT_PARTS {
+            // What the first cursor has, so that none is newer than another.
+            let part = SnapshotPart {
+                snapshot_id,
+                author: peer.device(),
+                epoch: 0,
+                covers: 1,
+                part,
+                parts: MAX_SNAPSHOT_PARTS,
+                payload: payload.clone(),
+            };
+            stream.send(&Message::Snapshot(part)).await?;
+            let error = match stream.receive().await? {
+                Message::SnapshotAnswer(answer) => answer.refused,
+                Message::Error(error) => Some(error),
+                other => bail!("{other:?}"),
+            };
+            if let Some(error) = error {
+                let wait = error.retry_after_ms.context("refused for good")?;
+                return Ok(Duration::from_millis(wait));
+            }
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

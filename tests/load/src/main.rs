@@ -49,6 +49,9 @@ struct Common {
     /// Further argument of the relay, such as --relay-arg=--blob-ttl=1d; can be given several times
     #[arg(long, global = true, allow_hyphen_values = true)]
     relay_arg: Vec<String>,
+    /// Keep the relay's data in a PostgreSQL server that is started beside it
+    #[arg(long, global = true)]
+    postgres: bool,
     /// How devices reach the relay
     #[arg(long, global = true, default_value = "udp")]
     way: devices::Way,
@@ -96,6 +99,10 @@ async fn run(cli: Cli) -> Result<()> {
         Mode::Catchup(args) => catchup::run(&args, &cli.common).await?,
         Mode::Isolation(args) => isolation::run(&args, &cli.common).await?,
         Mode::Bare => return idle::bare_endpoint().await,
+    };
+    let report = match cli.common.postgres {
+        true => report.on("postgres"),
+        false => report,
     };
     report.publish(&cli.common.out)
 }

@@ -24,6 +24,12 @@ impl Report {
         report
     }
 
+    /// The same under a name that says where the data was.
+    pub fn on(mut self, what: &str) -> Self {
+        self.name = format!("{}-{what}", self.name);
+        self
+    }
+
     pub fn add(&mut self, name: &str, value: impl Into<Value>) {
         self.values.insert(name.to_owned(), value.into());
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use zerok_sync_test_postgres::Postgres;
 use zerok_sync_tests::measure::{cpu_time, metrics};
 use zerok_sync_tests::raw::spawn_relay;
 
@@ -26,6 +27,8 @@ pub struct Target {
     pub url: String,
     folder: TempDir,
     child: Child,
+    /// Ends with it.
+    _database: Option<Postgres>,
 }
 
 /// CPU time and counters at a moment.
@@ -63,8 +66,19 @@ impl Target {
             .args(&common.relay_arg)
             .env_remove("RUST_LOG")
             .stderr(Stdio::inherit());
+        let mut database = None;
+        if common.postgres {
+            let mut server = Postgres::start_in(disk)?;
+            command.arg("--database-url").arg(server.database()?);
+            database = Some(server);
+        }
         let (child, url) = spawn_relay(&mut command).await?;
-        Ok(Self { url, folder, child })
+        Ok(Self {
+            url,
+            folder,
+            child,
+            _database: database,
+        })
     }
 
     /// Where else something may be written on the same disk.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -41,8 +41,18 @@ impl Postgres {
     /// # Errors
     /// When PostgreSQL is not installed, or does not start.
     pub fn start() -> Result<Self> {
+        Self::start_in(&std::env::temp_dir())
+    }
+
+    /// The same with its data in a folder of this one, such as one on another disk.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed, or does not start.
+    pub fn start_in(parent: &Path) -> Result<Self> {
         let programs = programs()?;
-        let folder = tempfile::Builder::new().prefix("postgres").tempdir()?;
+        let folder = tempfile::Builder::new()
+            .prefix("postgres")
+            .tempdir_in(parent)?;
         let account = account()?;
         let mut made = Self {
             programs,

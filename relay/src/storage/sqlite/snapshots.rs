@@ -13,10 +13,22 @@ use crate::storage::snapshots::{
     Before, Begun, Plan, PutPart, PutPartError, plan, unfinished_before,
 };
 
-/// Stores a part; the last one makes the snapshot the group's.
+/// Into how many pieces a part goes.
+pub(super) fn pieces(put: &PutPart) -> usize {
+    put.new
+        .part
+        .payload
+        .len()
+        .div_ceil(limits::SNAPSHOT_PIECE)
+        .max(1)
+}
+
+/// Stores a piece of a part, after those before it. With the last piece the part is there; the last part makes the snapshot
+/// the group's.
 pub(super) async fn put(
     connection: &mut SqliteConnection,
     put: &PutPart,
+    piece: usize,
     room: u64,
 ) -> Result<(), PutPartError> {
     let part = &put.new.part;
@@ -41,7 +53,7 @@ pub(super) async fn put(
         }
     }
     let sql = "SELECT id, complete, covers, stored, snapshot_id, author, epoch, parts FROM snapshots \
-               WHERE group_ref = ?";
+               WHERE group_ref = ? AND complete < 2";
     let rows = sqlx::query(sql)
         .bind(group)
         .fetch_all(&mut *connection)
@@ -76,14 +88,21 @@ pub(super) async fn put(
         None => begin(connection, group, put).await?,
     };
     let size = int(part.payload.len() as u64);
-    let insert = "INSERT INTO snapshot_parts (snapshot_ref, part, payload) VALUES (?, ?, ?)";
+    let bytes = part.payload.chunks(limits::SNAPSHOT_PIECE).nth(piece);
+    // There is one already where storing the part was given up half-way.
+    let insert = "INSERT OR REPLACE INTO snapshot_parts (snapshot_ref, part, piece, payload) \
+                  VALUES (?, ?, ?, ?)";
     sqlx::query(insert)
         .bind(id)
         .bind(part.part)
-        .bind(part.payload.to_vec())
+        .bind(int(piece as u64))
+        .bind(bytes.unwrap_or_default())
         .execute(&mut *connection)
         .await
         .map_err(StorageError::from)?;
+    if piece + 1 < pieces(put) {
+        return Ok(());
+    }
     let complete = part.part + 1 == part.parts;
     if complete && let Some(former) = former {
         remove(connection, group, former).await?;
@@ -159,17 +178,52 @@ async fn use_bytes(
     Ok(())
 }
 
+/// Nobody wants it any more. It counts for nothing from now on, and goes with [`clear`].
 async fn remove(
     connection: &mut SqliteConnection,
     group: i64,
     id: i64,
 ) -> Result<(), StorageError> {
-    let row = sqlx::query("DELETE FROM snapshots WHERE id = ? RETURNING size")
+    let row = sqlx::query("SELECT size FROM snapshots WHERE id = ? AND complete < 2")
         .bind(id)
         .fetch_optional(&mut *connection)
         .await?;
     let size: i64 = row.map_or(Ok(0), |row| row.try_get(0))?;
+    sqlx::query("UPDATE snapshots SET complete = 2, size = 0 WHERE id = ?")
+        .bind(id)
+        .execute(&mut *connection)
+        .await?;
     use_bytes(connection, group, -size).await
+}
+
+/// A snapshot that nobody wants any more. Only reads.
+pub(super) async fn unwanted(
+    connection: &mut SqliteConnection,
+) -> Result<Option<i64>, StorageError> {
+    let sql = "SELECT id FROM snapshots WHERE complete = 2 ORDER BY id LIMIT 1";
+    let row = sqlx::query(sql).fetch_optional(connection).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+/// Deletes some of its pieces, and it with the last of them.
+pub(super) async fn clear(
+    connection: &mut SqliteConnection,
+    unwanted: i64,
+) -> Result<(), StorageError> {
+    let sql = "DELETE FROM snapshot_parts WHERE rowid IN \
+               (SELECT rowid FROM snapshot_parts WHERE snapshot_ref = ? LIMIT ?)";
+    let deleted = sqlx::query(sql)
+        .bind(unwanted)
+        .bind(limits::CLEARED_PIECES)
+        .execute(&mut *connection)
+        .await?;
+    if deleted.rows_affected() < u64::from(limits::CLEARED_PIECES) {
+        sqlx::query("DELETE FROM snapshots WHERE id = ?")
+            .bind(unwanted)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
 }
 
 /// A part of the group's snapshot.
@@ -181,21 +235,27 @@ pub(super) async fn get(
     let sql = "SELECT s.snapshot_id, s.author, s.epoch, s.covers, s.parts, p.payload \
                FROM groups g JOIN snapshots s ON s.group_ref = g.id AND s.complete = 1 \
                JOIN snapshot_parts p ON p.snapshot_ref = s.id \
-               WHERE g.group_id = ? AND p.part = ?";
-    let row = sqlx::query(sql)
+               WHERE g.group_id = ? AND p.part = ? ORDER BY p.piece";
+    let rows = sqlx::query(sql)
         .bind(group_id.0.to_vec())
         .bind(part)
-        .fetch_optional(connection)
+        .fetch_all(connection)
         .await?;
-    let Some(row) = row else { return Ok(None) };
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let mut payload = Vec::new();
+    for piece in &rows {
+        payload.extend_from_slice(piece.try_get(5)?);
+    }
     Ok(Some(SnapshotPart {
-        snapshot_id: BlobId(bytes(&row, 0)?),
-        author: DeviceId(bytes(&row, 1)?),
+        snapshot_id: BlobId(bytes(row, 0)?),
+        author: DeviceId(bytes(row, 1)?),
         epoch: row.try_get(2)?,
-        covers: number(&row, 3)?,
+        covers: number(row, 3)?,
         part,
         parts: row.try_get(4)?,
-        payload: row.try_get::<Vec<u8>, _>(5)?.into(),
+        payload: payload.into(),
     }))
 }
 
@@ -206,7 +266,7 @@ pub(super) async fn expire(
     abandoned_before: Timestamp,
 ) -> Result<u64, StorageError> {
     let sql = "SELECT s.id, s.group_ref FROM snapshots s \
-               WHERE (s.complete = 0 AND s.created_at < ?1) OR (s.created_at < ?2 AND NOT EXISTS (\
+               WHERE (s.complete = 0 AND s.created_at < ?1) OR (s.complete < 2 AND s.created_at < ?2 AND NOT EXISTS (\
                    SELECT 1 FROM devices d WHERE d.group_ref = s.group_ref)) LIMIT ?3";
     let rows = sqlx::query(sql)
         .bind(int(unfinished_before(now).0))
