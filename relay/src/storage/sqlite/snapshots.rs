@@ -103,6 +103,14 @@ pub(super) async fn put(
     if piece + 1 < pieces(put) {
         return Ok(());
     }
+    // Storing a longer one may have been given up before.
+    sqlx::query("DELETE FROM snapshot_parts WHERE snapshot_ref = ? AND part = ? AND piece > ?")
+        .bind(id)
+        .bind(part.part)
+        .bind(int(piece as u64))
+        .execute(&mut *connection)
+        .await
+        .map_err(StorageError::from)?;
     let complete = part.part + 1 == part.parts;
     if complete && let Some(former) = former {
         remove(connection, group, former).await?;

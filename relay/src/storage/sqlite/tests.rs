@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use zerok_sync_shared::ids::GroupId;
 
 use super::*;
-use crate::storage::suite::{batch, bounds, conformance, open, pending};
+use crate::storage::suite::{self, batch, bounds, conformance, open, pending};
 
 const A: GroupId = GroupId([1; 32]);
 
@@ -230,4 +230,43 @@ async fn room_of_deleted_blobs_is_given_back_to_the_disk_in_steps() {
     assert!(length() < 2 << 20, "{}", length());
     assert!(steps > 4, "not all at once: {steps}");
     assert!(!storage.shrink().await.unwrap(), "and what is left is kept");
+}
+
+#[tokio::test]
+async fn a_part_in_pieces_comes_back_whole_also_after_a_longer_one_was_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = at(&folder).await;
+    storage.open_group(open(A)).await.unwrap();
+    storage.commit(batch(&[pending(A, 1, 10)])).await.unwrap();
+    let put = |length: usize| {
+        let mut put = suite::snapshots::part(1, 1, 1, 0, 1);
+        let payload: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+        put.new.part.payload = payload.into();
+        put
+    };
+    let long = put(5 * limits::SNAPSHOT_PIECE);
+    for piece in 0..4 {
+        let stored = storage
+            .write(async |connection| snapshots::put(connection, &long, piece, u64::MAX).await);
+        stored.await.unwrap();
+    }
+    assert_eq!(
+        storage.snapshot_part(A, 0).await.unwrap(),
+        None,
+        "not whole"
+    );
+    let short = put(2 * limits::SNAPSHOT_PIECE + 1);
+    storage.put_snapshot_part(short.clone()).await.unwrap();
+    let found = storage.snapshot_part(A, 0).await.unwrap().unwrap();
+    assert_eq!(found.payload, short.new.part.payload);
+
+    // Nothing is left of one that another has replaced.
+    let next = suite::snapshots::part(2, 1, 1, 0, 1);
+    storage.put_snapshot_part(next.clone()).await.unwrap();
+    let found = storage.snapshot_part(A, 0).await.unwrap().unwrap();
+    assert_eq!(found.payload, next.new.part.payload);
+    let rows = "SELECT (SELECT count(*) FROM snapshots), (SELECT count(*) FROM snapshot_parts)";
+    let mut reader = storage.reader().await.unwrap();
+    let row = sqlx::query(rows).fetch_one(&mut *reader).await.unwrap();
+    assert_eq!((number(&row, 0).unwrap(), number(&row, 1).unwrap()), (1, 1));
 }
