@@ -344,6 +344,7 @@ pub trait Storage: Send + Sync + 'static {
         active_since: Timestamp,
         max_blobs: u32,
     ) -> Result<u64, StorageError>;
+
     /// Stores a part of a snapshot, after those before it. The last one makes it the group's snapshot instead of the former.
     async fn put_snapshot_part(&self, put: PutPart) -> Result<(), PutPartError>;
 

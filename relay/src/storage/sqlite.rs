@@ -6,34 +6,42 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous,
+    SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _, Row, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use zerok_sync_shared::ids::{BlobId, DeviceId, GroupId, Incarnation, InviteLookup};
-use zerok_sync_shared::message::{Blob, ListedDevice, Mark, SnapshotPart};
+use zerok_sync_shared::message::{ListedDevice, Mark, SnapshotPart};
 use zerok_sync_shared::session::{GroupInfo, KeysSince, NewRotation, Page};
 use zerok_sync_shared::time::Timestamp;
 
 use super::keys::{KeptKeys, RotateError};
 use super::room::{Bounds, Room};
-use super::snapshots::{PutPart, PutPartError, lacks};
+use super::snapshots::{PutPart, PutPartError};
 use super::{
-    Batch, Census, Deletion, Deletions, InviteChange, Kept, LAG_BOUNDS, OpenError, OpenGroup,
-    Pending, PutInviteError, Refused, Stats, Storage, StorageError, Sweep, Swept, page,
+    Batch, Census, Deletion, Deletions, InviteChange, Kept, OpenError, OpenGroup, Pending,
+    PutInviteError, Refused, Stats, Storage, StorageError, Sweep, Swept,
 };
 use crate::folder::free_space;
 use crate::invites::Invite;
 use crate::limits;
+use file_id::FileId;
+use groups::Found;
+use rows::{bytes, int, json_hex, number};
 use wal::{Reader, Wal};
 
 mod commit;
+mod counts;
 mod deletions;
+mod file_id;
+mod groups;
 mod invites;
 pub mod keeper;
 mod keys;
+mod read;
 mod retention;
+mod rows;
 mod snapshots;
 #[cfg(test)]
 mod tests;
@@ -150,14 +158,6 @@ impl SqliteStorage {
         self.wal.reader(&self.readers).await
     }
 
-    /// What is at a cursor.
-    async fn mark(&self, group_ref: i64, cursor: u64) -> Result<Option<Mark>, StorageError> {
-        let sql = "SELECT cursor, blob_id, timestamp FROM blobs WHERE group_ref = ? AND cursor = ?";
-        let query = sqlx::query(sql).bind(group_ref).bind(int(cursor));
-        let row = query.fetch_optional(&mut *self.reader().await?).await?;
-        row.as_ref().map(mark).transpose()
-    }
-
     /// Deletes what is left of snapshots that nobody wants any more.
     async fn clear_snapshots(&self) -> Result<(), StorageError> {
         loop {
@@ -171,18 +171,13 @@ impl SqliteStorage {
     }
 
     /// Whether a group that was found is there still, noted as opened from now on if that is due.
-    async fn is_kept(&self, found: &SqliteRow, open: &OpenGroup) -> Result<bool, StorageError> {
-        if number(found, 9)? >= open.renew_before.0 {
-            return Ok(true);
+    async fn is_kept(&self, found: &Found, open: &OpenGroup) -> bool {
+        if found.opened_at >= open.renew_before.0 {
+            return true;
         }
-        let renewed = self.write::<_, StorageError>(async |connection| {
-            let sql = "UPDATE groups SET opened_at = max(opened_at, ?) WHERE group_id = ?";
-            let renew = sqlx::query(sql).bind(int(open.now.0));
-            let renew = renew.bind(open.group_id.0.to_vec()).execute(connection);
-            Ok(renew.await?.rows_affected() > 0)
-        });
+        let renewed = self.write(async |connection| groups::renew(connection, open).await);
         // Where nothing can be written nothing is forgotten, and reading goes on.
-        Ok(renewed.await.unwrap_or(true))
+        renewed.await.unwrap_or(true)
     }
 
     /// The same as [`Self::commit_one`] for what is no push.
@@ -251,29 +246,6 @@ async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result
     Ok(())
 }
 
-/// A page: group, after which cursor, how many rows and one more, bytes of payload, rows to walk over. One statement, so that
-/// the page and max_cursor are of one moment. Payloads of rows past the bytes are not loaded; the row more tells whether there
-/// is more.
-const READ: &str = "
-    WITH of_group AS (
-        SELECT g.id, g.max_cursor, (
-            SELECT cursor FROM blobs WHERE group_ref = g.id AND cursor > max(?2, g.dropped_to)
-            ORDER BY cursor LIMIT 1
-        ) AS first FROM groups g WHERE g.group_id = ?1
-    ), wanted AS (
-        SELECT id, cursor, size FROM blobs
-        WHERE group_ref = (SELECT id FROM of_group) AND cursor >= (SELECT first FROM of_group)
-          AND cursor < (SELECT first FROM of_group) + ?5 AND size > 0
-        ORDER BY cursor LIMIT ?3
-    ), page AS (
-        SELECT id, size, sum(size) OVER (ORDER BY cursor) AS total FROM wanted
-    )
-    SELECT g.max_cursor, p.id, b.cursor, b.blob_id, b.sender, b.epoch, b.timestamp, b.expires_at,
-           b.payload, g.first
-    FROM of_group g
-    LEFT JOIN page p
-    LEFT JOIN blobs b ON b.id = p.id AND (p.total <= ?4 OR p.total = p.size)";
-
 #[async_trait]
 impl Storage for SqliteStorage {
     fn incarnation(&self) -> Incarnation {
@@ -281,83 +253,37 @@ impl Storage for SqliteStorage {
     }
 
     async fn open_group(&self, open: OpenGroup) -> Result<GroupInfo, OpenError> {
-        let find = "SELECT id, max_cursor, epoch, access_pub, EXISTS (\
-                        SELECT 1 FROM rotations WHERE group_ref = groups.id AND revoked = ?2\
-                    ), \
-                    (SELECT covers FROM snapshots WHERE group_ref = groups.id AND complete = 1), \
-                    dropped_to, \
-                    (SELECT cursor FROM blobs WHERE group_ref = groups.id AND cursor > ?3 \
-                     ORDER BY cursor LIMIT 1), \
-                    founding, opened_at \
-                    FROM groups WHERE group_id = ?1";
-        let find = || {
-            let query = sqlx::query(find).bind(open.group_id.0.to_vec());
-            let query = query.bind(open.device.0.to_vec());
-            query.bind(int(open.after_cursor))
-        };
-        let group_info = |row: &SqliteRow| group_info(row, open.after_cursor);
-        let found = find()
-            .fetch_optional(&mut *self.reader().await?)
-            .await
-            .map_err(StorageError::from)?;
+        let found = groups::find(&mut *self.reader().await?, &open).await?;
         // It may have been forgotten just now.
         let found = match found {
-            Some(row) if !self.is_kept(&row, &open).await? => None,
+            Some(found) if !self.is_kept(&found, &open).await => None,
             found => found,
         };
-        if let Some(row) = found {
-            let mut info = group_info(&row)?;
+        if let Some(found) = found {
+            let mut info = found.info;
             if info.epoch < open.epoch && !open.chain.is_empty() {
-                let find = &find;
-                info = self
-                    .write::<_, StorageError>(async |connection| {
-                        keys::advance(connection, &open).await?;
-                        group_info(&find().fetch_one(connection).await?)
-                    })
-                    .await?;
+                let advanced =
+                    self.write(async |connection| groups::advance(connection, &open).await);
+                info = advanced.await?.ok_or(OpenError::Unknown)?;
             }
-            let group_ref: i64 = row.try_get(0).map_err(StorageError::from)?;
-            for cursor in &open.marks {
-                info.marks.extend(self.mark(group_ref, *cursor).await?);
+            if !open.marks.is_empty() {
+                let mut reader = self.reader().await?;
+                info.marks = groups::marks(&mut reader, found.key, &open.marks).await?;
             }
             return Ok(info);
         }
         if !open.create {
             return Err(OpenError::Unknown);
         }
-        self.write(async |connection| {
-            let count = sqlx::query("SELECT count(*) FROM groups").fetch_one(&mut *connection);
-            let count = number(&count.await.map_err(StorageError::from)?, 0)?;
-            let before = find().fetch_optional(&mut *connection).await;
-            let is_new = before.map_err(StorageError::from)?.is_none();
-            if is_new && self.room(connection).await? == 0 {
-                self.room.tell_full();
-                return Err(OpenError::Full);
-            }
-            if count < open.max_groups && is_new {
-                let insert = "INSERT INTO groups (group_id, access_pub, epoch, created_at, founding, opened_at) \
-                              VALUES (?1, ?2, ?3, ?4, randomblob(16), ?4)";
-                sqlx::query(insert)
-                    .bind(open.group_id.0.to_vec())
-                    .bind(open.access_pub.to_vec())
-                    .bind(open.epoch)
-                    .bind(int(open.now.0))
-                    .execute(&mut *connection)
-                    .await
-                    .map_err(StorageError::from)?;
-                let group = sqlx::query("SELECT last_insert_rowid()").fetch_one(&mut *connection);
-                let group = group.await.map_err(StorageError::from)?;
-                let group: i64 = group.try_get(0).map_err(StorageError::from)?;
-                for link in &open.chain {
-                    keys::add_link(connection, group, link, None).await?;
-                }
-            }
-            // Another session may have made it in the meantime.
-            let found = find().fetch_optional(&mut *connection).await;
-            let found = found.map_err(StorageError::from)?;
-            Ok(group_info(&found.ok_or(OpenError::TooMany)?)?)
-        })
-        .await
+        let made = self.write(async |connection| {
+            let room = self.room(connection).await?;
+            groups::make(connection, &open, room).await
+        });
+        let made = made.await;
+        if matches!(made, Err(OpenError::Full)) {
+            self.room.tell_full();
+        }
+        made
     }
 
     async fn rotate(&self, rotation: NewRotation) -> Result<(), RotateError> {
@@ -406,45 +332,12 @@ impl Storage for SqliteStorage {
         max_blobs: u32,
         max_bytes: usize,
     ) -> Result<Page, StorageError> {
-        let rows = sqlx::query(READ)
-            .bind(group_id.0.to_vec())
-            .bind(int(after))
-            .bind(i64::from(max_blobs) + 1)
-            .bind(int(max_bytes as u64))
-            .bind(int(limits::WALKED_ROWS))
-            .fetch_all(&mut *self.reader().await?)
-            .await?;
-        let mut max_cursor = 0;
-        let mut first = None;
-        let mut found = 0;
-        let mut blobs = Vec::with_capacity(rows.len());
-        for row in &rows {
-            max_cursor = number(row, 0)?;
-            first = row.try_get::<Option<i64>, _>(9)?;
-            if row.try_get::<Option<i64>, _>(1)?.is_some() {
-                found += 1;
-            }
-            if row.try_get::<Option<i64>, _>(2)?.is_some() {
-                blobs.push(blob(row)?);
-            }
-        }
-        blobs.sort_unstable_by_key(|blob| blob.cursor);
-        blobs.truncate(max_blobs as usize);
-        let first = first.and_then(|first| u64::try_from(first).ok());
-        Ok(page(blobs, found, first, max_cursor))
+        let mut reader = self.reader().await?;
+        read::page(&mut reader, group_id, after, max_blobs, max_bytes).await
     }
 
     async fn has(&self, group_id: GroupId, ids: Vec<BlobId>) -> Result<Vec<Mark>, StorageError> {
-        let sql = "
-            SELECT b.cursor, b.blob_id, b.timestamp FROM json_each(?1) j
-            JOIN blobs b ON b.blob_id = unhex(j.value)
-            WHERE b.group_ref = (SELECT id FROM groups WHERE group_id = ?2) ORDER BY j.key";
-        let rows = sqlx::query(sql)
-            .bind(json_hex(ids.iter().map(|id| id.0.as_slice())))
-            .bind(group_id.0.to_vec())
-            .fetch_all(&mut *self.reader().await?)
-            .await?;
-        rows.iter().map(mark).collect()
+        read::has(&mut *self.reader().await?, group_id, &ids).await
     }
 
     async fn devices(
@@ -452,16 +345,7 @@ impl Storage for SqliteStorage {
         group_id: GroupId,
         max: usize,
     ) -> Result<Vec<ListedDevice>, StorageError> {
-        let sql = "
-            SELECT d.device_id, d.last_seen, d.acked FROM devices d
-            WHERE d.group_ref = (SELECT id FROM groups WHERE group_id = ?1)
-            ORDER BY d.last_seen DESC LIMIT ?2";
-        let rows = sqlx::query(sql)
-            .bind(group_id.0.to_vec())
-            .bind(i64::try_from(max).unwrap_or(i64::MAX))
-            .fetch_all(&mut *self.reader().await?)
-            .await?;
-        rows.iter().map(listed_device).collect()
+        read::devices(&mut *self.reader().await?, group_id, max).await
     }
 
     async fn expire(&self, now: Timestamp, max_blobs: u32) -> Result<u64, StorageError> {
@@ -502,6 +386,7 @@ impl Storage for SqliteStorage {
         }
         Ok(due.len() as u64)
     }
+
     async fn put_snapshot_part(&self, put: PutPart) -> Result<(), PutPartError> {
         self.wal.writes(put.new.part.payload.len() as u64);
         for piece in 0..snapshots::pieces(&put) {
@@ -618,42 +503,11 @@ impl Storage for SqliteStorage {
     }
 
     async fn stats(&self) -> Result<Stats, StorageError> {
-        let sql = "SELECT count(*), coalesce(sum(blob_count), 0), coalesce(sum(bytes_used), 0) FROM groups";
-        let row = sqlx::query(sql)
-            .fetch_one(&mut *self.reader().await?)
-            .await?;
-        Ok(Stats {
-            groups: number(&row, 0)?,
-            blobs: number(&row, 1)?,
-            bytes: number(&row, 2)?,
-        })
+        counts::stats(&mut *self.reader().await?).await
     }
 
     async fn census(&self, active_since: Timestamp) -> Result<Census, StorageError> {
-        let sql = "
-            SELECT count(*), coalesce(sum(lag), 0),
-                   count(*) FILTER (WHERE lag <= ?2), count(*) FILTER (WHERE lag <= ?3),
-                   count(*) FILTER (WHERE lag <= ?4), count(*) FILTER (WHERE lag <= ?5),
-                   count(*) FILTER (WHERE lag <= ?6), count(*) FILTER (WHERE lag <= ?7)
-            FROM (
-                SELECT max(g.max_cursor - d.acked, 0) AS lag
-                FROM devices d JOIN groups g ON g.id = d.group_ref WHERE d.last_seen >= ?1
-            )";
-        let mut query = sqlx::query(sql).bind(int(active_since.0));
-        for bound in LAG_BOUNDS {
-            query = query.bind(int(bound));
-        }
-        let row = query.fetch_one(&mut *self.reader().await?).await?;
-        let mut census = Census {
-            stats: self.stats().await?,
-            active_devices: number(&row, 0)?,
-            lag_sum: number(&row, 1)?,
-            ..Census::default()
-        };
-        for (at, up_to) in census.lag_up_to.iter_mut().enumerate() {
-            *up_to = number(&row, at + 2)?;
-        }
-        Ok(census)
+        counts::census(&mut *self.reader().await?, active_since).await
     }
 
     async fn check(&self) -> Result<(), StorageError> {
@@ -671,107 +525,6 @@ impl Storage for SqliteStorage {
         if let Some(mut connection) = self.writer.lock().await.take() {
             let _ = execute(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)").await;
             let _ = connection.close().await;
-        }
-    }
-}
-
-fn group_info(row: &SqliteRow, after: u64) -> Result<GroupInfo, StorageError> {
-    let covers: Option<i64> = row.try_get(5)?;
-    let covers = covers.and_then(|covers| u64::try_from(covers).ok());
-    let next: Option<i64> = row.try_get(7)?;
-    let next = next.and_then(|next| u64::try_from(next).ok());
-    Ok(GroupInfo {
-        founding: bytes(row, 8)?,
-        snapshot: covers,
-        lacking: lacks(after, number(row, 1)?, number(row, 6)?, next),
-        max_cursor: number(row, 1)?,
-        epoch: row.try_get(2)?,
-        access_pub: bytes(row, 3)?,
-        marks: Vec::new(),
-        revoked: row.try_get(4)?,
-    })
-}
-
-fn listed_device(row: &SqliteRow) -> Result<ListedDevice, StorageError> {
-    Ok(ListedDevice {
-        device: DeviceId(bytes(row, 0)?),
-        last_seen: Timestamp(number(row, 1)?),
-        acked: number(row, 2)?,
-        online: false,
-    })
-}
-
-fn mark(row: &SqliteRow) -> Result<Mark, StorageError> {
-    Ok(Mark {
-        cursor: number(row, 0)?,
-        blob_id: BlobId(bytes(row, 1)?),
-        timestamp: Timestamp(number(row, 2)?),
-    })
-}
-
-fn blob(row: &SqliteRow) -> Result<Blob, StorageError> {
-    let timestamp = Timestamp(number(row, 6)?);
-    let lives = Timestamp(number(row, 7)?).since(timestamp);
-    Ok(Blob {
-        cursor: number(row, 2)?,
-        blob_id: BlobId(bytes(row, 3)?),
-        sender: DeviceId(bytes(row, 4)?),
-        epoch: row.try_get(5)?,
-        timestamp,
-        ttl: u32::try_from(lives.as_secs()).unwrap_or(u32::MAX),
-        payload: row.try_get::<Vec<u8>, _>(8)?.into(),
-    })
-}
-
-/// SQLite's integers are signed; ours beyond that range mean "as large as can be".
-fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn number(row: &SqliteRow, column: usize) -> Result<u64, StorageError> {
-    let value: i64 = row.try_get(column)?;
-    u64::try_from(value).map_err(|_| StorageError("a number is negative".into()))
-}
-
-fn bytes<const N: usize>(row: &SqliteRow, column: usize) -> Result<[u8; N], StorageError> {
-    let value: &[u8] = row.try_get(column)?;
-    value
-        .try_into()
-        .map_err(|_| StorageError("a byte string has a wrong length".into()))
-}
-
-/// A JSON array of hex strings, with which one prepared statement asks for any number of ids.
-fn json_hex<'a>(ids: impl Iterator<Item = &'a [u8]>) -> String {
-    let mut json = String::from("[");
-    for id in ids {
-        if json.len() > 1 {
-            json.push(',');
-        }
-        json.push('"');
-        data_encoding::HEXLOWER.encode_append(id, &mut json);
-        json.push('"');
-    }
-    json.push(']');
-    json
-}
-
-/// Which file a path points to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileId(u64, u64);
-
-impl FileId {
-    fn of(path: &Path) -> Result<Self, StorageError> {
-        let data = std::fs::metadata(path)
-            .map_err(|error| StorageError(format!("the database file is gone: {error}")))?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt as _;
-            Ok(Self(data.dev(), data.ino()))
-        }
-        #[cfg(not(unix))]
-        {
-            let _ = data;
-            Ok(Self(0, 0))
         }
     }
 }

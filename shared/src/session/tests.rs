@@ -4,8 +4,12 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec::DecodeError;
 use crate::crypto::keys::{EpochKeys, Secret};
-use crate::message::{Pull, Push, Subscribe, VERSION};
+use crate::ids::BlobId;
+use crate::message::{
+    Blob, Delete, Ephemeral, ListedDevice, Presence, Pull, Push, Subscribe, VERSION,
+};
 
 mod presence;
 

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Mutex;
 
-use sqlx::Executor as _;
+use sqlx::postgres::PgRow;
+use sqlx::{Executor as _, Row as _};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use zerok_sync_test_postgres::Postgres;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sqlx::Row as _;
 use tempfile::TempDir;
 use zerok_sync_shared::ids::GroupId;
 
